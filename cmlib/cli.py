@@ -1,0 +1,86 @@
+"""The command ``cm``, thin over the library's functions."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from cmlib.profiles import PROFILES
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; 0 done, 1 failed with one line on stderr, 130 stopped with Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="cm", description="Facial expressions in the context of a voice.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    p = commands.add_parser("prepare", help="decode a corpus once into face crops and mel spectrograms")
+    _corpus(p)
+    p.add_argument("--workers", type=int, help="processes (default: one a core)")
+    p.set_defaults(run=_prepare)
+
+    p = commands.add_parser("verify", help="check a corpus, and what was prepared from it, against checksums")
+    _corpus(p)
+    p.set_defaults(run=_verify)
+
+    arguments = parser.parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except KeyboardInterrupt:
+        print("\ncm: stopped; what is done is kept, the same command goes on from there", file=sys.stderr)
+        return 130
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"cm: {error}", file=sys.stderr)
+        return 1
+
+
+def _corpus(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("corpus", help="actors, ravdess")
+    parser.add_argument("--root", help="its folder (default: $CM_DATA/CORPUS, or data/CORPUS)")
+    parser.add_argument("--profile", default="quick", choices=PROFILES, help="size, number of frames (default: quick)")
+    parser.add_argument("--cache", help="where prepared corpora are kept (default: $CM_CACHE, or data/prepared)")
+    parser.add_argument("--song", action="store_true", help="sung clips too")
+
+
+def _prepare(a: argparse.Namespace) -> int:
+    from cmlib.store import prepare  # here, because it loads torch
+
+    started = time.monotonic()
+    store = prepare(a.corpus, a.profile, a.root, a.cache, a.workers, song=a.song)
+    card = store.card
+    print(f"{card['corpus']}: {card['clips']} clips of {card['actors']} actors, {card['frames']} frames")
+    if store.has_faces:
+        rate = store.clips.face_rate[store.clips.n_frames > 0].mean()
+        print(f"faces: in {100 * rate:.1f} % of the frames looked at; {card['clips_without_face']} clips without one")
+        for name in store.clips.name[(store.clips.n_frames > 0) & ~store.clips.face_found]:
+            print(f"  no face, the middle of the picture is kept: {name}")
+    if card["silent_clips"]:
+        print(f"silent: {', '.join(store.clips.name[store.clips.silent])}")
+    if card["skipped"]:
+        kinds = store.skipped.reason.str.extract(r"^(name|song|suffix|duplicate): ")[0].fillna("unreadable")
+        print("skipped: " + ", ".join(f"{n} {kind}" for kind, n in kinds.value_counts().items()))
+        for reason in store.skipped.reason[kinds.isin(["name", "suffix", "unreadable"])].head(20):
+            print(f"  {reason}")
+        print(f"  all of them: {store.folder / 'skipped.csv'}")
+    print(f"{store.folder} ({time.monotonic() - started:.1f} s now, {card['seconds']} s of work)")
+    return 0
+
+
+def _verify(a: argparse.Namespace) -> int:
+    from cmlib import corpora
+    from cmlib.store import prepare
+
+    root = Path(a.root or corpora.default_root(a.corpus))
+    faults = corpora.verify(root)
+    if not faults:
+        store = prepare(a.corpus, a.profile, a.root, a.cache, song=a.song)
+        faults = store.verify()
+        print(f"{root}, {store.folder}: {'damaged' if faults else 'as they were written'}")
+    for fault in faults:
+        print(f"cm: {fault}", file=sys.stderr)
+    return bool(faults)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,12 @@
+"""The embedded corpus: synthetic actors in real video files, named and laid out as RAVDESS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cmlib.corpora import Clip, Skipped, ravdess
+
+
+def scan(root: Path, song: bool = False) -> tuple[list[Clip], list[Skipped]]:
+    """See ``cmlib.corpora.scan``."""
+    return ravdess.scan(root, song, corpus="actors")

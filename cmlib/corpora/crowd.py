@@ -1,0 +1,52 @@
+"""The embedded pictures of many more people, for the face VAE-GAN only: finished face crops, no clips, no sound.
+
+``data/crowd/faces.bin`` holds WebP pictures of 128 x 128 one after another, ``faces.csv`` a row for each: where its
+bytes are and what it shows.  They are decoded once per size into a memory-mapped array beside the prepared corpora.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from cmlib.corpora import CorpusError, cache_root, default_root
+
+ZOOM = (0.0735, 0.066, 0.853)  # left, top, side of what is kept, as shares: frames it as cmlib.faces frames clips
+
+
+def table(root: str | Path | None = None) -> pd.DataFrame:
+    """A row for each picture (offset, bytes, person, mood, pose, ...); empty where the corpus is not there."""
+    path = Path(root or default_root("crowd")) / "faces.csv"
+    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["offset", "bytes", "person"])
+
+
+def load(size: int, limit: int | None = None, root: str | Path | None = None) -> np.ndarray:
+    """At most ``limit`` pictures (None: all), evenly chosen: (N, size, size, 3) uint8; N = 0 without the corpus."""
+    rows = table(root)
+    if limit is not None and limit < len(rows):
+        rows = rows.iloc[np.linspace(0, len(rows) - 1, limit).round().astype(int)]
+    if rows.empty:
+        return np.zeros((0, size, size, 3), np.uint8)
+    data = (Path(root or default_root("crowd")) / "faces.bin").read_bytes()
+    if len(data) < (rows.offset + rows.bytes).max():
+        raise CorpusError("data/crowd/faces.bin: shorter than faces.csv says; get it again (git checkout data/crowd)")
+    key = hashlib.sha256(data + f"{size} {ZOOM} {rows.offset.tolist()}".encode()).hexdigest()[:12]
+    path = cache_root() / f"crowd-{size}-{key}.npy"
+    if not path.exists():
+        left, top, side = ZOOM
+        pictures = np.empty((len(rows), size, size, 3), np.uint8)
+        for i, (offset, length) in enumerate(zip(rows.offset, rows.bytes)):
+            image = Image.open(io.BytesIO(data[offset : offset + length])).convert("RGB")
+            box = (left * image.width, top * image.height, (left + side) * image.width, (top + side) * image.height)
+            pictures[i] = image.resize((size, size), Image.Resampling.BICUBIC, box)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(part := path.with_suffix(f".{os.getpid()}.part"), "wb") as file:
+            np.save(file, pictures)
+        os.replace(part, path)
+    return np.load(path, mmap_mode="r")

@@ -1,0 +1,116 @@
+"""All hyper-parameters, as frozen dataclasses: nothing else in the project holds a tunable number.
+
+Four profiles: ``smoke`` (tests: seconds), ``quick`` (the main job: minutes on two cores), ``cpu`` (hours on a laptop) and
+``paper`` (the setting of the released research code: a GPU).  ``get_profile("quick")`` returns one; ``dataclasses.asdict``
+turns it into what is stored in every checkpoint's card.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Data:
+    image_size: int = 128  # side of the square face crop, pixels; a multiple of 32
+    frames_per_clip: int = 0  # frames kept per clip, evenly spaced; 0 = every frame
+    clips_limit: int | None = None  # at most this many clips (a spread-out choice); None = all
+    crowd_limit: int | None = 0  # pictures of the image-only corpus `crowd` added to face training; None = all
+
+
+@dataclass(frozen=True)
+class VaeGan:
+    """One VAE-GAN and its training.  Released values are the defaults (Larsen et al. 2016, arXiv 1512.09300)."""
+
+    width: float = 1.0  # scales every channel count
+    latent: int = 512
+    epochs: int = 500
+    batch: int = 128
+    learning_rate: float = 3e-4
+    optimiser: str = "rmsprop"  # rmsprop (alpha 0.9) as released, or adam
+    milestones: tuple[int, ...] = (200, 350)  # epochs at which the learning rate is divided by ten
+    schedule: str = "milestones"  # milestones as released, or cosine
+    kl_weight: float = 0.00033
+    feature_level: int = 2  # discriminator level whose features measure the reconstruction; 0 = pixels
+    feature_weight: float = 1.0
+    pixel_weight: float = 0.0  # adds a pixel-wise error to the learned metric; released: none
+    detail_weight: float = 0.0  # adds the error of image gradients; released: none
+    adversarial_weight: float = 0.0  # released: 1 - lambda with lambda = 1, so exactly 0
+    label_weight: float = 0.0  # cross-entropy of a linear head on the latent mean; released: none
+    equilibrium: bool = False  # gate discriminator and decoder when their losses leave 0.68 +- 0.35
+    bounded: bool = False  # sigmoid on the decoder's output; released: linear
+
+
+@dataclass(frozen=True)
+class Head:
+    """The linear classifier on a latent."""
+
+    epochs: int = 100
+    batch: int = 128
+    learning_rate: float = 3e-4
+    weight_decay: float = 0.1
+    sample: bool = True  # train on z ~ N(mu, sigma^2), as released; False: on the mean
+
+
+@dataclass(frozen=True)
+class Can:
+    """The context attention network and the fine-tuning of its classifier."""
+
+    epochs: int = 30
+    batch: int = 128
+    learning_rate: float = 3e-4
+    weight_decay: float = 0.0  # of the attention
+    classifier_decay: float = 0.1  # of the classifier, as in its own training
+    kl_weight: float = 1e-5
+    kl_direction: str = "prior_to_shifted"  # KL(N || N') as released, or "shifted_to_prior", KL(N' || N)
+    finetune: bool = True  # the classifier goes on learning
+    sample: bool = True
+    normalise: bool = False  # read both latents in units of their training spread; released: raw
+    pairing: str = "own"  # the voice beside a face: of its own clip, or "emotion": of any training clip of that emotion
+    voice_noise: float = 0.0  # noise on the voice latent while training, in units of its spread; released: none
+
+
+@dataclass(frozen=True)
+class Profile:
+    name: str
+    data: Data = field(default_factory=Data)
+    face: VaeGan = field(default_factory=VaeGan)
+    voice: VaeGan = field(default_factory=VaeGan)
+    head: Head = field(default_factory=Head)
+    can: Can = field(default_factory=Can)
+    bootstrap: int = 2000  # resamples of the actors for a confidence interval
+
+
+_QUICK_FACE = VaeGan(width=0.25, latent=128, epochs=24, batch=64, learning_rate=1e-3, optimiser="adam", schedule="cosine",
+                     pixel_weight=1.0)
+_QUICK_VOICE = VaeGan(width=0.125, latent=128, epochs=40, batch=32, learning_rate=1e-3, optimiser="adam", schedule="cosine",
+                      pixel_weight=1.0)
+
+PROFILES = {
+    "smoke": Profile(
+        "smoke",
+        Data(image_size=32, frames_per_clip=2, clips_limit=96, crowd_limit=64),
+        dataclasses.replace(_QUICK_FACE, width=0.0625, latent=16, epochs=1, batch=32),
+        dataclasses.replace(_QUICK_VOICE, width=0.0625, latent=16, epochs=1, batch=32),
+        Head(epochs=3),
+        Can(epochs=2),
+        bootstrap=100,
+    ),
+    "quick": Profile("quick", Data(image_size=64, frames_per_clip=8, crowd_limit=None), _QUICK_FACE, _QUICK_VOICE),
+    "cpu": Profile(
+        "cpu",
+        Data(image_size=64, frames_per_clip=24, crowd_limit=None),
+        dataclasses.replace(_QUICK_FACE, width=0.5, latent=256, epochs=100),
+        dataclasses.replace(_QUICK_VOICE, width=0.25, latent=256, epochs=100),
+    ),
+    "paper": Profile("paper"),
+}
+
+
+def get_profile(name: str) -> Profile:
+    """Return the profile called ``name``; KeyError names the choices."""
+    try:
+        return PROFILES[name]
+    except KeyError:
+        raise KeyError(f"unknown profile {name!r}: choose one of {', '.join(PROFILES)}") from None

@@ -1,0 +1,369 @@
+"""Prepare a corpus once into flat arrays and a table, and read them back.
+
+A prepared corpus is a folder ``<corpus>-<key>`` with
+
+* ``clips.csv``: a row for each clip, ``skipped.csv``: a row for each file that was left out, with the reason,
+* ``frames.npy`` (N, S, S, 3) uint8 face crops, ``frame_clip.npy`` (N,) the row of the clip of each,
+* ``mels.npy`` (clips, 128, 128) float16 mel spectrograms, ``card.json``: settings, counts, checksums.
+
+The key is a hash of the inputs (relative name, size, first and last 16 KiB of each file; no dates, so that every clone
+has the same) and of the settings.  Each finished clip is a file of its own in ``<corpus>-<key>.part`` until all are
+there, so work that was stopped at any moment goes on where it was; the folder gets its name only when it is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import torch
+from filelock import FileLock, Timeout
+from tqdm.auto import tqdm
+
+from cmlib import corpora, faces, media, voices
+from cmlib.corpora import Clip
+from cmlib.emotions import label
+from cmlib.profiles import Profile, get_profile
+
+FORMAT = 1  # raise it whenever the same inputs would give other arrays
+EDGE = 16 * 1024  # bytes hashed at either end of an input file
+LOOKS = 8  # frames of a clip in which the face is looked for, when more are kept
+ARRAYS = ("frames", "frame_clip", "mels")
+
+
+class StoreError(RuntimeError):
+    """A prepared corpus cannot be made or read; the message says why and what to do."""
+
+
+# -------------------------------------------------------------------- reading
+
+
+@dataclass(frozen=True)
+class Store:
+    """A prepared corpus; arrays are memory-mapped: opening costs nothing, rows are read when they are asked for."""
+
+    folder: Path
+
+    @classmethod
+    def open(cls, path: str | Path) -> Store:
+        """Open a prepared folder; StoreError where it is none, or of another format."""
+        store = cls(Path(path))
+        files = ("card.json", "clips.csv", "skipped.csv", *(f"{name}.npy" for name in ARRAYS))
+        missing = [name for name in files if not (store.folder / name).exists()]
+        if missing:
+            raise StoreError(f"{path}: not a prepared corpus ({', '.join(missing)} missing); run cm prepare")
+        if store.card["format"] != FORMAT:
+            raise StoreError(f"{path}: format {store.card['format']}, wanted {FORMAT}; remove it and run cm prepare")
+        return store
+
+    def __reduce__(self):  # to another process goes the folder, not the arrays
+        return Store.open, (self.folder,)
+
+    @cached_property
+    def card(self) -> dict:
+        """key, corpus, settings, counts, checksums of the arrays, versions, seconds."""
+        return json.loads((self.folder / "card.json").read_text())
+
+    @cached_property
+    def clips(self) -> pd.DataFrame:
+        """A row for each clip: name, actor, emotion, label (index in EMOTIONS), intensity, statement, repetition,
+        duration in seconds, first_frame, n_frames, face_found (bool; without a face the crops are the middle of the
+        picture), face_rate (share of the frames looked at that have a face), silent (bool), file, sound (paths below
+        the corpus's root)."""
+        return pd.read_csv(self.folder / "clips.csv", keep_default_na=False)
+
+    @cached_property
+    def skipped(self) -> pd.DataFrame:
+        """A row for each file that was left out: path, reason."""
+        return pd.read_csv(self.folder / "skipped.csv", keep_default_na=False)
+
+    @cached_property
+    def frames(self) -> np.ndarray:
+        """Face crops (N, S, S, 3) uint8."""
+        return self._array("frames")
+
+    @cached_property
+    def frame_clip(self) -> np.ndarray:
+        """Row in ``clips`` of each frame: (N,) int32."""
+        return self._array("frame_clip")
+
+    @cached_property
+    def mels(self) -> np.ndarray:
+        """Mel spectrograms (clips, 128, 128) float16 in 0...1."""
+        return self._array("mels")
+
+    def _array(self, name: str) -> np.ndarray:
+        path = self.folder / f"{name}.npy"
+        empty = name != "mels" and not self.card["frames"]
+        return np.load(path, mmap_mode=None if empty else "r")
+
+    @property
+    def has_faces(self) -> bool:
+        """Whether there is any picture; False for a corpus of sound only."""
+        return self.card["frames"] > 0
+
+    def path(self, clip: pd.Series) -> Path:
+        """The file that holds the sound of a row of ``clips``, where the corpus lies now."""
+        for root in (Path(self.card["root"]), corpora.default_root(self.card["corpus"])):
+            if (found := root / clip.sound).exists():
+                return found
+        raise StoreError(f"{clip.sound}: not in {self.card['root']} any more; put the corpus back, or set CM_DATA")
+
+    def dataset(self, rows: np.ndarray | None = None, flip: bool = False) -> FrameDataset:
+        """A torch Dataset over the frames ``rows`` (None: all); ``flip`` mirrors every second one by chance."""
+        return FrameDataset(self, np.arange(len(self.frames)) if rows is None else rows, flip)
+
+    def verify(self) -> list[str]:
+        """What is wrong with the files, compared with the checksums in the card; empty if nothing is."""
+        faults = []
+        for name, wanted in self.card["sha256"].items():
+            path = self.folder / name
+            if not path.exists():
+                faults.append(f"{path}: missing")
+            elif _sha256(path) != wanted:
+                faults.append(f"{path}: changed since it was written")
+        return faults
+
+
+class FrameDataset(torch.utils.data.Dataset):
+    """Frames as (picture (3, S, S) float32 in 0...1, row of the clip)."""
+
+    def __init__(self, store: Store, rows: np.ndarray, flip: bool = False):
+        self.store, self.rows, self.flip = store, np.asarray(rows), flip
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        row = int(self.rows[index])
+        picture = torch.from_numpy(np.array(self.store.frames[row])).permute(2, 0, 1).float() / 255
+        if self.flip and torch.rand(()) < 0.5:
+            picture = picture.flip(-1)
+        return picture, int(self.store.frame_clip[row])
+
+
+# -------------------------------------------------------------------- preparing
+
+
+def prepare(
+    corpus: str, profile: Profile | str = "quick", root: str | Path | None = None, cache: str | Path | None = None,
+    workers: int | None = None, progress: bool | None = None, song: bool = False,
+) -> Store:  # fmt: skip
+    """The prepared corpus: opened if it is there, else made now (and continued if that was begun before).
+
+    ``root``: folder of the corpus (default ``$CM_DATA``/corpus or data/corpus); ``cache``: where prepared corpora are
+    kept (default ``$CM_CACHE`` or data/prepared); ``workers``: processes (default: one a core); ``progress``: a bar
+    (default: on a terminal or in a notebook, unless CM_QUIET is set); ``song``: sung clips too.
+    """
+    profile = get_profile(profile) if isinstance(profile, str) else profile
+    root = Path(root or corpora.default_root(corpus))
+    cache = Path(cache or corpora.cache_root())
+    clips, skipped = corpora.scan(corpus, root, song)
+    clips = spread(clips, profile.data.clips_limit)
+    settings = {"image_size": profile.data.image_size, "frames_per_clip": profile.data.frames_per_clip}
+    key = inputs_key(clips, root, settings)
+    folder = cache / f"{corpus}-{key}"
+    if folder.exists():
+        return Store.open(folder)
+    with contextlib.ExitStack() as stack:
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(_locked(folder))
+            if folder.exists():  # another process was faster
+                return Store.open(folder)
+            started, part = time.monotonic(), folder.with_name(folder.name + ".part")
+            (part / "clips").mkdir(parents=True, exist_ok=True)
+            _work(clips, part / "clips", settings, workers, progress)
+            card = {"format": FORMAT, "key": key, "corpus": corpus, "root": str(root.resolve()), "settings": settings}
+            _assemble(part, clips, skipped, root, card, started)
+            os.replace(part, folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise StoreError(f"{cache}: the disk is full; make room, or set CM_CACHE to a larger one, and run again: "
+                             "what is done is kept") from None  # fmt: skip
+    shutil.rmtree(folder / "clips", ignore_errors=True)
+    return Store.open(folder)
+
+
+def spread(clips: list[Clip], limit: int | None) -> list[Clip]:
+    """At most ``limit`` clips, the same ones every time, with every actor and every emotion about equally often."""
+    if limit is None or len(clips) <= limit:
+        return clips
+    actors = {a: i for i, a in enumerate(sorted({c.actor for c in clips}))}
+    emotions = {e: i for i, e in enumerate(sorted({c.emotion for c in clips}))}
+    seen, order = {}, []
+    for number, clip in enumerate(clips):
+        cell = clip.actor, clip.emotion
+        seen[cell] = seen.get(cell, -1) + 1
+        diagonal = (actors[clip.actor] + emotions[clip.emotion]) % len(emotions)
+        order.append((seen[cell], diagonal, number))
+    return [clips[number] for number in sorted(number for *_, number in sorted(order)[:limit])]
+
+
+def inputs_key(clips: list[Clip], root: Path, settings: dict) -> str:
+    """12 hexadecimal digits that change with the files (name, size, first and last 16 KiB) and with the settings."""
+    digest = hashlib.sha256(json.dumps([FORMAT, faces.VERSION, settings], sort_keys=True).encode())
+    for path in sorted({p for clip in clips for p in (clip.path, clip.audio_path) if p}):
+        digest.update(f"\n{path.relative_to(root).as_posix()} {path.stat().st_size} ".encode())
+        with contextlib.suppress(PermissionError), open(path, "rb") as file:
+            digest.update(file.read(EDGE))
+            file.seek(max(EDGE, path.stat().st_size - EDGE))
+            digest.update(file.read())
+    return digest.hexdigest()[:12]
+
+
+@contextlib.contextmanager
+def _locked(folder: Path):
+    """One process prepares, others wait; the lock goes with the process that holds it, however that ends."""
+    lock = FileLock(folder.with_name(folder.name + ".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"another process is preparing {folder.name}: waiting for it", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _work(clips: list[Clip], parts: Path, settings: dict, workers: int | None, progress: bool | None) -> None:
+    """Every clip that has no part file yet gets one."""
+    for rest in parts.glob("*.tmp"):
+        rest.unlink()
+    done = {path.stem for path in parts.iterdir()}
+    todo = [(i, clip) for i, clip in enumerate(clips) if f"{i:06d}" not in done]
+    if not todo:
+        return
+    _check_room(parts, len(todo), settings)
+    workers = workers or max(1, min(joblib.cpu_count(), len(todo) // 64))  # a process takes seconds to start
+    if progress is None:
+        progress = not os.environ.get("CM_QUIET") and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+    jobs = (joblib.delayed(_write_part)(parts / f"{i:06d}", clip, settings) for i, clip in todo)
+    # loky's processes do not run the caller's file again, so this works in notebooks and in scripts of any kind
+    loky = {"backend": "loky", "inner_max_num_threads": 1, "idle_worker_timeout": 10}
+    with joblib.parallel_config(**loky if workers > 1 else {"backend": "sequential"}):
+        results = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)(jobs)
+        bar = tqdm(results, f"preparing {clips[0].corpus}", len(clips), unit="clip", disable=not progress,
+                   initial=len(clips) - len(todo))  # fmt: skip
+        without_face = bad = 0
+        for found in bar:
+            bad += found is None
+            without_face += found == 0
+            if bad or without_face:
+                bar.set_postfix(skipped=bad, faceless=without_face, refresh=False)
+
+
+def _check_room(parts: Path, count: int, settings: dict) -> None:
+    """OSError(ENOSPC) if the disk obviously cannot hold the result."""
+    frames = settings["frames_per_clip"] or 120
+    need = count * (frames * settings["image_size"] ** 2 * 3 + 2 * voices.BANDS**2) * 2
+    if shutil.disk_usage(parts).free < need:
+        raise OSError(errno.ENOSPC, f"about {need / 1e6:.0f} MB are needed")
+
+
+def _write_part(path: Path, clip: Clip, settings: dict) -> float | None:
+    """Prepare one clip into ``path``.npz, or say in ``path``.json why not; face rate (1 for sound only), or None."""
+    torch.set_num_threads(1)
+    try:
+        arrays, row = prepare_clip(clip, **settings)
+    except Exception as error:  # one bad clip never stops a corpus
+        reason = str(error) if isinstance(error, media.MediaError) else f"{type(error).__name__}: {error}"
+        arrays, row = None, {"reason": reason}
+    suffix = ".json" if arrays is None else ".npz"
+    temporary = path.with_suffix(f"{suffix}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            text = json.dumps(row).encode()
+            if arrays is None:
+                file.write(text)
+            else:
+                np.savez(file, row=np.frombuffer(text, np.uint8), **arrays)
+        os.replace(temporary, path.with_suffix(suffix))
+    finally:
+        temporary.unlink(missing_ok=True)
+    return None if arrays is None else row["face_rate"] if row["n_frames"] else 1.0
+
+
+def prepare_clip(clip: Clip, image_size: int, frames_per_clip: int) -> tuple[dict, dict]:
+    """One clip -> arrays ``frames`` (n, S, S, 3) uint8 and ``mel`` (128, 128) float16; its share of the table."""
+    sound, rate = media.read_audio(clip.audio_path or clip.path)
+    silent = voices.is_silent(sound)
+    mel = voices.mel(sound, rate).astype(np.float16)
+    row = {"duration": len(sound) / rate, "n_frames": 0, "face_rate": 0.0, "silent": bool(silent)}
+    frames = np.zeros((0, image_size, image_size, 3), np.uint8)
+    if clip.has_video:
+        info = media.video_info(clip.path)
+        wanted = media.evenly(frames_per_clip, info.frames)
+        if len(wanted) <= 2 * LOOKS:  # few: decoded once, all looked at
+            frames, report = faces.crop_faces(list(media.iter_frames(clip.path, wanted)), image_size)
+        else:  # many: looked at here and there, then decoded again one by one, so that memory stays small
+            looks = media.evenly(LOOKS, info.frames)
+            track, report = faces.follow(list(media.iter_frames(clip.path, looks)), looks)
+            pairs = zip(wanted, media.iter_frames(clip.path, wanted))
+            frames = np.stack([track.crop(frame, number, image_size) for number, frame in pairs])
+        row |= {"duration": info.seconds, "n_frames": len(frames), "face_rate": report.found_rate}
+    return {"frames": frames, "mel": mel}, row
+
+
+def _assemble(part: Path, clips: list[Clip], skipped: list, root: Path, card: dict, started: float) -> None:
+    """Part files -> arrays, tables and card in the folder ``part``."""
+    kept, rows, first, left_out = [], [], 0, [(str(path), reason) for path, reason in skipped]
+    for i, clip in enumerate(clips):
+        path = part / "clips" / f"{i:06d}.npz"
+        if path.exists():
+            with np.load(path) as stored:
+                row = json.loads(stored["row"].tobytes())
+            sound = (clip.audio_path or clip.path).relative_to(root).as_posix()
+            rows.append({
+                "name": clip.name, "actor": clip.actor, "emotion": clip.emotion, "label": label(clip.emotion),
+                "intensity": clip.intensity, "statement": clip.statement, "repetition": clip.repetition,
+                "duration": round(row["duration"], 4), "first_frame": first, "n_frames": row["n_frames"],
+                "face_found": row["face_rate"] > 0, "face_rate": round(row["face_rate"], 3), "silent": row["silent"],
+                "file": clip.path.relative_to(root).as_posix(), "sound": sound,
+            })  # fmt: skip
+            first += row["n_frames"]
+            kept.append(path)
+        else:
+            left_out.append((str(clip.path), json.loads(path.with_suffix(".json").read_text())["reason"]))
+    if not rows:
+        raise StoreError(f"{root}: none of {len(clips)} clips can be used; the first: {left_out[-1][1]}")
+    table = pd.DataFrame(rows)
+    total, size = int(table.n_frames.sum()), card["settings"]["image_size"]
+    shapes = {"frames": ((total, size, size, 3), "|u1"), "mels": ((len(rows), voices.BANDS, voices.BANDS), "<f2")}
+    for name, (shape, kind) in shapes.items():
+        with open(part / f"{name}.npy", "wb") as file:  # written in one go: a full disk is an error here, not later
+            np.lib.format.write_array_header_2_0(file, {"descr": kind, "fortran_order": False, "shape": shape})
+            for path in kept:
+                with np.load(path) as stored:
+                    file.write(np.ascontiguousarray(stored["frames" if name == "frames" else "mel"]).tobytes())
+    np.save(part / "frame_clip.npy", np.repeat(np.arange(len(rows), dtype=np.int32), table.n_frames))
+    table.to_csv(part / "clips.csv", index=False)
+    reasons = pd.DataFrame(left_out, columns=["path", "reason"])
+    reasons.to_csv(part / "skipped.csv", index=False)
+    card |= {
+        "clips": len(rows), "actors": int(table.actor.nunique()), "frames": total, "skipped": len(reasons),
+        "clips_without_face": int(((table.n_frames > 0) & ~table.face_found).sum()),
+        "silent_clips": int(table.silent.sum()),
+        "sha256": {n: _sha256(part / n) for n in ("clips.csv", "skipped.csv", *(f"{a}.npy" for a in ARRAYS))},
+        "seconds": round(time.monotonic() - started, 1),
+    }  # fmt: skip
+    (part / "card.json").write_text(json.dumps(card, indent=1))
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
