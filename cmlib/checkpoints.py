@@ -1,0 +1,73 @@
+"""Weights as safetensors beside a JSON card: no code is ever executed by loading one."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from cmlib.models import Can, Classifier, VaeGan
+
+MODELS = {"VaeGan": VaeGan, "Classifier": Classifier, "Can": Can}
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be used; the message names the file, the fault and the remedy."""
+
+
+def save(path: Path, model: nn.Module, card: dict, half: bool = False) -> Path:
+    """Write ``path``.safetensors and ``path``.json; each file appears whole or not at all.  Returns the weights' path.
+
+    ``card`` should say what a reader needs: corpus, profile, split, seed, metrics.  ``half`` stores float16.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    if half:
+        tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
+    card = {
+        "architecture": type(model).__name__,
+        "config": model.config,
+        **card,
+        "versions": {name: version(name) for name in ("torch", "lightning-fabric", "numpy")} | {"python": platform.python_version()},
+        "written": datetime.date.today().isoformat(),
+    }
+    weights, text = path.with_suffix(".safetensors"), path.with_suffix(".json")
+    save_file(tensors, temporary := weights.with_suffix(".part"))
+    text.with_suffix(".json.part").write_text(json.dumps(card, indent=1))
+    os.replace(temporary, weights)
+    os.replace(text.with_suffix(".json.part"), text)
+    return weights
+
+
+def read_card(path: Path) -> dict:
+    """The JSON card of a checkpoint; CheckpointError where there is none or it is unreadable."""
+    text = Path(path).with_suffix(".json")
+    try:
+        return json.loads(text.read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{text}: no readable model card ({error}); train the stage again or restore the file") from None
+
+
+def load(path: Path, expect: type[nn.Module] | None = None) -> tuple[nn.Module, dict]:
+    """(model in eval mode on the CPU in float32, card).  CheckpointError where file and architecture do not fit."""
+    path = Path(path)
+    card = read_card(path)
+    kind = card.get("architecture")
+    if kind not in MODELS or (expect is not None and MODELS[kind] is not expect):
+        wanted = expect.__name__ if expect else ", ".join(MODELS)
+        raise CheckpointError(f"{path.with_suffix('.json')}: holds a {kind}, wanted {wanted}; check which stage this file belongs to")
+    model = MODELS[kind](**card["config"])
+    try:
+        tensors = load_file(path.with_suffix(".safetensors"))
+        model.load_state_dict({k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()})
+    except Exception as error:
+        line = str(error).splitlines()[0]
+        raise CheckpointError(f"{path.with_suffix('.safetensors')}: does not fit its card ({line}); train the stage again") from None
+    return model.eval().requires_grad_(False), card

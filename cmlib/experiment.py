@@ -1,0 +1,261 @@
+"""One experiment = corpus x profile x fold x seed: where its files lie, and each stage found or trained.
+
+Notebooks, command line and benchmarks all come through here, so that there is one code path.  A trained network is looked
+for in this run's own folder, then among the shipped ``checkpoints/``, and else trained.  A file of the run's own counts
+only while its recipe is still what code, settings, data and the networks below it would give; a shipped one while its
+settings are the profile's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from cmlib import checkpoints, metrics, training
+from cmlib.corpora import crowd
+from cmlib.emotions import CLASSES, EMOTIONS
+from cmlib.models import Can, Classifier, Posterior, VaeGan, concatenation, product_of_experts
+from cmlib.profiles import Profile, get_profile
+from cmlib.recipes import recipe
+from cmlib.splits import Split, split
+from cmlib.store import Store, prepare
+from cmlib.training import Pictures
+
+ROOT = Path(__file__).resolve().parents[1]
+FUSIONS = ("face", "voice", "product_of_experts", "concatenation")
+MODELS = (*FUSIONS, "can")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The files and stages of one experiment.  ``out_dir`` empty: ``runs/<corpus>-<profile>`` beside the package."""
+
+    corpus: str = "actors"
+    profile_name: str = "quick"
+    seed: int = 0
+    fold: int = 1
+    out_dir: str = ""
+
+    @property
+    def profile(self) -> Profile:
+        return get_profile(self.profile_name)
+
+    @property
+    def folder(self) -> Path:
+        other = "" if (self.fold, self.seed) == (1, 0) else f"-fold{self.fold}-seed{self.seed}"
+        return Path(self.out_dir) if self.out_dir else ROOT / "runs" / f"{self.corpus}-{self.profile_name}{other}"
+
+    @cached_property
+    def store(self) -> Store:
+        """The prepared corpus; prepared now if it is not yet."""
+        return prepare(self.corpus, self.profile)
+
+    @cached_property
+    def split(self) -> Split:
+        return split(self.store.clips, self.fold)
+
+    # ---------------------------------------------------------------- rows of the store
+
+    @cached_property
+    def faces(self) -> Pictures:
+        """Frames of the corpus, then the pictures of the crowd (rows from ``len(store.frames)`` on)."""
+        limit = self.profile.data.crowd_limit
+        people = crowd.load(self.profile.data.image_size, limit) if limit != 0 and self.corpus == "actors" else ()
+        return Pictures(self.store.frames, people)
+
+    @cached_property
+    def mels(self) -> Pictures:
+        return Pictures(self.store.mels)
+
+    @cached_property
+    def frame_clip(self) -> np.ndarray:
+        """Clip of each thing that is classified: frames, or whole clips where a corpus has sound only."""
+        return self.store.frame_clip if self.store.has_faces else np.arange(len(self.store.clips))
+
+    @cached_property
+    def clip_labels(self) -> np.ndarray:
+        """Class of each clip in ``CLASSES``, -1 for neutral: (clips,)."""
+        return np.array([CLASSES.index(e) if e in CLASSES else -1 for e in self.store.clips.emotion])
+
+    def frames_of(self, clips: np.ndarray, labelled: bool = True) -> np.ndarray:
+        """Rows of the frames of these clips, sorted; ``labelled`` leaves neutral clips out."""
+        keep = np.zeros(len(self.store.clips), bool)
+        keep[clips] = True
+        if labelled:
+            keep &= self.clip_labels >= 0
+        return np.flatnonzero(keep[self.frame_clip])
+
+    def labelled(self, clips: np.ndarray) -> np.ndarray:
+        """Those of the clip rows that are not neutral."""
+        return clips[self.clip_labels[clips] >= 0]
+
+    # ---------------------------------------------------------------- checkpoints
+
+    def path(self, name: str) -> Path:
+        """Where this run keeps the checkpoint ``name`` (without suffix)."""
+        return self.folder / "checkpoints" / name
+
+    def settings(self, name: str):
+        """The profile's settings of a stage: face, voice, classifier_<fusion> or can."""
+        return self.profile.head if name.startswith("classifier_") else getattr(self.profile, name)
+
+    def recipe(self, name: str) -> str:
+        """Fingerprint of all that makes the network ``name`` what it is."""
+        below = {"face": (), "voice": (), "can": ("classifier_face", "voice"), "classifier_face": ("face",), "classifier_voice": ("voice",)}
+        parts = [self.recipe(part) for part in below.get(name, ("face", "voice"))]
+        crowd_pictures = len(self.faces) - len(self.store.frames) if name == "face" else 0
+        return recipe(name, dataclasses.asdict(self.settings(name)), self.fold, self.seed, self.store.card["key"], crowd_pictures, parts)
+
+    def find(self, name: str) -> Path | None:
+        """This run's own checkpoint, else the shipped one of the same corpus, profile, fold and seed, else None."""
+        if self.path(name).with_suffix(".safetensors").exists():
+            if checkpoints.read_card(self.path(name)).get("recipe") == self.recipe(name):
+                return self.path(name)
+        shipped = ROOT / "checkpoints" / f"{self.corpus}-{self.profile_name}" / name
+        if not shipped.with_suffix(".safetensors").exists() or any(self.own(part) for part in ("face", "voice", "classifier_face")):
+            return None  # a shipped network belongs to the shipped networks below it
+        card = checkpoints.read_card(shipped)
+        same = json.loads(json.dumps(dataclasses.asdict(self.settings(name)))) == card["settings"]
+        return shipped if same and (card["fold"], card["seed"]) == (self.fold, self.seed) else None
+
+    def own(self, name: str) -> bool:
+        """Whether this run has trained ``name`` itself."""
+        return self.path(name).with_suffix(".safetensors").exists()
+
+    def card(self, name: str, scores: dict) -> dict:
+        """What every checkpoint of this run says about itself."""
+        return {
+            "stage": name, "corpus": self.corpus, "profile": self.profile_name, "fold": self.fold, "seed": self.seed,
+            "classes": list(CLASSES), "settings": dataclasses.asdict(self.settings(name)), "recipe": self.recipe(name),
+            "store": self.store.card["key"], "validation": scores,
+        }  # fmt: skip
+
+    def save(self, name: str, model: nn.Module, history: pd.DataFrame, scores: dict) -> None:
+        """Keep a trained network, its card and its history."""
+        checkpoints.save(self.path(name), model, self.card(name, scores))
+        history.to_csv(self.path(name).with_suffix(".history.csv"), index=False)
+
+    def history(self, name: str) -> pd.DataFrame | None:
+        """The training history of a stage, where this run trained it."""
+        path = self.path(name).with_suffix(".history.csv")
+        return pd.read_csv(path) if path.exists() else None
+
+    # ---------------------------------------------------------------- stages
+
+    def vaegan(self, kind: str, retrain: bool = False) -> VaeGan:
+        """The VAE-GAN of ``kind`` "face" or "voice"; ``retrain`` passes over shipped weights, but not over this run's own."""
+        path = self.find(kind)
+        if path is not None and (path == self.path(kind) or not retrain):
+            return checkpoints.load(path, VaeGan)[0]
+        face = kind == "face"
+        pictures, labels = (self.faces, np.full(len(self.faces), -1)) if face else (self.mels, self.clip_labels)
+        train, validation = self.split.train, self.split.val
+        if face:
+            labels[: len(self.frame_clip)] = self.clip_labels[self.frame_clip]
+            train, validation = (self.frames_of(clips, labelled=False) for clips in (train, validation))
+            train = np.concatenate([train, np.arange(len(self.store.frames), len(pictures))])
+        state = self.path(kind).with_suffix(f".{self.recipe(kind)[:8]}.state.pt")
+        model, history = training.train_vaegan(
+            pictures, train, validation, self.settings(kind), channels=3 if face else 1, size=pictures.batch(np.array([0])).shape[-1],
+            labels=labels, flips=face, seed=self.seed, state=state,
+        )  # fmt: skip
+        self.save(kind, model, history, {"reconstruction_mse": history.validation.iloc[-1]})
+        state.unlink(missing_ok=True)
+        return checkpoints.load(self.path(kind), VaeGan)[0]
+
+    @cached_property
+    def face_latents(self) -> Posterior:
+        """(2 views, frames, D): every frame and its mirror image through the frozen encoder, once."""
+        return self._encoded("face")
+
+    @cached_property
+    def voice_latents(self) -> Posterior:
+        """(clips, D): every voice through the frozen encoder, once."""
+        return Posterior(*(x[0] for x in self._encoded("voice")))
+
+    def _encoded(self, kind: str) -> Posterior:
+        model, pictures = self.vaegan(kind), self.faces if kind == "face" else self.mels
+        rows = np.arange(len(self.store.frames) if kind == "face" else len(self.store.mels))
+        weights = self.find(kind).with_suffix(".safetensors").read_bytes()  # the latents belong to these very weights
+        key = hashlib.sha256(weights + self.store.card["key"].encode()).hexdigest()[:12]
+        file = self.folder / "latents" / f"{kind}-{key}.npy"
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with open(part := file.with_suffix(".part"), "wb") as out:
+                np.save(out, torch.stack(training.encode(model, pictures, rows, flips=kind == "face")).numpy())
+            part.replace(file)
+        return Posterior(*torch.from_numpy(np.load(file)))
+
+    def paired(self, rows: np.ndarray, views: bool = False) -> tuple[Posterior, Posterior]:
+        """Latents of the frames ``rows`` and of the voices of their own clips: (V, N, D) or (N, D), and (N, D)."""
+        face = Posterior(*(x[:, rows] if views else x[0, rows] for x in self.face_latents))
+        return face, Posterior(*(x[self.frame_clip[rows]] for x in self.voice_latents))
+
+    def fused(self, name: str, rows: np.ndarray) -> Posterior:
+        """The latent that a classifier of one of ``FUSIONS`` reads, for the frames ``rows``: (V views, N, D)."""
+        if name == "face":
+            return Posterior(*(x[:, rows] for x in self.face_latents))
+        if name == "voice":
+            return Posterior(*(x[None, self.frame_clip[rows]] for x in self.voice_latents))
+        face, voice = self.paired(rows, views=True)
+        combine = product_of_experts if name == "product_of_experts" else concatenation
+        views = [combine(Posterior(face.mu[v], face.logvar[v]), voice) for v in range(len(face.mu))]
+        return Posterior(torch.stack([p.mu for p in views]), torch.stack([p.logvar for p in views]))
+
+    def classifier(self, name: str = "face") -> Classifier:
+        """The linear classifier on one of ``FUSIONS``."""
+        if path := self.find(f"classifier_{name}"):
+            return checkpoints.load(path, Classifier)[0]
+        rows = self.frames_of(self.split.train)
+        labels = self.clip_labels[self.frame_clip]
+        model, history = training.train_classifier(self.fused(name, rows), labels[rows], self.profile.head, seed=self.seed)
+        self.save(f"classifier_{name}", model, history, self._validation(name, model))
+        return model
+
+    def can(self) -> Can:
+        """The context attention network, its classifier started from the face classifier."""
+        if path := self.find("can"):
+            return checkpoints.load(path, Can)[0]
+        start, rows = self.classifier("face"), self.frames_of(self.split.train)
+        face, voice = self.paired(rows, views=True)
+        labels = self.clip_labels[self.frame_clip][rows]
+        model, history = training.train_can(face, voice, labels, self.profile.can, classifier=start, seed=self.seed)
+        self.save("can", model, history, self._validation("can", model))
+        return model
+
+    def _validation(self, name: str, model: nn.Module) -> dict:
+        rows = self.frames_of(self.split.val)
+        return self.scores(self.log_probabilities(name, rows, model), rows)
+
+    # ---------------------------------------------------------------- predictions
+
+    @torch.no_grad()
+    def log_probabilities(self, name: str, rows: np.ndarray, model: nn.Module | None = None, strength: float = 1.0) -> np.ndarray:
+        """(N, classes) log probabilities of one of ``MODELS`` for the frames ``rows``, from posterior means."""
+        if name == "can":
+            logits, _ = (model or self.can())(*self.paired(rows), strength)
+        else:
+            logits = (model or self.classifier(name))(self.fused(name, rows).mu[0])
+        return logits.log_softmax(1).numpy()
+
+    def scores(self, log_probabilities: np.ndarray, rows: np.ndarray) -> dict:
+        """Frame, clip and recall scores with intervals over actors of predictions for the frames ``rows``."""
+        clips = self.frame_clip[rows]
+        actors = self.store.clips.actor.to_numpy()[clips]
+        return metrics.scores(log_probabilities, self.clip_labels[clips], clips, actors, self.profile.bootstrap)
+
+
+def neutral_rows(run: Run, clips: np.ndarray) -> np.ndarray:
+    """One frame (the middle one) of the first neutral clip of each actor among ``clips``."""
+    table = run.store.clips.iloc[clips]
+    chosen = table[table.emotion == EMOTIONS[0]].drop_duplicates("actor")
+    return (chosen.first_frame + chosen.n_frames // 2).to_numpy()

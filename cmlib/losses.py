@@ -1,0 +1,54 @@
+"""Each loss a small pure function with its equation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def kl_to_unit_normal(mu: Tensor, logvar: Tensor) -> Tensor:
+    """KL(N(mu, sigma^2) || N(0, 1)) = -1/2 sum_d (1 + log sigma^2 - mu^2 - sigma^2), batch mean; (B, D) -> scalar."""
+    return -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(1).mean()
+
+
+def kl_between(mu: Tensor, logvar: Tensor, other_mu: Tensor, other_logvar: Tensor) -> Tensor:
+    """KL(N(mu, sigma^2) || N(mu', sigma'^2)) of diagonal Gaussians, per row: (B, D) x 4 -> (B,).
+
+    1/2 sum_d (log sigma'^2 - log sigma^2 + (sigma^2 + (mu - mu')^2) / sigma'^2 - 1)
+    """
+    ratio = (logvar.exp() + (mu - other_mu).square()) * torch.exp(-other_logvar)
+    return 0.5 * (other_logvar - logvar + ratio - 1).sum(1)
+
+
+def feature_error(real: Tensor, reconstructed: Tensor) -> Tensor:
+    """Mean squared error of two feature maps of one shape (the learned metric of Larsen et al. 2016, eq. 7)."""
+    return F.mse_loss(reconstructed, real)
+
+
+def detail_error(real: Tensor, reconstructed: Tensor) -> Tensor:
+    """Mean absolute error of horizontal and vertical differences of neighbouring pixels; (B, C, H, W) twice."""
+    across = (real.diff(dim=-1) - reconstructed.diff(dim=-1)).abs().mean()
+    down = (real.diff(dim=-2) - reconstructed.diff(dim=-2)).abs().mean()
+    return across + down
+
+
+def discriminator_loss(real: Tensor, reconstructed: Tensor, sampled: Tensor) -> Tensor:
+    """-(log D(x) + log(1 - D(x~)) + log(1 - D(x_p))), each averaged; arguments are logits (B, 1)."""
+    return F.softplus(-real).mean() + F.softplus(reconstructed).mean() + F.softplus(sampled).mean()
+
+
+def deception_loss(reconstructed: Tensor, sampled: Tensor) -> Tensor:
+    """The decoder's non-saturating part, -(log D(x~) + log D(x_p)) (Goodfellow et al. 2014); logits (B, 1)."""
+    return F.softplus(-reconstructed).mean() + F.softplus(-sampled).mean()
+
+
+def equilibrium_gates(real: float, fake: float, centre: float = 0.68, margin: float = 0.35) -> tuple[bool, bool]:
+    """(train discriminator?, train decoder?) from the mean binary cross-entropies of real and decoded pictures.
+
+    The discriminator rests while either loss is below centre - margin, the decoder while either is above centre + margin;
+    should both rest, both train.
+    """
+    discriminator = not (real < centre - margin or fake < centre - margin)
+    decoder = not (real > centre + margin or fake > centre + margin)
+    return (True, True) if not (discriminator or decoder) else (discriminator, decoder)

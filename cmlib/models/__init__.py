@@ -1,0 +1,8 @@
+"""Networks: shapes in, shapes out, no training and no files."""
+
+from cmlib.models.can import Can, ContextAttention, attend
+from cmlib.models.classifier import Classifier
+from cmlib.models.fusion import concatenation, product_of_experts
+from cmlib.models.vaegan import Posterior, VaeGan
+
+__all__ = ["Can", "Classifier", "ContextAttention", "Posterior", "VaeGan", "attend", "concatenation", "product_of_experts"]

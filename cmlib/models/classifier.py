@@ -1,0 +1,17 @@
+"""The expression classifier: one linear layer on a latent."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Classifier(nn.Module):
+    """z (B, inputs) -> logits (B, classes)."""
+
+    def __init__(self, inputs: int, classes: int = 7):
+        super().__init__()
+        self.config = dict(inputs=inputs, classes=classes)
+        self.linear = nn.Linear(inputs, classes)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.linear(z)

@@ -1,0 +1,29 @@
+"""Baselines that combine two posteriors without attention."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cmlib.models.vaegan import Posterior
+
+
+def product_of_experts(*experts: Posterior) -> Posterior:
+    """Product of Gaussian experts with the unit prior as one more expert (Wu & Goodman 2018, arXiv 1802.05335).
+
+    T_k = 1 / sigma_k^2;  mu = sum T_k mu_k / (1 + sum T_k);  sigma^2 = 1 / (1 + sum T_k).  All shapes (B, D).
+    """
+    precisions = [torch.exp(-expert.logvar) for expert in experts]
+    total = 1 + sum(precisions)
+    return Posterior(sum(t * expert.mu for t, expert in zip(precisions, experts)) / total, -torch.log(total))
+
+
+def concatenation(face: Posterior, voice: Posterior) -> Posterior:
+    """Both posteriors side by side: (B, D) and (B, E) -> (B, D + E)."""
+    return Posterior(torch.cat([face.mu, voice.mu], 1), torch.cat([face.logvar, voice.logvar], 1))
+
+
+def standardise(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+    """Each (N, D) minus the training mean, over the training standard deviation."""
+    mean, spread = train.mean(0), train.std(0).clamp_min(1e-6)
+    return tuple((x - mean) / spread for x in (train, *others))

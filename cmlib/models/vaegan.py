@@ -1,0 +1,131 @@
+"""The VAE-GAN of both modalities: a residual encoder, its mirror image, and a discriminator whose features are a metric."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from cmlib.models.blocks import ResidualBlock, StridedBlock
+
+CHANNELS = (64, 128, 256, 512, 512)  # of the encoder, one per halving of the picture
+DISCRIMINATOR_CHANNELS = (32, 128, 256, 256)
+
+
+class Posterior(NamedTuple):
+    """A diagonal Gaussian over the latent: ``mu`` and ``logvar = log sigma^2``, each (B, latent)."""
+
+    mu: Tensor
+    logvar: Tensor
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """z = mu + sigma * eps, eps ~ N(0, 1): (B, latent)."""
+        noise = torch.randn(self.mu.shape, generator=generator, device=self.mu.device, dtype=self.mu.dtype)
+        return self.mu + torch.exp(0.5 * self.logvar) * noise
+
+
+def scaled(channels: tuple[int, ...], width: float) -> list[int]:
+    """Channel counts times ``width``, at least 4."""
+    return [max(4, round(c * width)) for c in channels]
+
+
+class Encoder(nn.Module):
+    """Picture (B, C, S, S) -> Posterior of (B, latent)."""
+
+    def __init__(self, channels: int, size: int, latent: int, width: float):
+        super().__init__()
+        widths = scaled(CHANNELS, width)
+        self.main = nn.Sequential(
+            nn.Conv2d(channels, widths[0], 5, padding=2, bias=False),
+            nn.BatchNorm2d(widths[0]),
+            nn.LeakyReLU(0.2),
+            nn.AvgPool2d(2),
+        )
+        side = size // 2
+        for inputs, outputs in zip(widths, widths[1:]):
+            self.main.add_module(f"res_in_{side}", ResidualBlock(inputs, outputs))
+            side //= 2
+            self.main.add_module(f"down_to_{side}", nn.AvgPool2d(2))
+        self.main.add_module(f"res_in_{side}", ResidualBlock(widths[-1], widths[-1]))
+        self.mean = nn.Linear(widths[-1] * side * side, latent)
+        self.var = nn.Linear(widths[-1] * side * side, latent)
+
+    def forward(self, x: Tensor) -> Posterior:
+        y = self.main(x).flatten(1)  # (B, C' * S/32 * S/32)
+        return Posterior(self.mean(y), self.var(y))
+
+
+class Decoder(nn.Module):
+    """Latent (B, latent) -> picture (B, C, S, S); linear output as released, or in 0...1 where ``bounded``."""
+
+    def __init__(self, channels: int, size: int, latent: int, width: float, bounded: bool = False):
+        super().__init__()
+        widths = scaled(CHANNELS, width)[::-1]
+        self.side, self.first, self.bounded = size // 32, widths[0], bounded
+        self.fc = nn.Sequential(nn.Linear(latent, widths[0] * self.side**2), nn.ReLU())
+        self.main = nn.Sequential()
+        side, inputs = self.side, widths[0]
+        for outputs in widths:
+            self.main.add_module(f"res_in_{side}", ResidualBlock(inputs, outputs))
+            side *= 2
+            self.main.add_module(f"up_to_{side}", nn.Upsample(scale_factor=2, mode="nearest"))
+            inputs = outputs
+        self.main.add_module(f"res_in_{side}", ResidualBlock(inputs, inputs))
+        self.main.add_module("predict", nn.Conv2d(inputs, channels, 5, padding=2))
+
+    def forward(self, z: Tensor) -> Tensor:
+        y = self.fc(z).view(len(z), self.first, self.side, self.side)
+        y = self.main(y)
+        return torch.sigmoid(y) if self.bounded else y
+
+
+class Discriminator(nn.Module):
+    """Picture -> logit of "this is real"; the convolution outputs of each level are the learned metric's features."""
+
+    def __init__(self, channels: int, size: int, width: float):
+        super().__init__()
+        widths = scaled(DISCRIMINATOR_CHANNELS, width)
+        self.conv = nn.ModuleList([nn.Sequential(nn.Conv2d(channels, widths[0], 5, padding=2), nn.ReLU())])
+        self.conv.extend(StridedBlock(a, b) for a, b in zip(widths, widths[1:]))
+        hidden = max(16, round(512 * width))
+        self.fc = nn.Sequential(
+            nn.Linear(widths[-1] * (size // 8) ** 2, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, 1)
+        )
+
+    def features(self, x: Tensor, level: int = 2) -> Tensor:
+        """Convolution output of ``level`` before its batch norm, (B, C', H', W'); level 0 is the picture itself."""
+        if level == 0:
+            return x
+        for block in list(self.conv)[:level]:
+            x = block(x)
+        return self.conv[level].conv(x)
+
+    def forward(self, x: Tensor, level: int = 2) -> tuple[Tensor, Tensor]:
+        """(features of ``level``, logit (B, 1)) in one pass."""
+        features = x
+        for i, block in enumerate(self.conv):
+            if i == level and i > 0:
+                features = block.conv(x)
+                x = block.activate(features)
+            else:
+                x = block(x)
+        return features, self.fc(x.flatten(1))
+
+
+class VaeGan(nn.Module):
+    """Encoder, decoder and discriminator for square pictures of ``channels`` planes and ``size`` (a multiple of 32)."""
+
+    def __init__(self, channels: int = 3, size: int = 128, latent: int = 512, width: float = 1.0, bounded: bool = False):
+        super().__init__()
+        if size < 32 or size % 32:
+            raise ValueError(f"picture size must be a multiple of 32, got {size}")
+        self.config = dict(channels=channels, size=size, latent=latent, width=width, bounded=bounded)
+        self.encoder = Encoder(channels, size, latent, width)
+        self.decoder = Decoder(channels, size, latent, width, bounded)
+        self.discriminator = Discriminator(channels, size, width)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Posterior]:
+        """(reconstruction from the mean (B, C, S, S), posterior)."""
+        posterior = self.encoder(x)
+        return self.decoder(posterior.mu), posterior

@@ -1,0 +1,361 @@
+"""One loop per stage on Lightning Fabric: VAE-GAN, linear classifier, context attention network.
+
+Every epoch draws its random numbers from (seed, epoch) alone, so a run that was killed goes on from its last finished
+epoch and ends with the same numbers.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from cmlib import losses
+from cmlib.models import Can, Classifier, Posterior, VaeGan
+from cmlib.profiles import Can as CanSettings
+from cmlib.profiles import Head
+from cmlib.profiles import VaeGan as VaeGanSettings
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says which term is to blame."""
+
+
+class Pictures:
+    """Several (N, S, S, C) uint8 or (N, S, S) float arrays, memory-mapped or not, read as one."""
+
+    def __init__(self, *arrays: np.ndarray):
+        self.arrays = [a for a in arrays if len(a)]
+        self.starts = np.cumsum([0] + [len(a) for a in self.arrays])
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def batch(self, indices: np.ndarray, flip: np.ndarray | None = None) -> Tensor:
+        """(B,) indices -> (B, C, S, S) float32 in 0...1; ``flip`` (B,) bool mirrors some left-right."""
+        picked = [None] * len(indices)
+        source = np.searchsorted(self.starts, indices, side="right") - 1
+        for i, (s, index) in enumerate(zip(source, indices)):
+            picked[i] = self.arrays[s][index - self.starts[s]]
+        x = torch.from_numpy(np.stack(picked))
+        x = x.permute(0, 3, 1, 2).float() / 255 if x.dtype == torch.uint8 else x[:, None].float()
+        if flip is not None and flip.any():
+            x = torch.where(torch.from_numpy(flip)[:, None, None, None], x.flip(-1), x)
+        return x
+
+
+def launch(precision: str = "auto", devices: int = 1, nodes: int = 1) -> Fabric:
+    """Fabric on the best device there is; ``auto`` computes in bfloat16 where the device gains from it."""
+    if precision == "auto":
+        gains = torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        precision = "bf16-mixed" if gains else "32-true"
+    return Fabric(accelerator="auto", devices=devices, num_nodes=nodes, precision=precision)
+
+
+def quiet() -> bool:
+    """Progress bars are off where CM_QUIET is set."""
+    return bool(os.environ.get("CM_QUIET"))
+
+
+def batches(rows: np.ndarray, size: int, rng: np.random.Generator | None = None) -> Iterator[np.ndarray]:
+    """Cut (N,) rows into batches, shuffled where ``rng`` is given; a last batch of one row is dropped then (batch norm)."""
+    rows = rng.permutation(rows) if rng is not None else rows
+    for start in range(0, len(rows), size):
+        part = rows[start : start + size]
+        if rng is None or len(part) > 1:
+            yield part
+
+
+def _seed(seed: int, epoch: int) -> np.random.Generator:
+    torch.manual_seed(seed * 100_003 + epoch)
+    return np.random.default_rng([seed, epoch])
+
+
+def _check(terms: dict[str, Tensor], where: str) -> None:
+    for name, value in terms.items():
+        if not torch.isfinite(value).all():
+            raise TrainingError(f"{where}: the term {name!r} is {value.item()}; lower the learning rate or its weight")
+
+
+def _resume(path: Path | None, modules: Sequence, optimisers: Sequence) -> tuple[int, list[dict]]:
+    if path is None or not path.exists():
+        return 0, []
+    state = torch.load(path, weights_only=True)
+    for module, saved in zip(modules, state["modules"]):
+        module.load_state_dict(saved)
+    for optimiser, saved in zip(optimisers, state["optimisers"]):
+        optimiser.load_state_dict(saved)
+    return state["epoch"], state["history"]
+
+
+def _keep(path: Path | None, epoch: int, history: list[dict], modules: Sequence, optimisers: Sequence) -> None:
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")
+    torch.save({
+        "epoch": epoch, "history": history,
+        "modules": [m.state_dict() for m in modules], "optimisers": [o.state_dict() for o in optimisers],
+    }, temporary)  # fmt: skip
+    os.replace(temporary, path)
+
+
+def learning_rate(settings: VaeGanSettings, epoch: int) -> float:
+    """The rate of an epoch: divided by ten at each milestone (released), or a half cosine down to one per cent."""
+    if settings.schedule == "cosine":
+        return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * epoch / settings.epochs)))
+    return settings.learning_rate * 0.1 ** sum(epoch >= m for m in settings.milestones)
+
+
+def _optimiser(parameters, settings: VaeGanSettings) -> torch.optim.Optimizer:
+    if settings.optimiser == "rmsprop":
+        return torch.optim.RMSprop(parameters, lr=settings.learning_rate, alpha=0.9)
+    return torch.optim.Adam(parameters, lr=settings.learning_rate)
+
+
+def vaegan_step(
+    model: VaeGan, head: nn.Module | None, x: Tensor, labels: Tensor | None, settings: VaeGanSettings
+) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
+    """Losses of one batch x (B, C, S, S): (for encoder and decoder, for the discriminator or None, the terms by name).
+
+    Encoder and decoder share one backward pass; the discriminator sees the pictures detached.  Labels are (B,) with -1
+    where unknown.
+    """
+    posterior = model.encoder(x)
+    reconstruction = model.decoder(posterior.sample())
+    terms = {"kl": losses.kl_to_unit_normal(posterior.mu.float(), posterior.logvar.float())}
+    total = settings.kl_weight * terms["kl"]
+    use_discriminator = settings.feature_level > 0 or settings.adversarial_weight > 0
+    if settings.pixel_weight or settings.feature_level == 0:
+        terms["pixels"] = F.mse_loss(reconstruction.float(), x)
+        total = total + (settings.pixel_weight + settings.feature_weight * (settings.feature_level == 0)) * terms["pixels"]
+    if settings.detail_weight:
+        terms["detail"] = losses.detail_error(x, reconstruction.float())
+        total = total + settings.detail_weight * terms["detail"]
+    if head is not None and labels is not None and (known := labels >= 0).any():
+        terms["labels"] = F.cross_entropy(head(posterior.mu[known]).float(), labels[known])
+        total = total + settings.label_weight * terms["labels"]
+    if not use_discriminator:
+        return total, None, terms
+
+    prior_noise = torch.randn_like(posterior.mu)
+    with torch.set_grad_enabled(settings.adversarial_weight > 0):
+        sampled = model.decoder(prior_noise)
+    # the discriminator's own turn: its three passes see finished pictures
+    model.discriminator.requires_grad_(True)
+    real_features, real = model.discriminator(x, max(settings.feature_level, 1))
+    fake = model.discriminator(reconstruction.detach())[1]
+    prior = model.discriminator(sampled.detach())[1]
+    terms["discriminator"] = losses.discriminator_loss(real.float(), fake.float(), prior.float())
+    # the decoder's turn: features are a metric, its weights are constants
+    model.discriminator.requires_grad_(False)
+    if settings.feature_level > 0:
+        features = model.discriminator.features(reconstruction, settings.feature_level)
+        terms["features"] = losses.feature_error(real_features.detach().float(), features.float())
+        total = total + settings.feature_weight * terms["features"]
+    if settings.adversarial_weight > 0:
+        terms["deception"] = losses.deception_loss(
+            model.discriminator(reconstruction)[1].float(), model.discriminator(sampled)[1].float()
+        )
+        total = total + settings.adversarial_weight * terms["deception"]
+    model.discriminator.requires_grad_(True)
+    return total, terms["discriminator"], terms
+
+
+@torch.enable_grad()  # also when asked for from within no_grad
+def train_vaegan(
+    pictures: Pictures,
+    train: np.ndarray,
+    validation: np.ndarray,
+    settings: VaeGanSettings,
+    *,
+    channels: int,
+    size: int,
+    labels: np.ndarray | None = None,
+    flips: bool = True,
+    seed: int = 0,
+    state: Path | None = None,
+    fabric: Fabric | None = None,
+    on_epoch: Callable[[VaeGan, dict], None] | None = None,
+) -> tuple[VaeGan, pd.DataFrame]:
+    """Train on the rows ``train`` of ``pictures``; return (model in eval mode, history with one row per epoch).
+
+    ``validation`` rows are only measured: reconstruction error from the mean, mean square over pixels.  ``labels`` (one
+    per picture, -1 unknown) are used only where ``settings.label_weight`` > 0.  ``state`` is a file that lets a killed
+    run go on.  ``flips`` mirrors half of the pictures (faces yes, spectrograms no).
+    """
+    torch.manual_seed(seed)
+    fabric = fabric or launch()
+    model = VaeGan(channels, size, settings.latent, settings.width, settings.bounded).to(fabric.device)
+    model = model.to(memory_format=torch.channels_last)
+    head = nn.Linear(settings.latent, int(labels.max()) + 1).to(fabric.device) if settings.label_weight and labels is not None else None
+    coder = [*model.encoder.parameters(), *model.decoder.parameters(), *(head.parameters() if head else ())]
+    coder_optimiser = _optimiser(coder, settings)
+    critic_optimiser = _optimiser(model.discriminator.parameters(), settings)
+    parts = [model] + ([head] if head else [])
+    first, history = _resume(state, parts, [coder_optimiser, critic_optimiser])
+    bar = tqdm(total=settings.epochs, initial=first, unit="epoch", disable=quiet(), desc="VAE-GAN")
+    for epoch in range(first, settings.epochs):
+        rng, started, sums, count = _seed(seed, epoch), time.perf_counter(), {}, 0
+        model.train()
+        for optimiser in (coder_optimiser, critic_optimiser):
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(settings, epoch)
+        for rows in batches(train, settings.batch, rng):
+            flip = rng.random(len(rows)) < 0.5 if flips else None
+            x = pictures.batch(rows, flip).to(fabric.device, memory_format=torch.channels_last)
+            y = torch.from_numpy(labels[rows]).to(fabric.device) if head else None
+            with fabric.autocast():
+                coder_loss, critic_loss, terms = vaegan_step(model, head, x, y, settings)
+            _check(terms, f"epoch {epoch + 1}")
+            gate_critic, gate_coder = True, True
+            if settings.equilibrium and critic_loss is not None:
+                half = float(critic_loss) / 3
+                gate_critic, gate_coder = losses.equilibrium_gates(half, half)
+            if gate_coder:
+                coder_optimiser.zero_grad(set_to_none=True)
+                coder_loss.backward()
+                coder_optimiser.step()
+            if critic_loss is not None and gate_critic:
+                critic_optimiser.zero_grad(set_to_none=True)
+                critic_loss.backward()
+                critic_optimiser.step()
+            count += len(rows)
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + float(value.detach()) * len(rows)
+        row = {"epoch": epoch + 1, **{k: v / count for k, v in sums.items()}}
+        row["validation"] = reconstruction_error(model, pictures, validation, fabric)
+        row["seconds"] = time.perf_counter() - started
+        history.append(row)
+        bar.update()
+        bar.set_postfix(validation=f"{row['validation']:.5f}")
+        _keep(state, epoch + 1, history, parts, [coder_optimiser, critic_optimiser])
+        if on_epoch:
+            on_epoch(model.eval(), row)
+    bar.close()
+    return model.eval().requires_grad_(False), pd.DataFrame(history)
+
+
+@torch.no_grad()
+def reconstruction_error(model: VaeGan, pictures: Pictures, rows: np.ndarray, fabric: Fabric, batch: int = 128) -> float:
+    """Mean squared error of the reconstruction from the posterior mean, over the pictures ``rows``."""
+    model.eval()
+    total = 0.0
+    for part in batches(rows, batch):
+        x = pictures.batch(part).to(fabric.device, memory_format=torch.channels_last)
+        with fabric.autocast():
+            reconstruction, _ = model(x)
+        total += float((reconstruction.float() - x).square().mean()) * len(part)
+    return total / max(len(rows), 1)
+
+
+@torch.no_grad()
+def encode(model: VaeGan, pictures: Pictures, rows: np.ndarray, flips: bool = False, batch: int = 128) -> Posterior:
+    """Posteriors of the pictures ``rows``, the network in eval mode and float32: (V, N, latent), V = 2 views with ``flips``.
+
+    The frozen network runs once; the later stages train on what it returned.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    views = []
+    for mirrored in (False, True) if flips else (False,):
+        done = []
+        for part in batches(rows, batch):
+            x = pictures.batch(part, np.full(len(part), mirrored)).to(device)
+            done.append(torch.stack(model.encoder(x)).cpu())
+        views.append(torch.cat(done, 1))
+    stacked = torch.stack(views, 1)  # (2, V, N, latent)
+    return Posterior(stacked[0], stacked[1])
+
+
+@torch.enable_grad()  # also when asked for from within no_grad
+def train_classifier(
+    posterior: Posterior, labels: np.ndarray, settings: Head, *, classes: int = 7, seed: int = 0
+) -> tuple[Classifier, pd.DataFrame]:
+    """One linear layer on latents: posterior (V, N, D) with V views, labels (N,) -> (classifier, history)."""
+    torch.manual_seed(seed)
+    views, count, width = posterior.mu.shape
+    model, target = Classifier(width, classes), torch.from_numpy(labels).long()
+    optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    history = []
+    for epoch in tqdm(range(settings.epochs), disable=quiet(), desc="classifier", unit="epoch"):
+        rng, total, hits = _seed(seed, epoch), 0.0, 0
+        for rows in batches(np.arange(count), settings.batch, rng):
+            view = torch.from_numpy(rng.integers(views, size=len(rows)))
+            z = Posterior(posterior.mu[view, rows], posterior.logvar[view, rows])
+            logits = model(z.sample() if settings.sample else z.mu)
+            loss = F.cross_entropy(logits, target[rows])
+            _check({"cross-entropy": loss}, f"epoch {epoch + 1}")
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            total, hits = total + loss.item() * len(rows), hits + int((logits.argmax(1) == target[rows]).sum())
+        history.append({"epoch": epoch + 1, "cross-entropy": total / count, "train accuracy": hits / count})
+    return model.eval(), pd.DataFrame(history)
+
+
+@torch.enable_grad()  # also when asked for from within no_grad
+def train_can(
+    face: Posterior,
+    voice: Posterior,
+    labels: np.ndarray,
+    settings: CanSettings,
+    *,
+    classifier: Classifier | None = None,
+    classes: int = 7,
+    seed: int = 0,
+    on_epoch: Callable[[Can, dict], None] | None = None,
+) -> tuple[Can, pd.DataFrame]:
+    """Train the context attention network on paired latents: face (V, N, D), the voice of each face's own clip (N, D), labels (N,).
+
+    ``classifier`` (trained on the face latents) starts the network's own; it goes on learning where
+    ``settings.finetune``.  Returns (network in eval mode, history).
+    """
+    torch.manual_seed(seed)
+    views, count, width = face.mu.shape
+    model, target = Can(width, classes, settings.normalise), torch.from_numpy(labels).long()
+    model.fit_scale(face.mu.flatten(0, 1), voice.mu)
+    if classifier is not None:
+        model.classifier.load_state_dict(classifier.linear.state_dict())
+    model.classifier.requires_grad_(settings.finetune)
+    attention = [*model.att_mu.parameters(), *model.att_logvar.parameters()]
+    groups = [dict(params=attention, weight_decay=settings.weight_decay)]
+    if settings.finetune:
+        groups.append(dict(params=model.classifier.parameters(), weight_decay=settings.classifier_decay))
+    optimiser = torch.optim.Adam(groups, lr=settings.learning_rate)
+    same = {c: np.flatnonzero(labels == c) for c in np.unique(labels)}
+    history = []
+    for epoch in tqdm(range(settings.epochs), disable=quiet(), desc="context attention", unit="epoch"):
+        rng, sums, hits = _seed(seed, epoch), {}, 0
+        model.train()
+        for rows in batches(np.arange(count), settings.batch, rng):
+            view = torch.from_numpy(rng.integers(views, size=len(rows)))
+            v = Posterior(face.mu[view, rows], face.logvar[view, rows])
+            heard = rows if settings.pairing == "own" else np.array([rng.choice(same[c]) for c in labels[rows]])
+            a = Posterior(voice.mu[heard], voice.logvar[heard])
+            if settings.voice_noise:
+                a = Posterior(a.mu + settings.voice_noise * model.voice_spread * torch.randn_like(a.mu), a.logvar)
+            shifted = model.shift(v, a)
+            logits = model.classifier(shifted.sample() if settings.sample else shifted.mu)
+            pair = (*v, *shifted) if settings.kl_direction == "prior_to_shifted" else (*shifted, *v)
+            terms = {"cross-entropy": F.cross_entropy(logits, target[rows]), "kl": losses.kl_between(*pair).mean()}
+            _check(terms, f"epoch {epoch + 1}")
+            optimiser.zero_grad()
+            (terms["cross-entropy"] + settings.kl_weight * terms["kl"]).backward()
+            optimiser.step()
+            hits += int((logits.argmax(1) == target[rows]).sum())
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + value.item() * len(rows)
+        history.append({"epoch": epoch + 1, **{k: v / count for k, v in sums.items()}, "train accuracy": hits / count})
+        if on_epoch:
+            on_epoch(model.eval(), history[-1])
+    return model.eval().requires_grad_(False), pd.DataFrame(history)
