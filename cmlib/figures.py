@@ -1,0 +1,345 @@
+"""Every plot of every notebook, in one look: data in, figure out, no hidden state.
+
+An emotion has the same colour everywhere.  The eight colours differ in lightness by nine units of CIE L* or more, so
+they survive greyscale printing, and stay apart for readers with red-green blindness; markers help where there is room.
+Pictures may be numpy arrays or torch tensors, (S, S, 3) or (3, S, S) or (S, S) or (1, S, S), uint8 or floats in 0...1.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from functools import wraps
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+EMOTION_COLORS = {
+    "neutral": "#8B8B8B", "calm": "#57CFE2", "happy": "#EFDC37", "sad": "#1B2A5C",
+    "angry": "#B11B24", "fearful": "#572697", "disgust": "#27834B", "surprised": "#D09B3A",
+}  # fmt: skip
+EMOTION_MARKERS = dict(zip(EMOTION_COLORS, "osPvXD^*"))
+MODEL_NAMES = {
+    "face": "face only", "voice": "voice only", "product_of_experts": "product of experts",
+    "concatenation": "concatenation", "can": "context attention",
+}  # fmt: skip
+INK, QUIET, ACCENT = "#22252B", "#9AA0AA", "#1F5F8B"
+STYLE = {
+    **sns.axes_style("whitegrid"), **sns.plotting_context("notebook", font_scale=0.8),
+    "font.family": "sans-serif", "axes.edgecolor": QUIET, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK,
+    "ytick.color": INK, "grid.color": "#E6E8EB", "axes.titleweight": "bold", "axes.spines.right": False,
+    "axes.spines.top": False, "axes.titlelocation": "left", "figure.dpi": 90, "savefig.dpi": 160, "svg.hashsalt": "cm",
+    "svg.fonttype": "none", "legend.frameon": False, "image.interpolation": "nearest",
+}  # fmt: skip
+
+
+class Plot(Figure):
+    """A matplotlib figure that shows itself once in a notebook, whatever the backend, and is never kept by pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        with mpl.rc_context(STYLE):
+            self.savefig(buffer := io.BytesIO(), format="png", dpi=self.get_dpi(), metadata={"Software": None})
+        return buffer.getvalue()
+
+    def axes_grid(self, rows: int = 1, columns: int = 1, **options) -> np.ndarray:
+        """(rows, columns) array of axes."""
+        return self.subplots(rows, columns, squeeze=False, **options)
+
+
+def _styled(plot):
+    @wraps(plot)
+    def inner(*args, **kwargs):
+        with mpl.rc_context(STYLE):
+            return plot(*args, **kwargs)
+
+    return inner
+
+
+def _new(width: float, height: float) -> Plot:
+    return Plot(figsize=(width, height), layout="constrained")
+
+
+def save(fig: Figure, name: str, out_dir: str | Path, data: pd.DataFrame | None = None) -> Figure:
+    """Write ``out_dir``/figures/``name``.svg and .png, and ``data`` beside them as .csv; returns ``fig`` to be shown.
+
+    The same figure gives the same bytes.  A file appears whole or not at all.
+    """
+    folder = Path(out_dir) / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context(STYLE):
+        for suffix, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
+            fig.savefig(part := folder / f"{name}.{suffix}.part", format=suffix, metadata=metadata)
+            os.replace(part, folder / f"{name}.{suffix}")
+    if data is not None:
+        data.to_csv(part := folder / f"{name}.csv.part", index=False, float_format="%.6g")
+        os.replace(part, folder / f"{name}.csv")
+    return fig
+
+
+def picture(image) -> np.ndarray:
+    """Any accepted picture as (H, W, 3) or (H, W) floats in 0...1."""
+    image = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
+    scale = 255 if image.dtype == np.uint8 else 1
+    if image.ndim == 3 and image.shape[0] in (1, 3) and image.shape[-1] not in (1, 3):
+        image = np.moveaxis(image, 0, -1)
+    if image.ndim == 3 and image.shape[-1] == 1:
+        image = image[..., 0]
+    assert image.ndim in (2, 3), f"not a picture: shape {image.shape}"
+    return np.clip(image.astype(np.float32) / scale, 0, 1)
+
+
+# -------------------------------------------------------------------- pictures
+
+
+@_styled
+def image_grid(
+    images: Sequence[Sequence], row_labels: Sequence[str] = (), column_labels: Sequence[str] = (),
+    captions: Sequence[Sequence[str]] | None = None, title: str = "", size: float = 1.0,
+) -> Plot:  # fmt: skip
+    """Pictures ``images[row][column]`` (None leaves a hole), each ``size`` inches wide, with labels and captions.
+
+    A label that is an emotion is underlined in its colour.
+    """
+    rows, columns = len(images), max(len(r) for r in images)
+    below = 0.18 if captions is not None else 0.0
+    fig = _new(columns * size + 0.9 * bool(len(row_labels)), rows * (size + below) + 0.25 + 0.3 * bool(title))
+    axes = fig.axes_grid(rows, columns)
+    for r, c in np.ndindex(rows, columns):
+        ax = axes[r, c]
+        ax.set(xticks=[], yticks=[])
+        ax.grid(False)
+        ax.spines[:].set_visible(False)
+        if c < len(images[r]) and images[r][c] is not None:
+            ax.imshow(shown := picture(images[r][c]), cmap=None if shown.ndim == 3 else "magma", vmin=0, vmax=1)
+            if captions is not None and captions[r][c]:
+                ax.set_xlabel(captions[r][c], fontsize="x-small", labelpad=2)
+        if r == 0 and c < len(column_labels):
+            ax.set_title(column_labels[c], loc="center", fontsize="small", fontweight="normal", pad=6)
+            if column_labels[c] in EMOTION_COLORS:
+                ax.plot(
+                    [0, 1],
+                    [1.04, 1.04],
+                    transform=ax.transAxes,
+                    color=EMOTION_COLORS[column_labels[c]],
+                    lw=3,
+                    clip_on=False,
+                )
+        if c == 0 and r < len(row_labels):
+            ax.set_ylabel(row_labels[r], rotation=0, ha="right", va="center", fontsize="small")
+    if title:
+        fig.suptitle(title, x=0.01, ha="left", fontweight="bold")
+    return fig
+
+
+def reconstructions(originals: Sequence, decoded: Sequence, labels: Sequence[str] = (), title: str = "") -> Plot:
+    """Two rows: pictures and what the decoder makes of their latents."""
+    return image_grid([list(originals), list(decoded)], ("original", "decoded"), labels, title=title)
+
+
+def perception_strip(
+    grid: Sequence[Sequence], faces: Sequence[str], voices: Sequence[str], captions=None, title: str = ""
+) -> Plot:
+    """Mental representations ``grid[face][voice]``: one row per face, one column per voice."""
+    return image_grid(grid, faces, voices, captions, title)
+
+
+@_styled
+def mel(spectrogram, title: str = "", seconds: float = 83_200 / 22_050) -> Plot:
+    """A mel spectrogram (mel bands, frames) in 0...1, low frequencies below, against time."""
+    fig = _new(5, 2.4)
+    ax = fig.axes_grid()[0, 0]
+    drawn = ax.imshow(
+        picture(spectrogram), origin="lower", aspect="auto", cmap="magma", vmin=0, vmax=1, extent=(0, seconds, 0, 128)
+    )
+    ax.set(xlabel="time, s", ylabel="mel band", title=title)
+    ax.grid(False)
+    fig.colorbar(drawn, ax=ax, label="level (0 to 1 per clip)", pad=0.02)
+    return fig
+
+
+# -------------------------------------------------------------------- training
+
+
+@_styled
+def loss_curves(history: pd.DataFrame, groups: Sequence[Sequence[str]] | None = None, title: str = "") -> Plot:
+    """One panel per group of columns of ``history`` against its column ``epoch``; default: a panel per column."""
+    groups = groups or [[c] for c in history.columns if c != "epoch"]
+    columns = min(4, len(groups))
+    rows = -(-len(groups) // columns)
+    fig = _new(2.5 * columns, 1.9 * rows + 0.3)
+    axes = fig.axes_grid(rows, columns).ravel()
+    marker = "o" if len(history) < 12 else ""
+    for ax, group in zip(axes, groups):
+        for column, dashes, color in zip(group, ["-", "--", ":", "-."], [ACCENT, "#D0703A", INK, QUIET]):
+            look = dict(linestyle=dashes, color=color, label=column, marker=marker, errorbar=None)
+            sns.lineplot(x=history["epoch"], y=history[column], ax=ax, **look)
+        ax.legend(fontsize="x-small")
+        ax.set(xlabel="epoch", ylabel="")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+    for ax in axes[len(groups) :]:
+        ax.set_axis_off()
+    if title:
+        fig.suptitle(title, x=0.01, ha="left", fontweight="bold")
+    return fig
+
+
+@_styled
+def latent_scatter(points, labels: Sequence[str], title: str = "") -> Plot:
+    """Latents (N, D): (N, 2) as given, else their first two principal components; one colour per emotion."""
+    points, labels = np.asarray(points, dtype=np.float64), np.asarray(labels)
+    names = ("first", "second")
+    if points.shape[1] > 2:
+        points = points - points.mean(0)
+        _, spread, axes = np.linalg.svd(points, full_matrices=False)
+        share = spread**2 / np.maximum((spread**2).sum(), 1e-12)
+        axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])[:, None]  # a sign that never flips
+        points = points @ axes[:2].T
+        names = [f"principal component {i + 1} ({share[i]:.0%} of variance)" for i in (0, 1)]
+    fig = _new(5.2, 3.8)
+    ax = fig.axes_grid()[0, 0]
+    for name in [e for e in EMOTION_COLORS if e in labels]:
+        own = points[labels == name]
+        ax.scatter(
+            *own.T,
+            s=22,
+            c=EMOTION_COLORS[name],
+            marker=EMOTION_MARKERS[name],
+            label=name,
+            alpha=0.8,
+            lw=0.3,
+            edgecolor="white",
+        )
+    ax.set(xlabel=names[0], ylabel=names[1], title=title)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+
+# -------------------------------------------------------------------- scores
+
+
+@_styled
+def confusion(matrix, labels: Sequence[str], title: str = "") -> Plot:
+    """Counts or rates (K, K), rows are the truth; each row is shown as per cent of the truth."""
+    matrix = np.asarray(matrix, dtype=np.float64)
+    rates = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1e-12)
+    fig = _new(0.52 * len(labels) + 1.6, 0.45 * len(labels) + 1.1)
+    ax = fig.axes_grid()[0, 0]
+    sns.heatmap(rates, annot=True, fmt=".0f", cmap="Blues", vmin=0, vmax=100, cbar=False, ax=ax, linewidths=1,
+                xticklabels=labels, yticklabels=labels)  # fmt: skip
+    ax.set(xlabel="predicted, % of the truth", ylabel="truth", title=title)
+    ax.tick_params(axis="x", rotation=40)
+    ax.tick_params(axis="y", rotation=0)
+    return fig
+
+
+@_styled
+def accuracy_bars(models: dict[str, dict], chance: float, score: str = "clip_accuracy", title: str = "") -> Plot:
+    """Scores {model: {score: {"value", "low", "high"}}} as bars with their intervals, and the chance line."""
+    fig = _new(5.6, 0.5 * len(models) + 0.9)
+    ax = fig.axes_grid()[0, 0]
+    for row, (name, scores) in enumerate(models.items()):
+        s = scores[score]
+        ax.barh(row, s["value"], color=ACCENT if name == "can" else "#B9C6D3", height=0.62)
+        ax.plot([s["low"], s["high"]], [row, row], color=INK, lw=1.4, marker="|", ms=7)
+        ax.text(
+            max(s["high"], s["value"]) + 0.015,
+            row,
+            f"{100 * s['value']:.0f} %",
+            va="center",
+            fontweight="bold" if name == "can" else None,
+        )
+    ax.axvline(chance, color=INK, ls="--", lw=1)
+    ax.text(chance + 0.005, -0.62, f"chance {100 * chance:.0f} %", fontsize="x-small", va="center")
+    ax.set(yticks=range(len(models)), xlim=(0, 1.08), ylim=(len(models) - 0.5, -0.9), title=title)
+    ax.set_yticklabels([MODEL_NAMES.get(n, n) for n in models])
+    ax.set_xlabel(f"{score.replace('_', ' ')}, held-out actors (line: 95 % interval over actors)")
+    ax.xaxis.set_major_formatter(PercentFormatter(1))
+    ax.grid(False, axis="y")
+    return fig
+
+
+@_styled
+def probability_bars(before, after, labels: Sequence[str], title: str = "") -> Plot:
+    """Class probabilities (K,) of the face alone (hollow) and in context (filled)."""
+    before, after = np.asarray(before, dtype=float), np.asarray(after, dtype=float)
+    fig = _new(4.6, 0.34 * len(labels) + 0.9)
+    ax = fig.axes_grid()[0, 0]
+    rows, colors = np.arange(len(labels)), [EMOTION_COLORS[e] for e in labels]
+    ax.barh(rows - 0.2, before, 0.36, color="white", edgecolor=colors, lw=1.5, label="before: face alone")
+    ax.barh(rows + 0.2, after, 0.36, color=colors, edgecolor=colors, lw=1.5, label="after: in context")
+    ax.set(
+        yticks=rows, yticklabels=labels, xlim=(0, 1), ylim=(len(labels) - 0.4, -0.6), xlabel="probability", title=title
+    )
+    ax.grid(False, axis="y")
+    for patch in ax.legend(loc="lower right", fontsize="x-small").get_patches():
+        patch.set(edgecolor=INK, facecolor="white" if patch.get_facecolor()[:3] == (1, 1, 1) else INK)
+    return fig
+
+
+# -------------------------------------------------------------------- context attention
+
+
+@_styled
+def attention_function(
+    queries, values, labels: Sequence[str] = (), bounds: tuple[float, float] | None = None, title: str = ""
+) -> Plot:
+    """The scalar function f_v that one face applies to every dimension of a voice.
+
+    ``queries`` (Q,), ``values`` (Q,) or (B, Q): several rows are several faces, named by ``labels``.  ``bounds`` are
+    min u and max u, which no output can leave.
+    """
+    queries, values = np.asarray(queries), np.atleast_2d(np.asarray(values))
+    fig = _new(5.4, 3.0)
+    ax = fig.axes_grid()[0, 0]
+    for row, out in enumerate(values):
+        label = labels[row] if row < len(labels) else None
+        color = EMOTION_COLORS.get(
+            label, ACCENT if len(values) == 1 else sns.color_palette("viridis", len(values))[row]
+        )
+        ax.plot(queries, out, color=color, lw=1.8, label=label)
+    for bound, name in zip(bounds or (), ("min u", "max u")):
+        ax.axhline(bound, color=QUIET, ls="--", lw=1)
+        ax.text(queries[0], bound, f" {name}", fontsize="x-small", va="bottom")
+    ax.set(xlabel="query $q_i$ (from the voice)", ylabel="output $f_v(q_i)$", title=title)
+    if len(labels):
+        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+
+@_styled
+def shift_bars(table: pd.DataFrame, value: str = "kl", label: str = "KL shift, nats", title: str = "") -> Plot:
+    """One bar per row: columns ``emotion``, ``value`` and, if there, ``low`` and ``high``."""
+    fig = _new(5.2, 2.6)
+    ax = fig.axes_grid()[0, 0]
+    ax.bar(table["emotion"], table[value], color=[EMOTION_COLORS[e] for e in table["emotion"]], width=0.7)
+    if {"low", "high"} <= set(table.columns):
+        ax.vlines(table["emotion"], table["low"], table["high"], color=INK, lw=1.4)
+    ax.axhline(0, color=INK, lw=0.8)
+    ax.set(ylabel=label, xlabel="", title=title)
+    ax.grid(False, axis="x")
+    ax.tick_params(axis="x", rotation=30)
+    return fig
+
+
+@_styled
+def strength_curves(table: pd.DataFrame, label: str, title: str = "") -> Plot:
+    """Against the context strength t: columns ``strength``, ``value``, optional ``low``, ``high``, ``emotion``."""
+    fig = _new(5.2, 3.0)
+    ax = fig.axes_grid()[0, 0]
+    for name, own in table.groupby("emotion", sort=False) if "emotion" in table else [(None, table)]:
+        color = EMOTION_COLORS.get(name, ACCENT)
+        ax.plot(
+            own["strength"], own["value"], color=color, marker=EMOTION_MARKERS.get(name, "o"), ms=5, lw=1.8, label=name
+        )
+        if {"low", "high"} <= set(own.columns):
+            ax.fill_between(own["strength"], own["low"], own["high"], color=color, alpha=0.15, lw=0)
+    ax.set(xlabel="context strength t", ylabel=label, title=title)
+    if "emotion" in table:
+        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
