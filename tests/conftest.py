@@ -1,0 +1,125 @@
+"""Tiny real clips, made on the spot: an H.264 video of a face that moves a little, and a voice-like tone in AAC."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+RATE = 48_000
+
+
+def pytest_configure():
+    os.environ.setdefault("CM_QUIET", "1")
+
+
+def face(size: int = 160, dx: float = 0.0, dy: float = 0.0, scale: float = 1.0, skin=(224, 172, 140)) -> np.ndarray:
+    """A drawn face (size, size, 3) uint8; eyes at 40 and 60 % of the width, 45 % of the height."""
+    big = 4 * size
+    image = Image.new("RGB", (big, big), (190, 195, 205))
+    draw = ImageDraw.Draw(image)
+
+    def spot(x, y, rx, ry, colour):
+        x, y = (0.5 + (x - 0.5) * scale + dx) * big, (0.5 + (y - 0.5) * scale + dy) * big
+        rx, ry = rx * scale * big, ry * scale * big
+        draw.ellipse([x - rx, y - ry, x + rx, y + ry], fill=colour)
+
+    dark = tuple(int(0.72 * v) for v in skin)
+    spot(0.5, 1.05, 0.42, 0.25, (60, 70, 90))  # shoulders
+    spot(0.5, 0.75, 0.11, 0.16, dark)  # neck
+    spot(0.5, 0.42, 0.25, 0.30, (50, 35, 25))  # hair
+    spot(0.5, 0.5, 0.215, 0.29, skin)
+    for side in (-1, 1):
+        spot(0.5 + side * 0.225, 0.5, 0.025, 0.06, dark)
+        spot(0.5 + side * 0.1, 0.45, 0.047, 0.026, dark)
+        spot(0.5 + side * 0.1, 0.45, 0.040, 0.020, (245, 245, 245))
+        spot(0.5 + side * 0.1, 0.45, 0.019, 0.019, (40, 30, 30))
+        spot(0.5 + side * 0.1, 0.395, 0.062, 0.010, (50, 35, 25))
+        spot(0.5 + side * 0.025, 0.575, 0.014, 0.010, dark)
+    spot(0.5, 0.55, 0.022, 0.05, tuple(int(0.9 * v) for v in skin))
+    spot(0.5, 0.665, 0.085, 0.022, (150, 60, 60))
+    return np.asarray(image.resize((size, size), Image.Resampling.BOX))
+
+
+def tone(seconds: float, rate: int = RATE, pitch: float = 180.0) -> np.ndarray:
+    """Mono (N,) float32: a few harmonics with an envelope, silent in the first and last tenth."""
+    t = np.arange(round(seconds * rate)) / rate
+    wave = sum(np.sin(2 * np.pi * pitch * k * t) / k for k in range(1, 9))
+    envelope = np.clip(np.minimum(t, seconds - t) / seconds * 10 - 1, 0, 1)
+    return (0.2 * wave * envelope).astype(np.float32)
+
+
+def write_clip(
+    path: Path, frames: list[np.ndarray] | None = None, sound: np.ndarray | None = None, fps: int = 25,
+    rate: int = RATE, pixels: str = "yuv420p",
+) -> Path:  # fmt: skip
+    """Write a video file of RGB frames and mono or stereo (2, N) sound; either may be missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", options={"movflags": "faststart"} if path.suffix == ".mp4" else {}) as container:
+        if frames is not None:
+            video = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast", "crf": "20"})
+            video.height, video.width, video.pix_fmt = *frames[0].shape[:2], pixels
+        if sound is not None:
+            sound = np.atleast_2d(sound).astype(np.float32)
+            audio = container.add_stream("aac", rate=rate, layout="stereo" if len(sound) == 2 else "mono")
+        for image in frames or ():
+            container.mux(video.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")))
+        if frames is not None:
+            container.mux(video.encode())
+        if sound is not None:
+            frame = av.AudioFrame.from_ndarray(sound, format="fltp", layout=audio.layout.name)
+            frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+            fifo = av.AudioFifo()
+            fifo.write(frame)
+            while part := fifo.read(1024, partial=True):
+                container.mux(audio.encode(part))
+            container.mux(audio.encode())
+    return path
+
+
+def talking(count: int = 20, size: int = 160, **options) -> list[np.ndarray]:
+    """Frames of a face that sways by two per cent of the picture."""
+    return [face(size, dx=0.02 * np.sin(i / 4), **options) for i in range(count)]
+
+
+@pytest.fixture(scope="session")
+def good_clip(tmp_path_factory) -> Path:
+    """One clip of 0.8 s with face and sound."""
+    path = tmp_path_factory.mktemp("clip") / "01-01-03-01-01-01-01.mp4"
+    return write_clip(path, talking(), tone(0.8))
+
+
+@pytest.fixture
+def corpus(tmp_path, good_clip) -> Path:
+    """A RAVDESS tree of 8 clips, 4 actors and 2 emotions, without faults."""
+    for actor in (1, 2, 3, 10):
+        for emotion in (3, 5):
+            path = tmp_path / "corpus" / f"Actor_{actor:02d}" / f"01-01-{emotion:02d}-01-01-01-{actor:02d}.mp4"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(good_clip.read_bytes())
+    return tmp_path / "corpus"
+
+
+@pytest.fixture
+def large_corpus(corpus) -> Path:
+    """The same with four repetitions, 32 clips: work for two processes."""
+    for path in list(corpus.rglob("*.mp4")):
+        for repetition in range(2, 5):
+            shutil.copy(path, path.with_name(f"{path.name[:15]}{repetition:02d}{path.name[17:]}"))
+    return corpus
+
+
+@pytest.fixture
+def shared_sample() -> Path:
+    """A real sample of RAVDESS beside the repository, for those who have it."""
+    if not (sample := SHARED / "ravdess_sample").is_dir():
+        pytest.skip("no real sample of RAVDESS beside the repository")
+    return sample

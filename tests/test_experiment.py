@@ -1,0 +1,79 @@
+"""One experiment on a toy corpus: stages are found while they are what they should be, and trained anew when not."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from cmlib import experiment, profiles
+from cmlib.experiment import MODELS, Run
+
+
+@pytest.fixture
+def toy(corpus, tmp_path, monkeypatch):
+    """Run(...) on 8 clips of 4 actors (fold 1: test 2, validation 3, training 1 and 10), nothing shipped."""
+    (tmp_path / "data").mkdir()
+    shutil.copytree(corpus, tmp_path / "data" / "actors")
+    monkeypatch.setenv("CM_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("CM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(experiment, "ROOT", tmp_path)
+    return lambda **more: Run("actors", "smoke", out_dir=str(tmp_path / "run"), **more)
+
+
+def seconds(run, name):
+    return run.path(name).with_suffix(".safetensors").stat().st_mtime_ns
+
+
+def test_every_model_gives_probabilities_and_is_found_again(toy):
+    run = toy()
+    rows = run.frames_of(run.split.test)
+    assert len(rows) and set(run.store.clips.actor[run.frame_clip[rows]]) == {2}
+    first = {name: run.log_probabilities(name, rows) for name in MODELS}
+    for log_p in first.values():
+        np.testing.assert_allclose(np.exp(log_p).sum(1), 1, rtol=1e-5)
+    written = seconds(run, "face"), seconds(run, "can")
+    again = toy()
+    for name in MODELS:
+        np.testing.assert_array_equal(again.log_probabilities(name, rows), first[name])
+    assert (seconds(again, "face"), seconds(again, "can")) == written
+    card = json.loads(run.path("can").with_suffix(".json").read_text())
+    assert card["validation"]["clip_accuracy"]["value"] <= 1 and card["fold"] == 1 and "torch" in card["versions"]
+
+
+def test_other_settings_make_the_network_and_all_above_it_stale(toy, monkeypatch):
+    run = toy()
+    run.can()
+    assert run.find("can") == run.path("can")
+    changed = dataclasses.replace(profiles.PROFILES["smoke"], voice=dataclasses.replace(profiles.PROFILES["smoke"].voice, kl_weight=0.01))
+    monkeypatch.setitem(profiles.PROFILES, "smoke", changed)
+    other = toy()
+    assert other.find("face") and other.find("classifier_face")
+    assert other.find("voice") is None and other.find("can") is None
+
+
+def test_another_seed_does_not_read_this_ones_networks(toy):
+    toy().vaegan("voice")
+    assert toy(seed=1).find("voice") is None
+
+
+def test_shipped_networks_serve_until_a_run_trains_its_own(toy, tmp_path):
+    run = toy()
+    run.can()
+    shutil.move(run.folder / "checkpoints", tmp_path / "checkpoints" / "actors-smoke")
+    reader = toy()
+    assert reader.find("can") == tmp_path / "checkpoints" / "actors-smoke" / "can"
+    reader.vaegan("voice", retrain=True)  # a reproduction trains its own
+    assert reader.find("voice") == reader.path("voice")
+    assert reader.find("can") is None  # and does not put a foreign network on top
+
+
+def test_latents_are_those_of_the_frozen_encoder(toy):
+    run = toy()
+    face, voice = run.paired(np.array([0, 5]))
+    model = run.vaegan("face")
+    with torch.no_grad():
+        torch.testing.assert_close(face.mu, model.encoder(run.faces.batch(np.array([0, 5]))).mu, rtol=1e-4, atol=1e-5)
+    assert voice.mu.shape == face.mu.shape

@@ -1,0 +1,92 @@
+"""Shapes, options and the attention's equation."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+
+from cmlib import checkpoints
+from cmlib.models import Can, Classifier, ContextAttention, Posterior, VaeGan, attend, product_of_experts
+
+
+@pytest.mark.parametrize("channels, size, width", [(3, 32, 0.0625), (1, 64, 0.125), (3, 96, 0.0625)])
+def test_vaegan_keeps_shapes_for_any_multiple_of_32(channels, size, width):
+    model = VaeGan(channels, size, latent=10, width=width).eval()
+    x = torch.rand(2, channels, size, size)
+    reconstruction, posterior = model(x)
+    assert reconstruction.shape == x.shape and posterior.mu.shape == posterior.logvar.shape == (2, 10)
+    features, logit = model.discriminator(x, 2)
+    assert logit.shape == (2, 1)
+    torch.testing.assert_close(features, model.discriminator.features(x, 2))
+
+
+def test_a_size_that_cannot_work_is_named():
+    with pytest.raises(ValueError, match="multiple of 32, got 100"):
+        VaeGan(3, 100)
+
+
+def test_attention_equals_its_equation_in_numpy():
+    g = torch.Generator().manual_seed(1)
+    q, k, u = (torch.randn(3, 11, generator=g) for _ in range(3))
+    out = attend(q, k, u).numpy()
+    for b in range(3):
+        weights = softmax(np.outer(q[b], k[b]), axis=1)
+        np.testing.assert_allclose(out[b], weights @ u[b].numpy(), rtol=1e-5, atol=1e-6)
+    assert (out >= u.min(1, keepdim=True).values.numpy() - 1e-6).all() and (out <= u.max(1, keepdim=True).values.numpy() + 1e-6).all()
+
+
+def test_attention_gradients_by_finite_differences():
+    tensors = [torch.randn(2, 5, dtype=torch.float64).requires_grad_() for _ in range(3)]
+    assert torch.autograd.gradcheck(attend, tensors)
+
+
+def test_response_is_the_function_that_all_dimensions_share():
+    attention, face, voice = ContextAttention(9), torch.randn(2, 9), torch.randn(2, 9)
+    queries = attention.query(voice)
+    by_response = torch.stack([attention.response(face[[b]], queries[b])[0] for b in range(2)])
+    torch.testing.assert_close(attention(face, voice), by_response, rtol=1e-4, atol=1e-5)
+
+
+def test_strength_zero_changes_nothing_and_the_shift_is_linear_in_strength():
+    can = Can(9)
+    face, voice = (Posterior(torch.randn(4, 9), torch.randn(4, 9)) for _ in range(2))
+    still, half, full = (can.shift(face, voice, t) for t in (0.0, 0.5, 1.0))
+    torch.testing.assert_close(still.mu, face.mu)
+    torch.testing.assert_close(still.logvar, face.logvar)
+    torch.testing.assert_close(half.mu - face.mu, (full.mu - face.mu) / 2)
+
+
+def test_product_of_experts_against_the_density_on_a_grid():
+    mu, logvar = torch.tensor([[0.8]]), torch.tensor([[-0.5]])
+    other_mu, other_logvar = torch.tensor([[-1.1]]), torch.tensor([[0.7]])
+    joint = product_of_experts(Posterior(mu, logvar), Posterior(other_mu, other_logvar))
+    z = torch.linspace(-8, 8, 20001, dtype=torch.float64)
+    log = -0.5 * z**2 - 0.5 * (z - 0.8) ** 2 / np.exp(-0.5) - 0.5 * (z + 1.1) ** 2 / np.exp(0.7)
+    weight = torch.softmax(log, 0)
+    mean = (weight * z).sum()
+    assert joint.mu.item() == pytest.approx(mean.item(), abs=1e-4)
+    assert joint.logvar.exp().item() == pytest.approx((weight * (z - mean) ** 2).sum().item(), abs=1e-4)
+
+
+def test_checkpoint_returns_the_same_network_and_refuses_another(tmp_path):
+    model = VaeGan(3, 32, latent=8, width=0.0625).eval()
+    checkpoints.save(tmp_path / "face", model, {"seed": 3})
+    loaded, card = checkpoints.load(tmp_path / "face", VaeGan)
+    x = torch.rand(1, 3, 32, 32)
+    torch.testing.assert_close(loaded(x)[0], model(x)[0])
+    assert card["seed"] == 3 and card["config"]["latent"] == 8
+    with pytest.raises(checkpoints.CheckpointError, match="holds a VaeGan, wanted Can"):
+        checkpoints.load(tmp_path / "face", Can)
+    card_file = tmp_path / "face.json"
+    card_file.write_text(card_file.read_text().replace('"latent": 8', '"latent": 9'))
+    with pytest.raises(checkpoints.CheckpointError, match="does not fit its card"):
+        checkpoints.load(tmp_path / "face")
+    (tmp_path / "face.json").unlink()
+    with pytest.raises(checkpoints.CheckpointError, match="no readable model card"):
+        checkpoints.load(tmp_path / "face")
+
+
+def test_half_precision_checkpoint_is_close(tmp_path):
+    model = Classifier(20)
+    checkpoints.save(tmp_path / "c", model, {}, half=True)
+    torch.testing.assert_close(checkpoints.load(tmp_path / "c")[0].linear.weight, model.linear.weight, rtol=1e-3, atol=1e-4)

@@ -1,0 +1,23 @@
+from cmlib.recipes import meaning, recipe
+
+
+def test_recipe_follows_every_ingredient_and_nothing_else():
+    first = recipe({"epochs": 3, "widths": (1, 2)}, 0, "store")
+    assert first == recipe({"widths": [1, 2], "epochs": 3}, 0, "store") and len(first) == 12
+    assert (
+        len(
+            {
+                first,
+                recipe({"epochs": 4, "widths": (1, 2)}, 0, "store"),
+                recipe({"epochs": 3, "widths": (1, 2)}, 1, "store"),
+            }
+        )
+        == 3
+    )
+
+
+def test_comments_and_docstrings_do_not_count():
+    assert meaning('def f(x):\n    """Say."""\n    return x + 1  # more\n') == meaning(
+        "def f(x):\n\n    return (x + 1)\n"
+    )
+    assert meaning("def f(x): return x + 1") != meaning("def f(x): return x + 2")

@@ -1,0 +1,53 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from cmlib.splits import FOLDS, fold_of, random_split, split
+
+
+def table(actors=range(1, 25), clips=3):
+    return pd.DataFrame({"actor": np.repeat(list(actors), clips)})
+
+
+def test_folds_hold_every_actor_once():
+    assert sorted(a for fold in FOLDS for a in fold) == list(range(1, 25))
+    assert FOLDS[0] == (2, 5, 14, 15, 16) and FOLDS[4] == (1, 4, 9, 22)
+    assert {fold_of(a) for a in range(25, 61)} == {1, 2, 3, 4, 5}  # MEAD's 60 actors are dealt out
+
+
+@pytest.mark.parametrize("fold", range(1, 6))
+def test_parts_share_no_actor_and_validation_is_the_next_fold(fold):
+    clips = table()
+    parts = split(clips, fold)
+    actors = [set(clips.actor.iloc[rows]) for rows in (parts.train, parts.val, parts.test)]
+    assert actors[2] == set(FOLDS[fold - 1]) and actors[1] == set(FOLDS[fold % 5])
+    assert sorted(a for part in actors for a in part) == list(range(1, 25))
+    assert len(parts.train) + len(parts.val) + len(parts.test) == len(clips)
+
+
+def test_every_clip_is_tested_once_over_the_folds():
+    tested = np.concatenate([split(table(), fold).test for fold in range(1, 6)])
+    assert sorted(tested) == list(range(72))
+
+
+def test_eighteen_actors_have_the_same_folds():
+    for fold in range(1, 6):
+        clips = table(range(1, 19))
+        assert set(clips.actor.iloc[split(clips, fold).test]) == set(FOLDS[fold - 1]) & set(range(1, 19))
+
+
+def test_what_cannot_be_split_is_refused():
+    with pytest.raises(ValueError, match="fold 6: choose 1 to 5"):
+        split(table(), 6)
+    with pytest.raises(ValueError, match="no clip in train; the corpus has too few actors"):
+        split(table([2, 3]), 1)
+
+
+def test_the_random_split_leaks_on_purpose():
+    clips = table(clips=10)
+    parts = random_split(len(clips), seed=1)
+    assert sorted(np.concatenate([parts.train, parts.val, parts.test])) == list(range(240))
+    assert len(parts.test) == len(parts.val) == 48
+    assert set(clips.actor.iloc[parts.train]) & set(clips.actor.iloc[parts.test])
+    assert np.array_equal(parts.test, random_split(240, seed=1).test)
+    assert not np.array_equal(parts.test, random_split(240, seed=2).test)

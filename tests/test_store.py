@@ -1,0 +1,198 @@
+import dataclasses
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+
+import joblib
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import ROOT, talking, tone, write_clip
+
+from cmlib import corpora, faces, media, store, voices
+from cmlib.profiles import get_profile
+from cmlib.store import Store, StoreError, prepare
+
+SMOKE = get_profile("smoke")
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory, good_clip):
+    """Clips of five actors, of sound and picture, of sound only, and without a face: prepared once."""
+    root = tmp_path_factory.mktemp("tree")
+    for actor in (1, 2, 3, 4):
+        folder = root / f"Actor_{actor:02d}"
+        folder.mkdir()
+        shutil.copy(good_clip, folder / f"01-01-03-01-01-01-{actor:02d}.mp4")
+    write_clip(root / "01-01-01-01-01-01-05.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 10, tone(0.4))
+    write_clip(root / "01-01-08-02-01-01-05.mp4", talking(), np.zeros(38_400))
+    return prepare("actors", SMOKE, root, tmp_path_factory.mktemp("cache"), workers=1), root
+
+
+def test_table_and_arrays_belong_together(prepared):
+    s, _ = prepared
+    assert list(s.clips.columns) == [
+        "name", "actor", "emotion", "label", "intensity", "statement", "repetition", "duration", "first_frame",
+        "n_frames", "face_found", "face_rate", "silent", "file", "sound",
+    ]  # fmt: skip
+    assert len(s.clips) == 6 and s.clips.actor.dtype == int and s.clips.face_found.dtype == bool
+    assert s.clips.name.is_monotonic_increasing
+    assert s.frames.shape == (12, 32, 32, 3) and s.frames.dtype == np.uint8
+    assert s.mels.shape == (6, 128, 128) and s.mels.dtype == np.float16
+    assert np.array_equal(s.frame_clip, np.repeat(range(6), 2)) and s.frame_clip.dtype == np.int32
+    assert list(s.clips.first_frame) == [0, 2, 4, 6, 8, 10]
+    assert isinstance(s.frames, np.memmap) and isinstance(s.mels, np.memmap) and s.has_faces
+    neutral = s.clips.set_index("name").loc["01-01-01-01-01-01-05"]
+    assert (neutral.emotion, neutral.label, neutral.actor) == ("neutral", 0, 5)
+    assert s.clips.duration.tolist() == pytest.approx([0.4, 0.8, 0.8, 0.8, 0.8, 0.8])
+
+
+def test_arrays_hold_what_the_parts_give_alone(prepared):
+    s, root = prepared
+    clip = s.clips.iloc[2]
+    path = root / clip.file
+    frames, _ = media.read_video(path, 2)
+    assert np.array_equal(s.frames[clip.first_frame : clip.first_frame + 2], faces.crop_faces(frames, 32)[0])
+    assert np.array_equal(s.mels[2], voices.mel(*media.read_audio(path)).astype(np.float16))
+    assert s.path(clip) == path
+
+
+def test_faceless_and_silent_clips_are_kept_and_flagged(prepared):
+    s, _ = prepared
+    by_name = s.clips.set_index("name")
+    assert not by_name.face_found["01-01-01-01-01-01-05"] and by_name.face_found.sum() == 5
+    assert by_name.silent["01-01-08-02-01-01-05"] and by_name.silent.sum() == 1
+    assert s.card["clips_without_face"] == 1 and s.card["silent_clips"] == 1
+    assert not s.mels[list(s.clips.silent).index(True)].any() and np.isfinite(s.mels).all()
+    assert np.all(np.abs(s.frames[:2].astype(int) - 90) < 4)  # the middle of a grey picture
+
+
+def test_a_second_prepare_returns_at_once(prepared, monkeypatch):
+    s, root = prepared
+    monkeypatch.setattr(store, "_work", lambda *a: pytest.fail("worked again"))
+    again = prepare("actors", SMOKE, root, s.folder.parent)
+    assert again.folder == s.folder and again.clips.equals(s.clips)
+    assert not list(s.folder.parent.glob("*.part")) and not (s.folder / "clips").exists()
+
+
+def test_the_key_is_the_same_in_another_place_and_at_another_time(prepared, tmp_path, monkeypatch):
+    s, root = prepared
+    clone = shutil.copytree(root, tmp_path / "elsewhere", copy_function=shutil.copy)  # new dates
+    clips, _ = corpora.scan("actors", clone)
+    settings = s.card["settings"]
+    assert store.inputs_key(clips, clone, settings) == s.card["key"]
+    assert store.inputs_key(clips, clone, settings | {"image_size": 64}) != s.card["key"]
+    assert store.inputs_key(clips[1:], clone, settings) != s.card["key"]
+    data = clips[0].path.read_bytes()
+    for changed in (b"\1" + data[1:], data[:-1] + b"\1", data + b"\0"):
+        clips[0].path.write_bytes(changed)
+        assert store.inputs_key(clips, clone, settings) != s.card["key"]
+
+
+def test_workers_give_the_same_bytes(large_corpus, tmp_path):
+    every = dataclasses.replace(SMOKE, data=dataclasses.replace(SMOKE.data, frames_per_clip=0))
+    one = prepare("actors", every, large_corpus, tmp_path / "one", workers=1)
+    two = prepare("actors", every, large_corpus, tmp_path / "two", workers=2)
+    joblib.externals.loky.get_reusable_executor().shutdown()
+    assert len(one.clips) == 32 and one.card["frames"] == 20 * 32
+    assert one.card["sha256"] == two.card["sha256"]
+
+
+def test_sound_alone_makes_a_corpus(tmp_path, cache):
+    for actor in (1, 2):
+        soundfile.write(tmp_path / f"03-01-04-01-01-01-{actor:02d}.flac", tone(0.5, 22_050), 22_050)
+    s = prepare("ravdess", SMOKE, tmp_path, cache)
+    assert not s.has_faces and s.frames.shape == (0, 32, 32, 3) and len(s.frame_clip) == 0
+    assert s.mels.shape == (2, 128, 128) and s.clips.n_frames.sum() == 0 and len(s.dataset()) == 0
+
+
+def test_picture_and_sound_from_two_files(tmp_path, cache):
+    write_clip(tmp_path / "02-01-04-01-01-01-02.mp4", talking(), None)
+    write_clip(tmp_path / "x.mp4", None, tone(0.8)).rename(tmp_path / "03-01-04-01-01-01-02.m4a")
+    s = prepare("ravdess", SMOKE, tmp_path, cache)
+    assert len(s.clips) == 1 and s.clips.sound[0] == "03-01-04-01-01-01-02.m4a" and s.mels[0].any()
+
+
+def test_a_limit_spreads_over_actors_and_emotions():
+    clips = [
+        corpora.Clip(None, None, True, "actors", actor, emotion, 1, statement, 1, f"{actor:02d} {emotion} {statement}")
+        for actor in range(1, 25)
+        for emotion in "abcdefgh"
+        for statement in (1, 2)
+    ]
+    chosen = store.spread(clips, 96)
+    assert len(chosen) == 96 and chosen == sorted(chosen, key=lambda c: c.name)
+    actors, emotions = ([getattr(c, field) for c in chosen] for field in ("actor", "emotion"))
+    assert {actors.count(a) for a in range(1, 25)} == {4} and {emotions.count(e) for e in "abcdefgh"} == {12}
+    assert store.spread(clips, None) == store.spread(clips, 1000) == clips
+
+
+def test_dataset_gives_tensors_and_mirrors_half(prepared):
+    s, _ = prepared
+    picture, row = s.dataset()[5]
+    assert picture.shape == (3, 32, 32) and picture.dtype == torch.float32 and 0 <= picture.min() < picture.max() <= 1
+    assert row == s.frame_clip[5] and len(s.dataset(np.array([3, 4]))) == 2
+    plain, flipping = s.dataset(np.array([5])), s.dataset(np.array([5]), flip=True)
+    views = torch.stack([flipping[0][0] for _ in range(40)])
+    mirrored = (views == plain[0][0].flip(-1)).flatten(1).all(1)
+    assert 5 < mirrored.sum() < 35 and (views[~mirrored] == plain[0][0]).all()
+    batch, rows = next(iter(torch.utils.data.DataLoader(s.dataset(), 4)))
+    assert batch.shape == (4, 3, 32, 32) and rows.tolist() == [0, 0, 1, 1]
+
+
+def test_to_another_process_goes_the_folder_only(prepared):
+    s, _ = prepared
+    assert s.frames.any() and s.mels.any()  # both are open now
+    assert len(sent := pickle.dumps(s.dataset())) < 10_000
+    assert torch.equal(pickle.loads(sent)[5][0], s.dataset()[5][0])
+
+
+def test_damage_is_noticed(prepared, tmp_path):
+    folder = shutil.copytree(prepared[0].folder, tmp_path / "copy")
+    assert Store.open(folder).verify() == []
+    data = bytearray((folder / "mels.npy").read_bytes())
+    data[-1] ^= 1
+    (folder / "mels.npy").write_bytes(data)
+    assert "mels.npy: changed since it was written" in Store.open(folder).verify()[0]
+    (folder / "frames.npy").unlink()
+    with pytest.raises(StoreError, match="frames.npy missing"):
+        Store.open(folder)
+    card = json.loads((prepared[0].folder / "card.json").read_text()) | {"format": 0}
+    shutil.copy(prepared[0].folder / "frames.npy", folder)
+    (folder / "card.json").write_text(json.dumps(card))
+    with pytest.raises(StoreError, match="format 0"):
+        Store.open(folder)
+
+
+def test_a_moved_corpus_is_found_again(prepared, tmp_path, monkeypatch):
+    s, root = prepared
+    moved = dataclasses.replace(s)
+    moved.__dict__["card"] = s.card | {"root": str(tmp_path / "gone")}
+    with pytest.raises(StoreError, match="put the corpus back, or set CM_DATA"):
+        moved.path(s.clips.iloc[0])
+    shutil.copytree(root, tmp_path / "actors")
+    monkeypatch.setenv("CM_DATA", str(tmp_path))
+    assert moved.path(s.clips.iloc[0]).exists()
+
+
+def test_it_works_from_a_script_without_main_guard(large_corpus, cache):
+    """The worker processes must not run the caller's file again."""
+    script = f"""print("once")
+from cmlib.store import prepare
+print(len(prepare("actors", "smoke", {str(large_corpus)!r}, {str(cache)!r}, workers=2).clips))"""
+    done = subprocess.run([sys.executable, "-"], input=script, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["once", "32"], done.stderr[-2000:]
+
+
+def test_the_real_sample_prepares_without_a_skip(shared_sample, cache):
+    s = prepare("ravdess", SMOKE, shared_sample, cache)
+    assert len(s.clips) == 96 and s.skipped.empty and s.clips.actor.nunique() == 18
+    assert np.isfinite(s.mels).all() and not s.clips.silent.any() and s.mels.max() == 1

@@ -1,0 +1,109 @@
+"""The loops: they learn, go on after a kill with the same numbers, and stop on NaN by name."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cmlib import training
+from cmlib.models import Posterior
+from cmlib.profiles import Can as CanSettings
+from cmlib.profiles import Head, VaeGan
+from cmlib.training import Pictures, train_can, train_classifier, train_vaegan
+
+TINY = VaeGan(width=0.0625, latent=8, epochs=3, batch=16, learning_rate=2e-3, optimiser="adam")
+
+
+@pytest.fixture(autouse=True)
+def calm(monkeypatch):
+    monkeypatch.setenv("CM_QUIET", "1")
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    rng = np.random.default_rng(0)
+    tone = rng.integers(40, 216, size=(48, 1, 1, 3))
+    return Pictures((tone + rng.integers(-8, 9, size=(48, 32, 32, 3))).astype(np.uint8))
+
+
+def fit(pictures, settings=TINY, **more):
+    rows = np.arange(32), np.arange(32, 48)
+    return train_vaegan(pictures, *rows, settings, channels=3, size=32, fabric=training.launch("32-true"), **more)
+
+
+def test_pictures_join_arrays_and_mirror():
+    a, b = np.zeros((2, 4, 4, 3), np.uint8), np.full((3, 4, 4, 3), 255, np.uint8)
+    b[:, :, 0] = 0
+    x = Pictures(a, b).batch(np.array([1, 2, 4]), np.array([False, False, True]))
+    assert x.shape == (3, 3, 4, 4) and x[0].max() == 0
+    assert x[1, 0, 0].tolist() == [0, 1, 1, 1] and x[2, 0, 0].tolist() == [1, 1, 1, 0]
+
+
+@pytest.mark.parametrize("change", [{}, {"adversarial_weight": 0.1}, {"feature_level": 0}, {"label_weight": 1.0}, {"detail_weight": 0.5}])
+def test_every_option_learns_to_reconstruct_unseen_pictures(pictures, change):
+    settings = dataclasses.replace(TINY, epochs=12, pixel_weight=1.0, **change)
+    _, history = fit(pictures, settings, labels=np.arange(48) % 3)
+    assert history.validation.iloc[-1] < 0.5 * history.validation.iloc[0]
+
+
+def test_a_killed_run_ends_with_the_numbers_of_an_undisturbed_one(pictures, tmp_path):
+    whole, history = fit(pictures)
+
+    def kill(model, row):
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(pictures, state=tmp_path / "face.state.pt", on_epoch=kill)
+    resumed, resumed_history = fit(pictures, state=tmp_path / "face.state.pt")
+    for key, value in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[key], value, rtol=0, atol=0)
+    pd.testing.assert_frame_equal(history.drop(columns="seconds"), resumed_history.drop(columns="seconds"))
+
+
+def test_nan_is_named(pictures):
+    with pytest.raises(training.TrainingError, match="term 'kl' is"):
+        fit(pictures, dataclasses.replace(TINY, learning_rate=float("inf")))
+
+
+def test_released_schedule_drops_at_the_milestones():
+    rates = [training.learning_rate(VaeGan(), e) for e in (0, 199, 200, 349, 350, 499)]
+    np.testing.assert_allclose(rates, [3e-4, 3e-4, 3e-5, 3e-5, 3e-6, 3e-6])
+
+
+def test_encoding_once_equals_encoding_again_with_mirror_images(pictures):
+    model, _ = fit(pictures, dataclasses.replace(TINY, epochs=1))
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    once = training.encode(model, pictures, np.arange(48), flips=True, batch=20)
+    again = model.encoder(pictures.batch(np.arange(48), np.ones(48, bool)))
+    torch.testing.assert_close(once.mu[1], again.mu, rtol=1e-4, atol=1e-5)
+    assert once.mu.shape == (2, 48, 8)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())  # frozen means frozen
+
+
+def separable(count=350, width=10, seed=0):
+    g, labels = torch.Generator().manual_seed(seed), np.arange(count) % 7
+    centres = torch.randn(7, width, generator=torch.Generator().manual_seed(5)) * 2
+    mu = centres[labels] + torch.randn(count, width, generator=g)
+    return Posterior(mu, torch.full_like(mu, -3.0)), labels
+
+
+def test_classifier_reads_unseen_latents():
+    (train, labels), (test, truth) = separable(), separable(seed=1)
+    model, _ = train_classifier(Posterior(train.mu[None], train.logvar[None]), labels, Head(epochs=40, weight_decay=0.0, learning_rate=3e-3))
+    assert (model(test.mu).argmax(1).numpy() == truth).mean() > 0.85
+
+
+@pytest.mark.parametrize("change", [{}, {"kl_direction": "shifted_to_prior"}, {"normalise": True}, {"pairing": "emotion"}, {"finetune": False}])
+def test_can_learns_from_a_voice_what_a_blank_face_cannot_tell(change):
+    (voice, labels), (other, truth) = separable(700), separable(700, seed=1)
+    blank = lambda n, seed: Posterior(torch.randn(n, 10, generator=torch.Generator().manual_seed(seed)), torch.full((n, 10), -3.0))  # noqa: E731
+    face, unseen = blank(700, 2), blank(700, 3)
+    settings = CanSettings(epochs=40, learning_rate=3e-3, **change)
+    model, history = train_can(Posterior(face.mu[None], face.logvar[None]), voice, labels, settings)
+    logits, _ = model(unseen, other)
+    assert (logits.argmax(1).numpy() == truth).mean() > 0.6
+    assert (model(unseen, other, 0.0)[0].argmax(1).numpy() == truth).mean() < 0.3  # without context: chance
+    assert model.classifier.weight.requires_grad is False and np.isfinite(history.to_numpy()).all()
