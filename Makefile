@@ -1,0 +1,76 @@
+# Two commands do everything: `make reproduce` and `make test`.  Both make .venv first if it is missing.
+CORPUS  ?= actors
+PROFILE ?= quick
+FOLD    ?= 1
+SEED    ?= 0
+CORES   ?= $(shell getconf _NPROCESSORS_ONLN)
+PYTHON  ?= python3
+SHELL   := /bin/sh
+RUN     := runs/$(CORPUS)-$(PROFILE)$(if $(filter-out 1-0,$(FOLD)-$(SEED)),-fold$(FOLD)-seed$(SEED))
+
+# In the activated conda environment of environment.yml there is nothing to make; anywhere else it is .venv.
+ifeq ($(CONDA_DEFAULT_ENV),context-matters)
+  PY    := python
+  READY :=
+else
+  PY    := .venv/bin/python
+  READY := .venv/ready
+endif
+# requirements.lock was solved on x86-64 Linux; elsewhere pip solves the ranges of pyproject.toml.
+ifeq ($(shell uname -sm),Linux x86_64)
+  PACKAGES := -r requirements.lock
+else
+  PACKAGES := -e .[reproduce,test]
+endif
+# A .venv that was moved or copied with its folder is not this one's.
+ifneq ($(shell cat .venv/ready 2>/dev/null),$(CURDIR))
+  MOVED := always
+endif
+
+SNAKEMAKE = $(PY) -m snakemake --cores $(CORES) --config corpus=$(CORPUS) profile=$(PROFILE) fold=$(FOLD) seed=$(SEED) \
+  --rerun-triggers mtime params input --rerun-incomplete --keep-going --nolock --quiet rules progress host reason
+
+.PHONY: help reproduce figures test demo lab lock clean distclean always
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@echo "  options: CORPUS=$(CORPUS) PROFILE=$(PROFILE) (smoke quick cpu paper) FOLD=$(FOLD) SEED=$(SEED) CORES=$(CORES)"
+
+reproduce: $(READY)  ## execute the notebooks that are stale; write runs/<corpus>-<profile>/report.html
+	@$(SNAKEMAKE) && $(PY) -m cmlib.report $(RUN) --show
+
+figures: $(READY)  ## draw the figures of a run again (06 and 07), as SVG, PNG and CSV
+	@$(SNAKEMAKE) --forcerun notebook_06_evaluation notebook_07_mental_representations -- figures
+	@ls $(RUN)/figures/*.svg
+
+test: $(READY)  ## unit and parity tests, and every notebook in profile smoke
+	@OMP_NUM_THREADS=1 MPLBACKEND=agg $(PY) -m pytest -q -n $(CORES) --dist loadfile
+
+demo: $(READY)  ## the generation demo as an app in the browser
+	@$(PY) -m voila notebooks/08_generation_demo.ipynb
+
+lab: $(READY)  ## the notebooks in JupyterLab
+	@$(PY) -m jupyter lab notebooks
+
+.venv/ready: requirements.lock pyproject.toml $(MOVED)
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.11 ...")'
+	@.venv/bin/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear .venv
+	@echo "installing packages into .venv (once; a few GB with CUDA on Linux) ..."
+	@test -t 1 || quiet=-q; .venv/bin/python -m pip install $$quiet $(PACKAGES)
+	@.venv/bin/python -m pip install -q --no-deps -e .
+	@printf '%s' '$(CURDIR)' > .venv/ready
+
+lock:  ## solve requirements.lock again from pyproject.toml (x86-64 Linux)
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install -q -e .[reproduce,test]
+	{ sed -n '/^#/p' requirements.lock; build/lock/bin/python -m pip freeze --exclude-editable | sed -E \
+	  "/^(cuda-|nvidia-|triton)/ s/$$/ ; sys_platform == 'linux' and platform_machine == 'x86_64'/"; } > build/requirements.lock
+	mv build/requirements.lock requirements.lock && rm -rf build/lock
+
+clean:  ## remove this run with its trained networks, what was prepared for the corpus, and caches
+	rm -rf $(RUN) data/prepared/$(CORPUS)-* .snakemake .pytest_cache .ruff_cache build
+
+distclean:  ## remove everything that was made: all runs, prepared arrays, .venv
+	rm -rf runs data/prepared .snakemake .pytest_cache .ruff_cache build .venv *.egg-info
+
+always:

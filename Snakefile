@@ -1,0 +1,125 @@
+# The graph of the notebooks.  `make reproduce` runs it; on a cluster: snakemake --executor slurm ...
+# papermill executes each notebook; the sign that one is done is the file of numbers that its last cell writes.  The
+# executed notebook is declared as a log, so that a failed one keeps its traceback while the others go on.
+import fcntl
+import hashlib
+import logging
+import os
+import sys
+from pathlib import Path
+
+from cmlib.profiles import PROFILES
+
+ROOT = Path(workflow.basedir)
+CORPUS, PROFILE = str(config.get("corpus", "actors")), str(config.get("profile", "quick"))
+FOLD, SEED = int(config.get("fold", 1)), int(config.get("seed", 0))
+# fold 1 and seed 0 live in runs/<corpus>-<profile>; any other pair beside it, so that no run overwrites another
+OTHER = "" if (FOLD, SEED) == (1, 0) else f"-fold{FOLD}-seed{SEED}"
+RUN = f"runs/{CORPUS}-{PROFILE}{OTHER}"
+DATA = Path(os.environ.get("CM_DATA") or ROOT / "data")
+
+if PROFILE not in PROFILES:
+    sys.exit(f"PROFILE={PROFILE}: unknown; choose one of {', '.join(PROFILES)}")
+if not 1 <= FOLD <= 5:
+    sys.exit(f"FOLD={FOLD}: there are five folds, 1 to 5")
+if not (DATA / CORPUS).is_dir():
+    sys.exit(f"CORPUS={CORPUS}: no folder {DATA / CORPUS}; put the clips there, or set CM_DATA to the folder that holds {CORPUS}/")
+
+# The notebooks tell about themselves, so snakemake need not: only its warnings, its own errors, and "Nothing to be done".
+def worth_saying(record):
+    text = record.getMessage()
+    if "CalledProcessError" in text or "a job execution failed" in text or "At least one job did not" in text:
+        return False
+    return record.levelno >= logging.WARNING or "Nothing to be done" in text
+
+
+for handler in logging.getLogger("snakemake.logging").handlers:
+    handler.addFilter(worth_saying)
+
+
+
+workdir: ROOT
+
+
+# The system drops this lock whenever the process ends, even when it is killed; hence snakemake's own is off (--nolock).
+if workflow.is_main_process:
+    (ROOT / RUN).mkdir(parents=True, exist_ok=True)
+    LOCK = open(ROOT / RUN / ".lock", "w")
+    try:
+        fcntl.flock(LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        sys.exit(f"{RUN}: another process is reproducing this run; wait for it, or choose another PROFILE, CORPUS, FOLD or SEED")
+
+# notebook: (notebooks it builds on, does it take all cores?)
+NOTEBOOKS = {
+    "01_data_preparation": ([], True),
+    "02_face_vae": (["01_data_preparation"], True),
+    "03_voice_vae": (["01_data_preparation"], True),
+    "04_expression_classifier": (["02_face_vae", "03_voice_vae"], True),
+    "05_context_attention": (["02_face_vae", "03_voice_vae"], True),
+    "06_evaluation": (["04_expression_classifier", "05_context_attention"], False),
+    "07_mental_representations": (["04_expression_classifier", "05_context_attention"], False),
+    "08_generation_demo": (["04_expression_classifier", "05_context_attention"], False),
+}
+READS = {"01_data_preparation": [CORPUS], "02_face_vae": ["crowd"]}  # data folders
+# What may change a result; the other files of cmlib only carry things to and fro.
+LIBRARY = [str(p.relative_to(ROOT)) for p in sorted((ROOT / "cmlib").rglob("*.py"))]
+LIBRARY = [p for p in LIBRARY if Path(p).name not in ("cli.py", "notebooks.py", "report.py")]
+DRAWING = ["06_evaluation", "07_mental_representations"]
+
+
+def numbers(notebook):
+    return f"{RUN}/metrics/{notebook}.json"
+
+
+def listing(corpus):
+    """Hash of the names and sizes of the corpus' files: what was made from them is stale when they change."""
+    files = sorted((str(p.relative_to(DATA)), p.stat().st_size) for p in (DATA / corpus).rglob("*") if p.is_file())
+    return hashlib.sha256(repr(files).encode()).hexdigest()[:16]
+
+
+rule report:
+    input:
+        "cmlib/report.py",
+        "cmlib/report.html",
+        [numbers(n) for n in NOTEBOOKS],
+    output:
+        f"{RUN}/report.html",
+        f"{RUN}/metrics.json",
+    shell:
+        "{sys.executable:q} -m cmlib.report {RUN}"
+
+
+rule figures:
+    input:
+        [numbers(n) for n in DRAWING],
+
+
+for notebook, (needs, all_cores) in NOTEBOOKS.items():
+
+    rule:
+        name:
+            f"notebook_{notebook}"
+        input:
+            source=f"notebooks/{notebook}.ipynb",
+            library=LIBRARY,
+            needs=[numbers(n) for n in needs],
+        output:
+            numbers(notebook),
+        log:
+            f"{RUN}/notebooks/{notebook}.ipynb",
+        params:
+            out_dir=ROOT / RUN if OTHER else "",
+            files=[listing(corpus) for corpus in READS.get(notebook, [])],
+        threads: workflow.cores if all_cores else 1
+        shell:
+            "OMP_NUM_THREADS={threads} {sys.executable:q} -m cmlib.notebooks {input.source} {log} -p corpus {CORPUS}"
+            " -p profile {PROFILE} -p fold {FOLD} -p seed {SEED} -p out_dir '{params.out_dir}'"
+
+
+onstart:
+    print(f"{CORPUS}-{PROFILE}, fold {FOLD}, seed {SEED}: executing notebooks into {RUN}/ on {workflow.cores} cores", flush=True)
+
+
+onerror:
+    shell("{sys.executable:q} -m cmlib.report {RUN} --partial")
