@@ -119,8 +119,8 @@ def notebooks(run: Path) -> list[dict]:
 
 
 def flatten(value, name: str = "") -> list[tuple[str, str]]:
-    """Nested numbers as (path, text) rows; a score with its interval is one row, long lists are left out."""
-    if isinstance(value, dict) and {"value", "low", "high"} <= set(value):
+    """Nested numbers as (path, text) rows; a score with its interval is one row, long lists (curves) are left out."""
+    if isinstance(value, dict) and {"value", "low", "high"} <= set(value) and not isinstance(value["value"], list):
         return [(name, interval(value))]
     if isinstance(value, dict):
         return [row for key, v in value.items() for row in flatten(v, f"{name} › {key}" if name else key)]

@@ -37,6 +37,11 @@ def test_metrics_hold_exactly_the_promised_keys(run):
     assert "context attention 50.0 %" in report.summary(run)
 
 
+def test_a_curve_with_its_band_is_no_score():
+    rows = report.flatten({"accuracy": SCORE, "strength": {"value": [0.1, 0.2], "low": [0, 0], "high": [1, 1]}})
+    assert rows[0] == ("accuracy", "50.0 % (40 to 60)") and len(rows) == 4
+
+
 def test_corpus_without_faces_reports_the_voice(tmp_path):
     report.record(tmp_path, report.EVALUATION, {"skipped": "the corpus has no faces"})
     report.record(tmp_path, report.VOICE_ONLY, {**HEAD, "test": {"voice": BY}})
