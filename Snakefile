@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+from cmlib.corpora import cache_root
 from cmlib.profiles import PROFILES
 
 ROOT = Path(workflow.basedir)
@@ -22,8 +23,8 @@ if PROFILE not in PROFILES:
     sys.exit(f"PROFILE={PROFILE}: unknown; choose one of {', '.join(PROFILES)}")
 if not 1 <= FOLD <= 5:
     sys.exit(f"FOLD={FOLD}: there are five folds, 1 to 5")
-if not (DATA / CORPUS).is_dir():
-    sys.exit(f"CORPUS={CORPUS}: no folder {DATA / CORPUS}; put the clips there, or set CM_DATA to the folder that holds {CORPUS}/")
+if not (DATA / CORPUS).is_dir() and not any(cache_root().glob(f"{CORPUS}-*")):
+    sys.exit(f"CORPUS={CORPUS}: no folder {DATA / CORPUS}; put the clips there, set CM_DATA to the folder that holds {CORPUS}/, or: cm prepare {CORPUS} --root FOLDER")
 
 # The notebooks tell about themselves, so snakemake need not: only its warnings, its own errors, and "Nothing to be done".
 def worth_saying(record):

@@ -24,6 +24,11 @@ def main(argv: list[str] | None = None) -> int:
     _corpus(p)
     p.set_defaults(run=_verify)
 
+    p = commands.add_parser("pretrain", help="learn faces from the crowd; the profile quick starts from what is shipped of it")
+    p.add_argument("--size", type=int, default=64, help="side of the pictures, a multiple of 32 (default: 64)")
+    p.add_argument("--seed", type=int, default=0)
+    p.set_defaults(run=_pretrain)
+
     arguments = parser.parse_args(argv)
     try:
         return arguments.run(arguments)
@@ -64,6 +69,14 @@ def _prepare(a: argparse.Namespace) -> int:
             print(f"  {reason}")
         print(f"  all of them: {store.folder / 'skipped.csv'}")
     print(f"{store.folder} ({time.monotonic() - started:.1f} s now, {card['seconds']} s of work)")
+    return 0
+
+
+def _pretrain(a: argparse.Namespace) -> int:
+    from cmlib.experiment import pretrain
+
+    path = pretrain(a.size, a.seed)
+    print(f"{path}.safetensors")
     return 0
 
 

@@ -21,10 +21,10 @@ import torch
 from torch import nn
 
 from cmlib import checkpoints, metrics, training
-from cmlib.corpora import crowd
+from cmlib.corpora import CorpusError, crowd, default_root
 from cmlib.emotions import CLASSES, EMOTIONS
 from cmlib.models import Can, Classifier, Posterior, VaeGan, concatenation, product_of_experts
-from cmlib.profiles import Profile, get_profile
+from cmlib.profiles import CROWD, Profile, get_profile
 from cmlib.recipes import recipe
 from cmlib.splits import Split, split
 from cmlib.store import Store, prepare
@@ -112,6 +112,8 @@ class Run:
         """Fingerprint of all that makes the network ``name`` what it is."""
         below = {"face": (), "voice": (), "can": ("classifier_face", "voice"), "classifier_face": ("face",), "classifier_voice": ("voice",)}
         parts = [self.recipe(part) for part in below.get(name, ("face", "voice"))]
+        if start := getattr(self.settings(name), "start", ""):
+            parts.append(checkpoints.read_card(ROOT / "checkpoints" / start)["recipe"])
         crowd_pictures = len(self.faces) - len(self.store.frames) if name == "face" else 0
         return recipe(name, dataclasses.asdict(self.settings(name)), self.fold, self.seed, self.store.card["key"], crowd_pictures, parts)
 
@@ -163,10 +165,12 @@ class Run:
             labels[: len(self.frame_clip)] = self.clip_labels[self.frame_clip]
             train, validation = (self.frames_of(clips, labelled=False) for clips in (train, validation))
             train = np.concatenate([train, np.arange(len(self.store.frames), len(pictures))])
+        start = self.settings(kind).start
+        start = checkpoints.load(ROOT / "checkpoints" / start, VaeGan)[0] if start else None
         state = self.path(kind).with_suffix(f".{self.recipe(kind)[:8]}.state.pt")
         model, history = training.train_vaegan(
             pictures, train, validation, self.settings(kind), channels=3 if face else 1, size=pictures.batch(np.array([0])).shape[-1],
-            labels=labels, flips=face, seed=self.seed, state=state,
+            labels=labels, flips=face, seed=self.seed, state=state, start=start,
         )  # fmt: skip
         self.save(kind, model, history, {"reconstruction_mse": history.validation.iloc[-1]})
         state.unlink(missing_ok=True)
@@ -252,6 +256,30 @@ class Run:
         clips = self.frame_clip[rows]
         actors = self.store.clips.actor.to_numpy()[clips]
         return metrics.scores(log_probabilities, self.clip_labels[clips], clips, actors, self.profile.bootstrap)
+
+
+def pretrain(size: int = 64, seed: int = 0) -> Path:
+    """Train a face VAE-GAN on the corpus ``crowd`` alone; write and return ``checkpoints/crowd-<size>/face``.
+
+    The last 30 people (360 pictures) only measure.  A killed training goes on.  CorpusError without the crowd.
+    """
+    pictures, table, settings = Pictures(crowd.load(size)), crowd.table(), CROWD
+    if table.empty:
+        raise CorpusError(f"{default_root('crowd')}: the pictures of the crowd are not there; get them again (git checkout data/crowd)")
+    held_out = table.person.isin(table.person.unique()[-30:]).to_numpy()
+    state = ROOT / "runs" / f"crowd-{size}.state.pt"
+    model, history = training.train_vaegan(
+        pictures, np.flatnonzero(~held_out), np.flatnonzero(held_out), settings, channels=3, size=size, seed=seed, state=state
+    )
+    card = {
+        "stage": "face", "corpus": "crowd", "seed": seed, "people": {"training": int(table.person.nunique()) - 30, "validation": 30},
+        "settings": dataclasses.asdict(settings), "recipe": recipe("crowd", size, seed, dataclasses.asdict(settings), len(table)),
+        "validation": {"reconstruction_mse": history.validation.iloc[-1]}, "command": f"cm pretrain --size {size} --seed {seed}",
+    }  # fmt: skip
+    path = ROOT / "checkpoints" / f"crowd-{size}" / "face"
+    checkpoints.save(path, model, card, half=True)
+    state.unlink()
+    return path
 
 
 def neutral_rows(run: Run, clips: np.ndarray) -> np.ndarray:

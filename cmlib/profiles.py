@@ -39,6 +39,7 @@ class VaeGan:
     adversarial_weight: float = 0.0  # released: 1 - lambda with lambda = 1, so exactly 0
     label_weight: float = 0.0  # cross-entropy of a linear head on the latent mean; released: none
     equilibrium: bool = False  # gate discriminator and decoder when their losses leave 0.68 +- 0.35
+    start: str = ""  # shipped network (a path below checkpoints/) whose weights training starts from; "" = random weights
     bounded: bool = False  # sigmoid on the decoder's output; released: linear
 
 
@@ -81,6 +82,10 @@ class Profile:
     can: Can = field(default_factory=Can)
     bootstrap: int = 2000  # resamples of the actors for a confidence interval
 
+
+# `cm pretrain`: faces of the crowd alone, as the paper learns faces from CelebA first; no actor is seen, so it serves every fold
+CROWD = VaeGan(width=0.25, latent=128, epochs=100, batch=32, learning_rate=2e-3, optimiser="adam", schedule="cosine",
+               kl_weight=1e-6, feature_level=0, detail_weight=0.5)
 
 _QUICK_FACE = VaeGan(width=0.25, latent=128, epochs=24, batch=64, learning_rate=1e-3, optimiser="adam", schedule="cosine",
                      pixel_weight=1.0)

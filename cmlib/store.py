@@ -163,13 +163,13 @@ def prepare(
 ) -> Store:  # fmt: skip
     """The prepared corpus: opened if it is there, else made now (and continued if that was begun before).
 
-    ``root``: folder of the corpus (default ``$CM_DATA``/corpus or data/corpus); ``cache``: where prepared corpora are
+    ``root``: folder of the corpus (default ``$CM_DATA``/corpus or data/corpus, else the one it was last prepared from); ``cache``: where prepared corpora are
     kept (default ``$CM_CACHE`` or data/prepared); ``workers``: processes (default: one a core); ``progress``: a bar
     (default: on a terminal or in a notebook, unless CM_QUIET is set); ``song``: sung clips too.
     """
     profile = get_profile(profile) if isinstance(profile, str) else profile
-    root = Path(root or corpora.default_root(corpus))
     cache = Path(cache or corpora.cache_root())
+    root = Path(root or _last_root(corpus, cache))
     clips, skipped = corpora.scan(corpus, root, song)
     clips = spread(clips, profile.data.clips_limit)
     settings = {"image_size": profile.data.image_size, "frames_per_clip": profile.data.frames_per_clip}
@@ -196,6 +196,16 @@ def prepare(
                              "what is done is kept") from None  # fmt: skip
     shutil.rmtree(folder / "clips", ignore_errors=True)
     return Store.open(folder)
+
+
+def _last_root(corpus: str, cache: Path) -> Path:
+    """The default folder of a corpus; where there is none, the one that it was last prepared from with --root."""
+    folder = corpora.default_root(corpus)
+    if not folder.is_dir():
+        for card in sorted(cache.glob(f"{corpus}-*/card.json"), key=lambda path: path.stat().st_mtime, reverse=True):
+            if (used := Path(json.loads(card.read_text())["root"])).is_dir():
+                return used
+    return folder
 
 
 def spread(clips: list[Clip], limit: int | None) -> list[Clip]:

@@ -5,10 +5,12 @@ import json
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from cmlib import experiment, profiles
+from cmlib.corpora import CorpusError
 from cmlib.experiment import MODELS, Run
 
 
@@ -77,3 +79,25 @@ def test_latents_are_those_of_the_frozen_encoder(toy):
     with torch.no_grad():
         torch.testing.assert_close(face.mu, model.encoder(run.faces.batch(np.array([0, 5]))).mu, rtol=1e-4, atol=1e-5)
     assert voice.mu.shape == face.mu.shape
+
+
+def test_a_start_is_the_shipped_network_of_the_crowd(toy, tmp_path, monkeypatch):
+    rows = [{"offset": 0, "bytes": 1, "person": p} for p in range(34) for _ in range(2)]
+    noise = np.random.default_rng(0).integers(0, 255, (68, 32, 32, 3), np.uint8)
+    monkeypatch.setattr(experiment.crowd, "table", lambda: pd.DataFrame(rows))
+    monkeypatch.setattr(experiment.crowd, "load", lambda size, limit=None: noise)
+    smoke = profiles.PROFILES["smoke"]
+    monkeypatch.setattr(experiment, "CROWD", smoke.face)
+    path = experiment.pretrain(32)
+    assert path == tmp_path / "checkpoints" / "crowd-32" / "face" and json.loads(path.with_suffix(".json").read_text())["people"]["training"] == 4
+    scratch = toy().recipe("face")
+    face = dataclasses.replace(smoke.face, start="crowd-32/face", learning_rate=0.0)
+    monkeypatch.setitem(profiles.PROFILES, "smoke", dataclasses.replace(smoke, face=face))
+    assert toy().recipe("face") != scratch
+    for p, q in zip(toy().vaegan("face").parameters(), experiment.checkpoints.load(path)[0].parameters()):
+        assert torch.equal(p, q)
+
+
+def test_without_the_crowd_pretraining_says_so(toy):
+    with pytest.raises(CorpusError, match="get them again"):
+        experiment.pretrain(32)

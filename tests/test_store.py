@@ -183,6 +183,16 @@ def test_a_moved_corpus_is_found_again(prepared, tmp_path, monkeypatch):
     assert moved.path(s.clips.iloc[0]).exists()
 
 
+def test_the_folder_given_once_is_remembered(prepared, tmp_path, monkeypatch):
+    """`cm prepare NAME --root FOLDER`, then notebooks that know only NAME."""
+    s, root = prepared
+    monkeypatch.setenv("CM_DATA", str(tmp_path))
+    assert prepare("actors", SMOKE, cache=s.folder.parent).folder == s.folder
+    (tmp_path / "actors").mkdir()  # the usual place goes first
+    with pytest.raises(corpora.CorpusError, match="no clip"):
+        prepare("actors", SMOKE, cache=s.folder.parent)
+
+
 def test_it_works_from_a_script_without_main_guard(large_corpus, cache):
     """The worker processes must not run the caller's file again."""
     script = f"""print("once")

@@ -48,6 +48,15 @@ def test_every_option_learns_to_reconstruct_unseen_pictures(pictures, change):
     assert history.validation.iloc[-1] < 0.5 * history.validation.iloc[0]
 
 
+def test_training_goes_on_from_given_weights(pictures):
+    start, _ = fit(pictures)
+    still = dataclasses.replace(TINY, epochs=1, learning_rate=0.0)
+    same, _ = fit(pictures, still, start=start, seed=1)
+    for (name, p), q in zip(same.named_parameters(), start.parameters()):
+        assert torch.equal(p, q), name
+    assert not torch.equal(next(fit(pictures, still, seed=1)[0].parameters()), next(start.parameters()))
+
+
 def test_a_killed_run_ends_with_the_numbers_of_an_undisturbed_one(pictures, tmp_path):
     whole, history = fit(pictures)
 
