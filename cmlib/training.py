@@ -6,6 +6,7 @@ epoch and ends with the same numbers.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -112,7 +113,7 @@ def _keep(path: Path | None, epoch: int, history: list[dict], modules: Sequence,
 def learning_rate(settings: VaeGanSettings, epoch: int) -> float:
     """The rate of an epoch: divided by ten at each milestone (released), or a half cosine down to one per cent."""
     if settings.schedule == "cosine":
-        return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * epoch / settings.epochs)))
+        return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * epoch / settings.epochs)))
     return settings.learning_rate * 0.1 ** sum(epoch >= m for m in settings.milestones)
 
 

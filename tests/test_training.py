@@ -57,16 +57,18 @@ def test_training_goes_on_from_given_weights(pictures):
     assert not torch.equal(next(fit(pictures, still, seed=1)[0].parameters()), next(start.parameters()))
 
 
-def test_a_killed_run_ends_with_the_numbers_of_an_undisturbed_one(pictures, tmp_path):
-    whole, history = fit(pictures)
+@pytest.mark.parametrize("schedule", ["milestones", "cosine"])
+def test_a_killed_run_ends_with_the_numbers_of_an_undisturbed_one(pictures, tmp_path, schedule):
+    settings = dataclasses.replace(TINY, schedule=schedule)
+    whole, history = fit(pictures, settings)
 
     def kill(model, row):
         if row["epoch"] == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit(pictures, state=tmp_path / "face.state.pt", on_epoch=kill)
-    resumed, resumed_history = fit(pictures, state=tmp_path / "face.state.pt")
+        fit(pictures, settings, state=tmp_path / "face.state.pt", on_epoch=kill)
+    resumed, resumed_history = fit(pictures, settings, state=tmp_path / "face.state.pt")
     for key, value in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[key], value, rtol=0, atol=0)
     pd.testing.assert_frame_equal(history.drop(columns="seconds"), resumed_history.drop(columns="seconds"))
