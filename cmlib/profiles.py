@@ -87,27 +87,30 @@ class Profile:
 CROWD = VaeGan(width=0.25, latent=128, epochs=100, batch=32, learning_rate=2e-3, optimiser="adam", schedule="cosine",
                kl_weight=1e-6, feature_level=0, detail_weight=0.5)
 
-_QUICK_FACE = VaeGan(width=0.25, latent=128, epochs=24, batch=64, learning_rate=1e-3, optimiser="adam", schedule="cosine",
-                     pixel_weight=1.0)
-_QUICK_VOICE = VaeGan(width=0.125, latent=128, epochs=40, batch=32, learning_rate=1e-3, optimiser="adam", schedule="cosine",
-                      pixel_weight=1.0)
+_QUICK_FACE = VaeGan(width=0.25, latent=128, epochs=8, batch=32, learning_rate=5e-4, optimiser="adam", schedule="cosine",
+                     kl_weight=1e-6, feature_weight=0.05, pixel_weight=1.0, detail_weight=0.5, start="crowd-64/face")
+_QUICK_VOICE = VaeGan(width=0.125, latent=128, epochs=30, batch=32, learning_rate=1e-3, optimiser="adam", schedule="cosine",
+                      kl_weight=1e-6, pixel_weight=1.0)
+# 420 clips of 14 actors: without these four the attention learns its training voices by heart (docs/experiments.md)
+_QUICK_CAN = Can(weight_decay=1e-2, kl_weight=1e-4, pairing="emotion", voice_noise=0.5)
 
 PROFILES = {
     "smoke": Profile(
         "smoke",
         Data(image_size=32, frames_per_clip=2, clips_limit=96, crowd_limit=64),
-        dataclasses.replace(_QUICK_FACE, width=0.0625, latent=16, epochs=1, batch=32),
-        dataclasses.replace(_QUICK_VOICE, width=0.0625, latent=16, epochs=1, batch=32),
+        dataclasses.replace(_QUICK_FACE, width=0.0625, latent=16, epochs=1, start=""),
+        dataclasses.replace(_QUICK_VOICE, width=0.0625, latent=16, epochs=1),
         Head(epochs=3),
         Can(epochs=2),
         bootstrap=100,
     ),
-    "quick": Profile("quick", Data(image_size=64, frames_per_clip=8, crowd_limit=None), _QUICK_FACE, _QUICK_VOICE),
+    "quick": Profile("quick", Data(image_size=64, frames_per_clip=8, crowd_limit=1440), _QUICK_FACE, _QUICK_VOICE, can=_QUICK_CAN),
     "cpu": Profile(
         "cpu",
         Data(image_size=64, frames_per_clip=24, crowd_limit=None),
-        dataclasses.replace(_QUICK_FACE, width=0.5, latent=256, epochs=100),
+        dataclasses.replace(_QUICK_FACE, width=0.5, latent=256, epochs=100, start=""),
         dataclasses.replace(_QUICK_VOICE, width=0.25, latent=256, epochs=100),
+        can=_QUICK_CAN,
     ),
     "paper": Profile("paper"),
 }
