@@ -38,7 +38,6 @@ for handler in logging.getLogger("snakemake.logging").handlers:
     handler.addFilter(worth_saying)
 
 
-
 workdir: ROOT
 
 
@@ -75,7 +74,7 @@ def numbers(notebook):
 
 def listing(corpus):
     """Hash of the names and sizes of the corpus' files: what was made from them is stale when they change."""
-    files = sorted((str(p.relative_to(DATA)), p.stat().st_size) for p in (DATA / corpus).rglob("*") if p.is_file())
+    files = sorted((str(p.relative_to(DATA)), p.stat().st_size) for p in (DATA / corpus).rglob("*") if p.is_file() and p.suffix != ".md")
     return hashlib.sha256(repr(files).encode()).hexdigest()[:16]
 
 
