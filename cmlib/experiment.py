@@ -79,7 +79,7 @@ class Run:
     @cached_property
     def frame_clip(self) -> np.ndarray:
         """Clip of each thing that is classified: frames, or whole clips where a corpus has sound only."""
-        return self.store.frame_clip if self.store.has_faces else np.arange(len(self.store.clips))
+        return np.array(self.store.frame_clip) if self.store.has_faces else np.arange(len(self.store.clips))
 
     @cached_property
     def clip_labels(self) -> np.ndarray:
