@@ -197,6 +197,7 @@ def test_a_killed_process_leaves_nothing_that_passes_for_whole(large_corpus, tmp
     process = subprocess.Popen(
         [*command, "--root", large_corpus, "--cache", cache], cwd=ROOT, stderr=subprocess.PIPE, text=True,
         start_new_session=True, env=os.environ | {"CM_QUIET": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job inherits "ignore"
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while not len(list(cache.glob("*.part/clips/*.npz"))) > 5:
