@@ -19,8 +19,10 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -266,7 +268,8 @@ def _work(clips: list[Clip], parts: Path, settings: dict, workers: int | None, p
     # loky's processes do not run the caller's file again, so this works in notebooks and in scripts of any kind
     loky = {"backend": "loky", "inner_max_num_threads": 1, "idle_worker_timeout": 10}
     with joblib.parallel_config(**loky if workers > 1 else {"backend": "sequential"}):
-        results = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)(jobs)
+        with _interrupts_wait():
+            results = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)(jobs)
         bar = tqdm(results, f"preparing {clips[0].corpus}", len(clips), unit="clip", disable=not progress,
                    initial=len(clips) - len(todo))  # fmt: skip
         without_face = bad = 0
@@ -275,6 +278,19 @@ def _work(clips: list[Clip], parts: Path, settings: dict, workers: int | None, p
             without_face += found == 0
             if bad or without_face:
                 bar.set_postfix(skipped=bad, faceless=without_face, refresh=False)
+
+
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Processes started in here never see Ctrl-C, which a terminal sends to all: their parent does, and ends them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited; what comes meanwhile waits
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _check_room(parts: Path, count: int, settings: dict) -> None:
