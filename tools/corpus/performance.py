@@ -1,5 +1,5 @@
 """One clip acted out: sound, action units, mouth shapes, head and eyes, all on the clock of the sound. `perform` is
-the whole of it."""
+the whole of it; `act` is its second half, for a sound that is there."""
 
 from __future__ import annotations
 
@@ -109,13 +109,31 @@ def perform(
     start = int(before * SR)
     audio[start : start + len(speech.audio)] += speech.audio
     phonemes = [(a + before, b + before, p.strip("',_:%=|")) for a, b, p in speech.phonemes]
-    first, last = phonemes[0][0], phonemes[-1][1]
     clip = faces.draw(actor_number, emotion, intensity, statement, rng)
-    still, moving = faces.display(clip, actor_number, emotion, intensity, rng)
-    au = over_time(still, moving, frames, first, last, rng)
     loud = float(target[prosody.bands].mean() - prosody.middle)
-    shapes = visemes(phonemes, frames, float(np.clip(1 + 0.014 * loud, 0.8, 1.35)))
     part = 0.5 if intensity == 1 else 1.0
+    return act(audio, phonemes, clip, *faces.display(clip, actor_number), loud, part, emotion, rng)
+
+
+def act(
+    audio: np.ndarray,
+    phonemes: list[tuple[float, float, str]],
+    clip: np.ndarray,
+    still: np.ndarray,
+    moving: np.ndarray,
+    loud: float,
+    part: float,
+    emotion: str | None,
+    rng: np.random.Generator,
+) -> Performance:
+    """The face that goes with a sound of whole frames (n,) and its phonemes (start, end in s, name).
+
+    `still`, `moving` (17,): what is shown of the action units `clip` (17,). `loud`: dB over the middle of all clips.
+    `part` 0.5..1 and `emotion` rule the head and the eyes; None = as in no emotion in particular.
+    """
+    frames = round(len(audio) / SR * FPS)
+    au = over_time(still, moving, frames, phonemes[0][0], phonemes[-1][1], rng)
+    shapes = visemes(phonemes, frames, float(np.clip(1 + 0.014 * loud, 0.8, 1.35)))
     pose, shift, gaze = _head(audio, frames, part, emotion, rng)
     return Performance(audio.astype(np.float32), FPS, clip, au, shapes, pose, shift, gaze, phonemes)
 
@@ -160,11 +178,11 @@ def _slow(frames: int, seconds: float, columns: int, rng: np.random.Generator) -
 
 
 def _head(
-    audio: np.ndarray, frames: int, part: float, emotion: str, rng: np.random.Generator
+    audio: np.ndarray, frames: int, part: float, emotion: str | None, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(pose, shift, gaze): sway, small nods with the loud syllables, glances of a few degrees that come back to the
     camera."""
-    lively = RESTLESS[emotion] * (0.7 + 0.5 * part)
+    lively = RESTLESS.get(emotion, 1.0) * (0.7 + 0.5 * part)
     loud = np.sqrt((audio.reshape(frames, -1) ** 2).mean(1))
     beat = np.convolve(loud / (loud.max() + 1e-9), np.hanning(9) / np.hanning(9).sum(), "same")
     pose = _slow(frames, 0.9, 3, rng) * (0.022, 0.012, 0.010) * lively + rng.normal(size=3) * (0.015, 0.010, 0.007)

@@ -19,6 +19,7 @@ import numpy as np
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 CELLS = tuple((e, i) for e in EMOTIONS for i in (1, 2) if (e, i) != ("neutral", 2))
+CAST = 24  # actors of the corpus
 STATISTICS = Path(__file__).with_name("statistics.json")
 SHRINK = 0.15  # of the correlations towards zero, and of the spreads of a cell towards their mean over cells
 
@@ -92,8 +93,8 @@ def statistics(part: str) -> dict:
 class Population:
     """Draws clips: `Population("voice", seed).draw(actor=12, emotion="angry", intensity=2, statement=1, rng)`."""
 
-    def __init__(self, part: str, seed: int = 0, spread: float = 1.0):
-        """`spread` scales all deviations from the cell's mean."""
+    def __init__(self, part: str, seed: int = 0, spread: tuple[float, float] = (1.0, 1.0)):
+        """`spread` scales the deviations of the actors from a cell's mean, and of the clips from their actor's."""
         s = statistics(part)
         self.part, self.seed, self.spread, self.features = part, seed, spread, s["features"]
         self.sex, self.spoken = np.array(s["sex"]), np.array(s["statement"])
@@ -107,7 +108,18 @@ class Population:
 
     @lru_cache(maxsize=64)  # noqa: B019 - a handful of actors
     def effects(self, actor: int) -> np.ndarray:
-        """(cells, d) of standard deviations by which this actor differs from the mean in each cell."""
+        """(cells, d) of standard deviations by which this actor differs from the mean in each cell.
+
+        The actors of the cast (1..24) differ from their own mean, so that the cast as a whole has the fitted means and not
+        those of 24 accidents.
+        """
+        return self._free(actor) - (self._cast() if actor <= CAST else 0)
+
+    @lru_cache(maxsize=1)  # noqa: B019
+    def _cast(self) -> np.ndarray:
+        return np.mean([self._free(k) for k in range(1, CAST + 1)], 0)
+
+    def _free(self, actor: int) -> np.ndarray:
         rng = np.random.default_rng([self.seed, 11, len(self.features), actor])
         z = np.clip(rng.normal(size=(1 + len(EMOTIONS) + len(CELLS), len(self.sex))), -2.2, 2.2) @ self.root_over.T
         own = z[1 + len(EMOTIONS) :]
@@ -118,10 +130,10 @@ class Population:
         """(d,) what this actor does on average in this cell."""
         c = CELLS.index((emotion, intensity))
         fixed = self.mean[c] + (0.5 if actor % 2 == 0 else -0.5) * self.sex + (statement - 1.5) * self.spoken
-        return fixed + self.spread * self.over[c] * self.effects(actor)[c]
+        return fixed + self.spread[0] * self.over[c] * self.effects(actor)[c]
 
     def draw(self, actor: int, emotion: str, intensity: int, statement: int, rng: np.random.Generator) -> np.ndarray:
         """(d,) one clip."""
         c = CELLS.index((emotion, intensity))
         residual = self.root_within @ np.clip(rng.normal(size=len(self.sex)), -2.5, 2.5)
-        return self.centre(actor, emotion, intensity, statement) + self.spread * self.within[c] * residual
+        return self.centre(actor, emotion, intensity, statement) + self.spread[1] * self.within[c] * residual

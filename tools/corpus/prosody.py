@@ -48,19 +48,30 @@ def band_levels(audio: np.ndarray) -> np.ndarray:
     return (10 * np.log10(np.add.reduceat(power, bins, axis=1)[:, :-1] + 1e-10)).mean(0)
 
 
-def measure(audio: np.ndarray) -> np.ndarray:
-    """(23,) FEATURES of one clip of speech, mono at 22,050 Hz. Raises ValueError when there is no voiced sound."""
-    audio = np.asarray(audio, np.float64)
-    first, last, on = speech_range(audio)
-    x = np.ascontiguousarray(audio[first:last])
+def melody(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(F0 in Hz, time in s, tone in semitones re 100 Hz, voiced and no octave slip) by 5 ms frame of speech (n,)
+    float64. Raises ValueError when there is no voiced sound."""
     f0, t = pyworld.dio(x, SR, f0_floor=60, f0_ceil=600, frame_period=1000 * FRAME)
     f0 = pyworld.stonemask(x, f0, t, SR)
     voiced = f0 > 0
     if voiced.sum() < 20:
         raise ValueError("no voiced sound in the clip")
     tone = 12 * np.log2(np.maximum(f0, 1) / 100)
-    tone_v = tone[voiced]
-    keep = voiced & (np.abs(tone - np.median(tone_v)) < 14)  # octave slips
+    return f0, t, tone, voiced & (np.abs(tone - np.median(tone[voiced])) < 14)
+
+
+def log_range(tone: np.ndarray) -> float:
+    """Logarithm of the 5th to 95th percentile range of tones in semitones, of at least half a semitone."""
+    return float(np.log(max(0.5, np.subtract(*np.percentile(tone, (95, 5))))))
+
+
+def measure(audio: np.ndarray) -> np.ndarray:
+    """(23,) FEATURES of one clip of speech, mono at 22,050 Hz. Raises ValueError when there is no voiced sound."""
+    audio = np.asarray(audio, np.float64)
+    first, last, on = speech_range(audio)
+    x = np.ascontiguousarray(audio[first:last])
+    f0, t, tone, keep = melody(x)
+    voiced = f0 > 0
     tone_k = tone[keep]
     step = np.abs(np.diff(tone))[voiced[1:] & voiced[:-1]]
     step = step[step < 1]
@@ -68,8 +79,7 @@ def measure(audio: np.ndarray) -> np.ndarray:
     where = np.nonzero(keep)[0] * 5 // len(keep)
     mean = tone_k.mean()
     contour = [tone_k[where == k].mean() - mean if (where == k).any() else 0.0 for k in range(5)]
-    spread = max(0.5, float(np.subtract(*np.percentile(tone_k, (95, 5)))))
-    head = [mean, np.log(spread), np.log(step.mean() + 0.01), noise, np.log(len(x) / SR), 0.01 * (~on).sum()]
+    head = [mean, log_range(tone_k), np.log(step.mean() + 0.01), noise, np.log(len(x) / SR), 0.01 * (~on).sum()]
     return np.array([*head, *contour, *band_levels(x)])
 
 
@@ -77,9 +87,9 @@ def measure(audio: np.ndarray) -> np.ndarray:
 # normal intensity).
 BREATH = {"calm": 0.10, "sad": 0.16, "fearful": 0.10, "disgust": 0.05, "surprised": 0.05}
 TREMOR = {"sad": 0.25, "fearful": 0.55, "angry": 0.10}
-LOUDNESS = 0.7  # of the real spread of the overall level, so that quiet clips stay audible beside loud ones
+LOUDNESS = 0.85  # of the real spread of the overall level, so that quiet clips stay audible beside loud ones
 LEVEL = 9.0  # dB added to all clips
-SPREAD = 0.72  # of the real deviations between and within actors: espeak's 24 voices differ in ways of their own
+SPREAD = (0.9, 0.55)  # of the real deviations between and within actors: espeak's voices differ in ways of their own
 
 
 class Prosody:

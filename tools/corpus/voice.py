@@ -16,7 +16,7 @@ import espeakng_loader
 import numpy as np
 import pyworld
 
-from .prosody import BANDS, EDGES, FEATURES, FRAME, SR, band_levels, speech_range
+from .prosody import BANDS, EDGES, FEATURES, FRAME, SR, band_levels, log_range, melody, speech_range
 
 TEXT = {1: "Kids are talking by the door.", 2: "Dogs are sitting by the door."}
 MALE = ("en-US", "en-US+m1", "en-US+m2", "en-US+m3", "en-US+m4", "en-US+m7", "en+m1", "en-GB-x-rp+m3")
@@ -150,6 +150,11 @@ class Voice:
         envelope, noise = np.ascontiguousarray(base["envelope"][index]), np.ascontiguousarray(base["noise"][index])
         f0[gap] = 0
         envelope[gap] *= 1e-6
+        voice = pyworld.synthesize(f0, envelope, noise, SR, 1000 * FRAME)
+        _, _, tone, keep = melody(voice)  # jitter, smoothing and slips change the range: mended once
+        stretch = np.exp(np.clip(_at(target, "range") - log_range(tone[keep]), -0.35, 0.35))
+        middle = np.log(f0[f0 > 0]).mean()
+        f0[f0 > 0] = np.clip(np.exp(middle + stretch * (np.log(f0[f0 > 0]) - middle)), 65, 560)
         voice = pyworld.synthesize(f0, envelope, noise, SR, 1000 * FRAME)
         whisper = pyworld.synthesize(np.zeros_like(f0), envelope, np.ones_like(noise), SR, 1000 * FRAME)
         voice, whisper = (self._room(x, rng) for x in (voice / voice.std(), whisper / whisper.std()))
