@@ -1,4 +1,5 @@
-"""`python -m tools.corpus build actors` and `python -m tools.corpus crowd`: make the embedded corpora again."""
+"""`python -m tools.corpus build actors` and `python -m tools.corpus crowd`: make the embedded corpora again;
+`python -m tools.corpus reenact`: real action units and sounds acted out by the same actors."""
 
 from __future__ import annotations
 
@@ -28,19 +29,34 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tools.corpus", description=__doc__, epilog="see also: python -m tools.corpus crowd --help"
     )
-    build = parser.add_subparsers(dest="command", required=True).add_parser(
-        "build", help="make the clips of the corpus `actors`"
-    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    build = commands.add_parser("build", help="make the clips of the corpus `actors`")
     build.add_argument("corpus", choices=["actors"])
     build.add_argument("--out", type=Path, default=Path("data/actors"))
-    build.add_argument("--actors", type=numbers, default=list(range(1, 25)), help="for example 1-4,7; all by default")
-    build.add_argument("--workers", type=int, default=2)
-    build.add_argument("--seed", type=int, default=0)
+    again = commands.add_parser("reenact", help="make clips of given action units and sounds")
+    again.add_argument("--units", type=Path, required=True, help="CSV: clip, AU01_r, ... (OpenFace's clip means)")
+    again.add_argument("--audio", type=Path, required=True, help="folder with Actor_NN/03-01-....flac or .wav")
+    again.add_argument("--out", type=Path, required=True, help="a folder outside the repository")
+    for command in (build, again):
+        command.add_argument("--actors", type=numbers, default=list(range(1, 25)), help="such as 1-4,7; default: all")
+        command.add_argument("--workers", type=int, default=2)
+        command.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    from .build import build_actors
-
+    common = options.out, options.actors, options.workers, options.seed
     try:
-        build_actors(options.out, options.actors, options.workers, options.seed)
+        if options.command == "reenact":
+            from .reenact import reenact
+
+            try:
+                made, left = reenact(options.units, options.audio, *common)
+            except (OSError, ValueError) as error:
+                print(" ".join(str(error).split()), file=sys.stderr)
+                return 2
+            print(f"{made} clips in {options.out}; {left} rows or sounds left out")
+        else:
+            from .build import build_actors
+
+            build_actors(*common)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130

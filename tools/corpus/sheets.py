@@ -1,15 +1,33 @@
-"""Contact sheets of the cast, to look at: `python -m tools.corpus.sheets OUT_DIR`."""
+"""Pictures of the embedded corpora, to look at.
 
-import sys
+`python -m tools.corpus.sheets render OUT_DIR` draws the cast anew; `python -m tools.corpus.sheets clips data/actors
+docs/corpus` makes the pictures and the page of the data card from the clips as they are shipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import os
 import time
 from pathlib import Path
+from string import Template
 
 import numpy as np
-from PIL import Image
+from matplotlib import colormaps, get_data_path
+from PIL import Image, ImageDraw, ImageFont
 
-from tools.corpus.actor import Actor
-from tools.corpus.expressions import face_units
-from tools.corpus.render import Scene, render
+from cmlib.corpora import crowd
+from cmlib.emotions import EMOTIONS
+from cmlib.faces import crop_faces
+from cmlib.media import iter_frames, read_audio, read_video, video_info
+from cmlib.voices import BANDS, HOP, RATE, SECONDS, mel, resample
+
+SENTENCES = {1: "Kids are talking by the door", 2: "Dogs are sitting by the door"}
+INK, PAPER = (40, 40, 46), (255, 255, 255)
+SHOWN = ((1, 2, 1), (2, 11, 2), (3, 16, 1), (4, 5, 2), (5, 17, 1), (6, 20, 2), (7, 9, 1), (8, 12, 2))  # + statement
+TALKING = ((3, 12), (5, 17))  # emotion, actor of the strips
 
 # typical intensities at the height of a strong performance
 TYPICAL = {
@@ -30,8 +48,12 @@ def grid(pictures, columns: int) -> Image.Image:
     return Image.fromarray(np.concatenate(rows))
 
 
-def main(out: Path) -> None:
+def render_sheets(out: Path) -> None:
     """Write actors.png (24 neutral faces), emotions.png (actors x emotions, crops) and small.png (64 x 64)."""
+    from .actor import Actor
+    from .expressions import face_units
+    from .render import Scene, render
+
     out.mkdir(parents=True, exist_ok=True)
     scene = Scene.draw(np.random.default_rng(0))
     actors = {k: Actor(k) for k in range(1, 25)}
@@ -48,5 +70,196 @@ def main(out: Path) -> None:
     grid([np.asarray(Image.fromarray(r).resize((64, 64), Image.BOX)) for r in rows[:96]], 16).save(out / "small.png")
 
 
+# ---------------------------------------------------------------- from the clips
+
+
+def font(size: int, face: str = "DejaVuSans") -> ImageFont.FreeTypeFont:
+    """A font that matplotlib brings along."""
+    return ImageFont.truetype(Path(get_data_path()) / "fonts" / "ttf" / f"{face}.ttf", size)
+
+
+def name(emotion: int, actor: int, statement: int = 1) -> str:
+    """Where in the corpus the strong clip is (neutral: the only one)."""
+    return f"Actor_{actor:02d}/01-01-{emotion:02d}-{1 if emotion == 1 else 2:02d}-{statement:02d}-01-{actor:02d}.mp4"
+
+
+def apex(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The frame at the apex (40-60 %) and its crop: of nine, the one nearest to their median, so no blink."""
+    numbers = np.linspace(0.4, 0.6, 9) * video_info(path).frames
+    frames = list(iter_frames(path, numbers.astype(int).tolist()))
+    crops = crop_faces(frames, 96)[0]
+    k = np.abs(crops - np.median(crops, 0)).mean((1, 2, 3)).argmin()
+    return frames[k], crops[k]
+
+
+def save(image: Image.Image, path: Path, kilobytes: int) -> None:
+    """WebP in the best quality that keeps to `kilobytes`."""
+    for quality in range(92, 30, -4):
+        image.save(path, quality=quality, method=6)
+        if path.stat().st_size <= 1000 * kilobytes:
+            break
+    print(f"{path}: {image.width} x {image.height}, quality {quality}, {path.stat().st_size / 1000:.0f} kB")
+
+
+def contact_sheet(corpus: Path) -> Image.Image:
+    """24 actors x 8 emotions in two panels of 12 actors."""
+    cell, left, top, gap = 96, 34, 30, 26
+    width = left + 8 * cell
+    sheet = Image.new("RGB", (2 * width + gap, top + 12 * cell), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for panel in range(2):
+        x = panel * (width + gap) + left
+        for e, emotion in enumerate(EMOTIONS):
+            draw.text((x + (e + 0.5) * cell, top / 2), emotion, INK, font(15), "mm")
+        for row in range(12):
+            actor, y = 12 * panel + row + 1, top + row * cell
+            draw.text((x - 8, y + cell / 2), str(actor), INK, font(16, "DejaVuSans-Bold"), "rm")
+            for e in range(8):
+                sheet.paste(Image.fromarray(apex(corpus / name(e + 1, actor))[1]), (x + e * cell, y))
+    return sheet
+
+
+def strip(path: Path, title: str, cell: int = 112, count: int = 10) -> Image.Image:
+    """`count` face crops of a clip over its mel spectrogram, on one axis of time."""
+    frames, info = read_video(path)
+    sound = resample(*read_audio(path))
+    seconds = len(sound) / RATE
+    start, span = max(0.0, (seconds - SECONDS) / 2), min(seconds, SECONDS)  # what `mel` looks at
+    first = max(0.0, (SECONDS - seconds) / 2) * RATE / HOP
+    spectrogram = mel(sound)[::-1, round(first) : round(first + span * RATE / HOP) + 1]
+    picked = ((start + (np.arange(count) + 0.5) / count * span) * info.fps).astype(int)
+    crops = crop_faces(frames[picked], cell)[0]
+    top, left, below, height = 28, 44, 26, BANDS
+    width = cell * count
+    out = Image.new("RGB", (left + width + 16, top + cell + height + below), PAPER)
+    draw = ImageDraw.Draw(out)
+    draw.text((left, top / 2), title, INK, font(15), "lm")
+    out.paste(grid(list(crops), count), (left, top))
+    colours = Image.fromarray(np.uint8(255 * colormaps["magma"](spectrogram)[..., :3]))
+    out.paste(colours.resize((width, height), Image.Resampling.BICUBIC), (left, top + cell))
+    draw.text((left - 8, top + cell + height / 2), "mel", INK, font(13), "rm")
+    for tick in np.arange(0, span, 0.5):
+        x, y = left + tick / span * width, top + cell + height
+        draw.line((x, y, x, y + 5), INK)
+        draw.text((x, y + 6), f"{tick:.1f} s" if tick == 0 else f"{tick:.1f}", INK, font(12), "ma")
+    return out
+
+
+PAGE = Template("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>The embedded corpus · Context Matters</title>
+<style>
+:root { color-scheme: light dark; --ink: #23232b; --soft: #686873; --paper: #faf9f6; --card: #fff; --line: #e4e2dc; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #ececf0; --soft: #a3a3ae; --paper: #17171b; --card: #212127; --line: #34343c; }
+}
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--paper); color: var(--ink); font: 17px/1.6 "DejaVu Sans", system-ui, sans-serif; }
+main { max-width: 1180px; margin: 0 auto; padding: 48px 20px 72px; }
+h1 { font-size: clamp(1.8rem, 4.5vw, 2.7rem); line-height: 1.15; margin: 0 0 16px; letter-spacing: -.02em; }
+h2 { font-size: 1.25rem; margin: 56px 0 16px; }
+p { max-width: 72ch; margin: 0; }
+a { color: inherit; }
+code { font-size: .9em; }
+figure { margin: 0; }
+.clips { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 240px), 1fr)); gap: 20px; }
+.clips figure { background: var(--card); border: 1px solid var(--line); border-radius: 12px; overflow: hidden; }
+video { display: block; width: 100%; aspect-ratio: 1; background: #ddd; }
+.clips figcaption { padding: 10px 14px 14px; font-size: .85rem; line-height: 1.45; color: var(--soft); }
+.clips b { display: block; font-size: 1.05rem; color: var(--ink); }
+.picture { overflow-x: auto; border: 1px solid var(--line); border-radius: 12px; background: #fff; padding: 10px; }
+.picture img { display: block; width: 100%; min-width: 760px; height: auto; }
+.note { color: var(--soft); font-size: .88rem; margin-top: 10px; }
+</style>
+</head>
+<body>
+<main>
+<h1>The embedded corpus</h1>
+<p>$clips clips of 24 synthetic actors, who speak two sentences with eight emotions in two intensities. They carry the
+names of RAVDESS, so that what runs here runs there. No person was filmed or recorded: the faces are drawn from a mesh,
+the voices come from a speech synthesiser, and what they do follows summary statistics of real performances. The clips
+show that the code works; scores on them are not scores on people. How they were made, and what they cannot show:
+<a href="../../data/actors/README.md">data card</a>. CC0.</p>
+<h2>Eight clips</h2>
+<div class="clips">
+$videos
+</div>
+<h2>All actors, all emotions</h2>
+<figure><div class="picture"><img src="actors.webp" width="$sheet_w" height="$sheet_h" loading="lazy"
+alt="Faces of 24 actors in rows, eight emotions in columns"></div>
+<figcaption class="note">Face crops at the height of the performance; strong intensity (neutral has one only), first
+sentence. Odd numbers are men, even numbers women.</figcaption></figure>
+<h2>Face and voice on one clock</h2>
+<figure><div class="picture"><img src="strip.webp" width="$strip_w" height="$strip_h" loading="lazy"
+alt="Two clips, ten face crops each, over the mel spectrogram of the sound"></div>
+<figcaption class="note">Ten frames of a clip over the mel spectrogram that the networks see.</figcaption></figure>
+<h2>The crowd</h2>
+<figure><div class="picture"><img src="crowd.webp" width="$crowd_w" height="$crowd_h" loading="lazy"
+alt="128 faces of as many people"></div>
+<figcaption class="note">A sample of the $pictures pictures of other people that only the face VAE-GAN learns from.
+</figcaption></figure>
+</main>
+</body>
+</html>
+""")
+
+
+def video(corpus: Path, out: Path, emotion: int, actor: int, statement: int) -> str:
+    """One clip of the page, its frame at the apex as the picture before it plays."""
+    path, buffer = corpus / name(emotion, actor, statement), io.BytesIO()
+    Image.fromarray(apex(path)[0]).save(buffer, "webp", quality=80, method=6)
+    poster = base64.b64encode(buffer.getvalue()).decode()
+    source = Path(os.path.relpath(path, out)).as_posix()
+    return (
+        f'<figure><video controls playsinline preload="metadata" src="{source}"\n'
+        f'poster="data:image/webp;base64,{poster}"></video>\n'
+        f"<figcaption><b>{EMOTIONS[emotion - 1]}</b>{'normal' if emotion == 1 else 'strong'} · "
+        f"actor {actor} · “{SENTENCES[statement]}”</figcaption></figure>"
+    )
+
+
+def clip_sheets(corpus: Path, out: Path) -> None:
+    """Write actors.webp, strip.webp, crowd.webp and index.html."""
+    out.mkdir(parents=True, exist_ok=True)
+    strips = [strip(corpus / name(e, a), f"actor {a}, {EMOTIONS[e - 1]}, strong: “{SENTENCES[1]}”") for e, a in TALKING]
+    shown = crowd.table().sample(frac=1, random_state=0).drop_duplicates("person").index[:128]  # as many people
+    pictures = {
+        "actors": (contact_sheet(corpus), 400),
+        "strip": (Image.fromarray(np.concatenate([np.asarray(s) for s in strips])), 150),
+        "crowd": (grid(list(crowd.load(80)[shown]), 16), 200),
+    }
+    sizes = {}
+    for key, (image, most) in pictures.items():
+        save(image, out / f"{key}.webp", most)
+        short = "sheet" if key == "actors" else key
+        sizes |= {f"{short}_w": image.width, f"{short}_h": image.height}
+    page = PAGE.substitute(
+        sizes,
+        clips=len(list(corpus.glob("Actor_*/*.mp4"))),
+        pictures=f"{len(crowd.table()):,}",
+        videos="\n".join(video(corpus, out, *s) for s in SHOWN),
+    )
+    (out / "index.html").write_text(page, encoding="utf-8")
+    print(f"{out / 'index.html'}: {len(page) / 1000:.0f} kB")
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("render", help="draw the cast").add_argument("out", type=Path)
+    clips = commands.add_parser("clips", help="pictures and page of the shipped clips")
+    clips.add_argument("corpus", type=Path)
+    clips.add_argument("out", type=Path)
+    options = parser.parse_args()
+    if options.command == "render":
+        render_sheets(options.out)
+    else:
+        clip_sheets(options.corpus, options.out)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "sheets"))
+    main()
