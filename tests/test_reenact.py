@@ -13,6 +13,7 @@ librosa = pytest.importorskip("librosa")
 command = pytest.importorskip("tools.corpus.__main__")
 reenact = pytest.importorskip("tools.corpus.reenact")
 voice = pytest.importorskip("tools.corpus.voice")
+clips = pytest.importorskip("tools.corpus.clips")
 SR, UNITS = reenact.SR, reenact.UNITS
 
 HEAD = ",".join(["clip", *(f"{u}_r" for u in UNITS)])
@@ -119,7 +120,7 @@ def test_the_label_has_no_influence(material, tmp_path, monkeypatch):
     def keep(path, pictures, audio, fps):
         written[path.stem] = np.stack([picture for _, picture in zip(range(30), pictures)]), audio
 
-    monkeypatch.setattr(reenact, "write_clip", keep)
+    monkeypatch.setattr(clips, "write_clip", keep)
     jobs, _ = reenact.pairs(*material, [2])
     assert [reenact.make(job, tmp_path, 0) for job in jobs if "-05-01-" not in job[0].stem] == ["", "", ""]
     neutral, sad, angry = (written[stem] for stem in sorted(written))

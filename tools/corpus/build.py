@@ -7,9 +7,13 @@ import multiprocessing
 import os
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from .performance import Performance
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
@@ -31,18 +35,26 @@ def tasks(actors: list[int], repetitions: int = 1) -> list[tuple[int, int, int, 
 
 def make(task: tuple[int, int, int, int, int], out: Path, seed: int) -> Path:
     """Perform, render and encode one clip unless its file is there. Returns its path."""
-    from .actor import Actor
-    from .clips import stem, write_clip
-    from .performance import perform, weights
-    from .render import Scene, render
+    from .clips import stem
+    from .performance import perform
 
     number, emotion, intensity, statement, repetition = task
     path = out / f"Actor_{number:02d}" / f"{stem(emotion, intensity, statement, repetition, number)}.mp4"
     if path.exists():
         return path
+    film(path, number, perform(number, EMOTIONS[emotion - 1], intensity, statement, repetition, seed), seed)
+    return path
+
+
+def film(path: Path, number: int, show: Performance, seed: int) -> None:
+    """Render a performance with the face of actor 1..24 and encode it."""
+    from .actor import Actor
+    from .clips import write_clip
+    from .performance import weights
+    from .render import Scene, render
+
     path.parent.mkdir(parents=True, exist_ok=True)
     actor = _actor(Actor, number, seed)
-    show = perform(number, EMOTIONS[emotion - 1], intensity, statement, repetition, seed)
     scene = Scene.draw(np.random.default_rng([seed, 6, number]), stable=True)  # one recording session per actor
     pictures = (
         render(
@@ -58,7 +70,6 @@ def make(task: tuple[int, int, int, int, int], out: Path, seed: int) -> Path:
         for k in range(len(show.au))
     )
     write_clip(path, pictures, show.audio, show.fps)
-    return path
 
 
 _CAST: dict = {}

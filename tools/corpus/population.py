@@ -110,8 +110,8 @@ class Population:
     def effects(self, actor: int) -> np.ndarray:
         """(cells, d) of standard deviations by which this actor differs from the mean in each cell.
 
-        The actors of the cast (1..24) differ from their own mean, so that the cast as a whole has the fitted means and not
-        those of 24 accidents.
+        The actors of the cast (1..24) differ from their own mean, so that the cast as a whole has the fitted means and
+        not those of 24 accidents.
         """
         return self._free(actor) - (self._cast() if actor <= CAST else 0)
 

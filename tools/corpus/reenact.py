@@ -25,17 +25,14 @@ from tqdm import tqdm
 from cmlib.emotions import ClipName
 from cmlib.media import SOUNDFILE, read_audio
 
-from .actor import Actor
-from .build import SIZE, THREADS, _actor, _start
-from .clips import write_clip
-from .performance import Performance, _models, act, weights
+from .build import THREADS, _start, film
+from .performance import Performance, _models, act
+from .population import CAST
 from .prosody import LEVEL, LOUDNESS, SR, band_levels, speech_range
-from .render import Scene, render
 from .units import FPS, UNITS
 from .voice import FEMALE, MALE, TEXT, say
 
 ROOT = Path(__file__).resolve().parents[2]
-CAST = 24
 STEP = SR // 100  # samples between frames of the alignment
 PAD = 15 * STEP  # silence kept on either side of the speech: where it starts is found, not assumed
 RANGE = 40  # dB below loud frames; what is softer counts as silence
@@ -164,14 +161,7 @@ def make(job: tuple[ClipName, Path, np.ndarray, np.ndarray], out: Path, seed: in
         show = follow(audio, name.statement, name.actor, clip, neutral, seed)
     except ValueError as error:  # a MediaError is one
         return f"{sound.name}: {error}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    actor = _actor(Actor, name.actor, seed)
-    scene = Scene.draw(np.random.default_rng([seed, 6, name.actor]), stable=True)
-    poses = zip(show.pose, show.shift, show.gaze, strict=True)
-    pictures = (
-        render(actor, weights(show, k, actor), *map(tuple, pose), scene, SIZE, "clip") for k, pose in enumerate(poses)
-    )
-    write_clip(path, pictures, show.audio, show.fps)
+    film(path, name.actor, show, seed)
     return ""
 
 

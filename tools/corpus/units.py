@@ -51,7 +51,7 @@ DISPLAY = {
 AMOUNT = {1: 0.8, 2: 1.5}  # of DISPLAY by intensity
 TASTE = (0.6, 1.4)  # by how much an actor uses each action unit of a display
 SHARP = 1.0  # power of the probabilities: above 1, displays are purer
-SPREAD = (1.1, 0.85)  # of the real deviations between and within actors: see data/actors/README.md
+SPREAD = (1.1, 0.85)  # of the real deviations between and within actors: docs/experiments.md, C1 and C2
 
 
 @lru_cache(maxsize=1)
