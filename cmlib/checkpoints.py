@@ -22,18 +22,21 @@ class CheckpointError(RuntimeError):
     """A checkpoint that cannot be used; the message names the file, the fault and the remedy."""
 
 
-def save(path: Path, model: nn.Module, card: dict, half: bool = False) -> Path:
+def save(path: Path, model: nn.Module, card: dict, half: bool = False, without: tuple[str, ...] = ()) -> Path:
     """Write ``path``.safetensors and ``path``.json; each file appears whole or not at all.  Returns the weights' path.
 
-    ``card`` should say what a reader needs: corpus, profile, split, seed, metrics.  ``half`` stores float16.
+    ``card`` should say what a reader needs: corpus, profile, split, seed, metrics.  ``half`` stores float16; ``without``
+    names parts that are left out (a discriminator serves training only).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    tensors = {k: v for k, v in tensors.items() if k.split(".")[0] not in without}
     if half:
         tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
     card = {
         "architecture": type(model).__name__,
         "config": model.config,
+        **({"without": list(without)} if without else {}),
         **card,
         "versions": {name: version(name) for name in ("torch", "lightning-fabric", "numpy")} | {"python": platform.python_version()},
         "written": datetime.date.today().isoformat(),
@@ -56,7 +59,10 @@ def read_card(path: Path) -> dict:
 
 
 def load(path: Path, expect: type[nn.Module] | None = None) -> tuple[nn.Module, dict]:
-    """(model in eval mode on the CPU in float32, card).  CheckpointError where file and architecture do not fit."""
+    """(model in eval mode on the CPU in float32, card).  CheckpointError where file and architecture do not fit.
+
+    A part that was left out of the file (``without`` in its card) keeps random weights.
+    """
     path = Path(path)
     card = read_card(path)
     kind = card.get("architecture")
@@ -66,7 +72,8 @@ def load(path: Path, expect: type[nn.Module] | None = None) -> tuple[nn.Module, 
     model = MODELS[kind](**card["config"])
     try:
         tensors = load_file(path.with_suffix(".safetensors"))
-        model.load_state_dict({k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()})
+        kept = {k: v for k, v in model.state_dict().items() if k.split(".")[0] in card.get("without", ())}
+        model.load_state_dict(kept | {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()})
     except Exception as error:
         line = str(error).splitlines()[0]
         raise CheckpointError(f"{path.with_suffix('.safetensors')}: does not fit its card ({line}); train the stage again") from None

@@ -163,6 +163,8 @@ class Run:
         train, validation = self.split.train, self.split.val
         if face:
             labels[: len(self.frame_clip)] = self.clip_labels[self.frame_clip]
+            if len(labels) > len(self.frame_clip):
+                labels[len(self.frame_clip) :] = crowd.labels(self.profile.data.crowd_limit)
             train, validation = (self.frames_of(clips, labelled=False) for clips in (train, validation))
             train = np.concatenate([train, np.arange(len(self.store.frames), len(pictures))])
         start = self.settings(kind).start
@@ -269,7 +271,8 @@ def pretrain(size: int = 64, seed: int = 0) -> Path:
     held_out = table.person.isin(table.person.unique()[-30:]).to_numpy()
     state = ROOT / "runs" / f"crowd-{size}.state.pt"
     model, history = training.train_vaegan(
-        pictures, np.flatnonzero(~held_out), np.flatnonzero(held_out), settings, channels=3, size=size, seed=seed, state=state
+        pictures, np.flatnonzero(~held_out), np.flatnonzero(held_out), settings, channels=3, size=size,
+        labels=crowd.labels(), seed=seed, state=state,
     )
     card = {
         "stage": "face", "corpus": "crowd", "seed": seed, "people": {"training": int(table.person.nunique()) - 30, "validation": 30},
@@ -277,7 +280,7 @@ def pretrain(size: int = 64, seed: int = 0) -> Path:
         "validation": {"reconstruction_mse": history.validation.iloc[-1]}, "command": f"cm pretrain --size {size} --seed {seed}",
     }  # fmt: skip
     path = ROOT / "checkpoints" / f"crowd-{size}" / "face"
-    checkpoints.save(path, model, card, half=True)
+    checkpoints.save(path, model, card, half=True, without=("discriminator",))  # it was not trained
     state.unlink()
     return path
 

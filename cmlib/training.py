@@ -193,14 +193,15 @@ def train_vaegan(
 
     ``validation`` rows are only measured: reconstruction error from the mean, mean square over pixels.  ``labels`` (one
     per picture, -1 unknown) are used only where ``settings.label_weight`` > 0.  ``state`` is a file that lets a killed
-    run go on.  ``start`` gives its weights to begin with (of the same architecture).  ``flips`` mirrors half of the pictures (faces yes, spectrograms no).
+    run go on.  ``start`` gives its encoder and decoder to begin with (of the same architecture).  ``flips`` mirrors half of the pictures (faces yes, spectrograms no).
     """
     torch.manual_seed(seed)
     fabric = fabric or launch()
     model = VaeGan(channels, size, settings.latent, settings.width, settings.bounded).to(fabric.device)
     model = model.to(memory_format=torch.channels_last)
     if start is not None:
-        model.load_state_dict(start.state_dict())
+        model.encoder.load_state_dict(start.encoder.state_dict())
+        model.decoder.load_state_dict(start.decoder.state_dict())
     head = nn.Linear(settings.latent, int(labels.max()) + 1).to(fabric.device) if settings.label_weight and labels is not None else None
     coder = [*model.encoder.parameters(), *model.decoder.parameters(), *(head.parameters() if head else ())]
     coder_optimiser = _optimiser(coder, settings)

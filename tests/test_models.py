@@ -90,3 +90,17 @@ def test_half_precision_checkpoint_is_close(tmp_path):
     model = Classifier(20)
     checkpoints.save(tmp_path / "c", model, {}, half=True)
     torch.testing.assert_close(checkpoints.load(tmp_path / "c")[0].linear.weight, model.linear.weight, rtol=1e-3, atol=1e-4)
+
+
+def test_a_part_left_out_of_a_checkpoint_keeps_its_own_weights(tmp_path):
+    model = VaeGan(1, 32, latent=8, width=0.0625)
+    whole = checkpoints.save(tmp_path / "whole", model, {}).stat().st_size
+    assert checkpoints.save(tmp_path / "less", model, {}, without=("discriminator",)).stat().st_size < 0.9 * whole
+    loaded, card = checkpoints.load(tmp_path / "less")
+    x = torch.rand(2, 1, 32, 32)
+    torch.testing.assert_close(loaded.decoder(loaded.encoder(x)[0]), model.eval().decoder(model.encoder(x)[0]))
+    assert card["without"] == ["discriminator"]
+    card_file = tmp_path / "less.json"
+    card_file.write_text(card_file.read_text().replace("discriminator", "decoder"))
+    with pytest.raises(checkpoints.CheckpointError, match="does not fit its card"):
+        checkpoints.load(tmp_path / "less")

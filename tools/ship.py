@@ -1,4 +1,5 @@
-"""`python -m tools.ship runs/actors-quick`: copy the networks of a finished run to checkpoints/, in half precision, with their cards."""
+"""`python -m tools.ship runs/actors-quick`: copy the networks of a finished run to checkpoints/, in half precision, with their cards and without the
+discriminators, which serve training only."""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ def ship(run: Path, target: Path) -> list[Path]:
         if tested := scores.get(card["stage"].removeprefix("classifier_")):
             card["test"] = tested if card["stage"] not in ("face", "voice") else card.get("test")
         card["command"] = f"make reproduce PROFILE={card['profile']} FOLD={card['fold']} SEED={card['seed']}"
-        written.append(checkpoints.save(target / card_file.stem, model, {k: v for k, v in card.items() if v is not None}, half=True))
+        card = {k: v for k, v in card.items() if v is not None}
+        without = ("discriminator",) if hasattr(model, "discriminator") else ()
+        written.append(checkpoints.save(target / card_file.stem, model, card, half=True, without=without))
     return written
 
 

@@ -16,21 +16,29 @@ import pandas as pd
 from PIL import Image
 
 from cmlib.corpora import CorpusError, cache_root, default_root
+from cmlib.emotions import CLASSES
 
 ZOOM = (0.0735, 0.066, 0.853)  # left, top, side of what is kept, as shares: frames it as cmlib.faces frames clips
 
 
-def table(root: str | Path | None = None) -> pd.DataFrame:
-    """A row for each picture (offset, bytes, person, mood, pose, ...); empty where the corpus is not there."""
+def table(root: str | Path | None = None, limit: int | None = None) -> pd.DataFrame:
+    """A row for each picture (offset, bytes, person, mood, pose, ...), at most ``limit`` evenly chosen ones; empty
+    where the corpus is not there."""
     path = Path(root or default_root("crowd")) / "faces.csv"
-    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["offset", "bytes", "person"])
+    rows = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["offset", "bytes", "person", "mood"])
+    if limit is not None and limit < len(rows):
+        rows = rows.iloc[np.linspace(0, len(rows) - 1, limit).round().astype(int)]
+    return rows
+
+
+def labels(limit: int | None = None) -> np.ndarray:
+    """Class of each picture of ``load(size, limit)`` in ``CLASSES``, -1 for neutral: (N,)."""
+    return np.array([CLASSES.index(m) if m in CLASSES else -1 for m in table(limit=limit).mood], int)
 
 
 def load(size: int, limit: int | None = None, root: str | Path | None = None) -> np.ndarray:
     """At most ``limit`` pictures (None: all), evenly chosen: (N, size, size, 3) uint8; N = 0 without the corpus."""
-    rows = table(root)
-    if limit is not None and limit < len(rows):
-        rows = rows.iloc[np.linspace(0, len(rows) - 1, limit).round().astype(int)]
+    rows = table(root, limit)
     if rows.empty:
         return np.zeros((0, size, size, 3), np.uint8)
     data = (Path(root or default_root("crowd")) / "faces.bin").read_bytes()

@@ -178,7 +178,7 @@ class Actor:
         self.v, self.skin_tone = v, self._tone(rng, melanin)
         self.hair_colour = linear(HAIR[hair]) * np.exp(rng.normal(0, 0.03, 3)).astype(np.float32)
         brow = dict(
-            thick=float(np.exp(rng.normal(0, 0.16))),
+            thick=float(np.exp(rng.normal(0, 0.16)) * (1.25 if melanin > 0.6 else 1)),  # dark on dark shows less
             arch=float(rng.normal(0.012 if self.female else 0.0, 0.010)),
             drop=float(rng.normal(0, 0.012)),
         )
@@ -238,11 +238,11 @@ class Actor:
             _add(v, f"eyes/{side}-eye-scale-incr", 0.25 if self.female else 0.15)
         # resting faces of this mesh look stern: lift the inner brows and the mouth's corners a little
         for n, w in (
-            ("browInnerUp", 0.10),
+            ("browInnerUp", 0.07),
             ("mouthSmileLeft", 0.14),
             ("mouthSmileRight", 0.14),
-            ("eyeWideLeft", 0.18),
-            ("eyeWideRight", 0.18),
+            ("eyeWideLeft", 0.11),
+            ("eyeWideRight", 0.11),
         ):
             _add(v, "arkit/" + n, w)
         return v
@@ -264,7 +264,7 @@ class Actor:
         if garment in ("vneck", "collar") and rng.random() < 0.5:
             cloth = second * 0.6
         sclera = np.array([0.60, 0.575, 0.55]) * (1 - 0.10 * self.age)
-        teeth = np.array([0.74, 0.69, 0.60]) * (1 - 0.12 * self.age)
+        teeth = np.array([0.90, 0.83, 0.71]) * (1 - 0.14 * self.age)
         kind = {"jacket": 1, "collar": 2, "yoke": 3}.get(garment, 0)
         scalp = 0.0 if self.hair_style == "bald" else 0.92
         rows = [
@@ -604,7 +604,7 @@ def _curtain(rng, style, centre, radius, thick, az, pol, strand, scale):
             points[r, :, 1] = y
         left = 1 - r / (rows - 1)
         edge[r] = np.minimum(
-            left * (2.0 if straight else 1.4), np.minimum(col - first, 2 * np.pi - first - col) * 0.6 + 0.02
+            left * (4.0 if straight else 3.5), np.minimum(col - first, 2 * np.pi - first - col) * 0.6 + 0.02
         )
         along[r] = 10 + r / rows * 1.2  # 10 and more: hanging hair
     s = at(strand, turn) if style != "bangs" else col / (2 * np.pi)

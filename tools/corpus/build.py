@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
-SIZE = 224  # pixels
+SIZE = 176  # pixels: the face takes 126 of them, the crop of `cmlib` 128
 
 
-def tasks(actors: list[int], repetitions: int = 1) -> list[tuple[int, int, int, int, int]]:
+def tasks(actors: list[int], repetitions: int = 2) -> list[tuple[int, int, int, int, int]]:
     """(actor, emotion 1..8, intensity, statement, repetition) of every clip; one of each kind for all actors first."""
     return [
         (a, e, i, s, r)

@@ -1,6 +1,6 @@
 """The crowd: still faces of synthetic people who are none of the cast, to learn faces from.
 
-`python -m tools.corpus.crowd --people 480 --out data/crowd` writes two files, the same bytes for the same arguments
+`python -m tools.corpus crowd --people 600 --out data/crowd` writes two files, the same bytes for the same arguments
 and library versions:
 `faces.bin` (WebP pictures one after another, 128 x 128 tight crops) and `faces.csv` (a row a picture: where its
 bytes are, who, what).
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from tools.corpus.actor import Actor
 from tools.corpus.expressions import face_units
@@ -23,7 +24,7 @@ from tools.corpus.render import Scene, render
 FIRST = 1000  # number of the first person; the cast is 1..24
 SIZE = 128
 COLUMNS = ("offset", "bytes", "person", "sex", "age", "mood", "mouth", "yaw", "pitch", "roll")
-# mood -> action units and the middle of their intensities; drawn from 0.2 to 1.5 times as strong
+# mood -> action units and the middle of their intensities; drawn from 0.15 to 1.0 times as strong
 MOODS = {
     "neutral": {},
     "calm": dict(AU12=0.8, AU06=0.4, AU45=0.5),
@@ -54,10 +55,10 @@ def picture(actor: Actor, index: int, rng: np.random.Generator) -> tuple[np.ndar
     mood, mouth = list(MOODS)[index % len(MOODS)], list(MOUTHS)[int(rng.integers(len(MOUTHS)))]
     if rng.random() < 0.35:
         mouth = "rest"
-    strength = rng.uniform(0.2, 1.5)
+    strength = rng.uniform(0.15, 1.0)
     au = {k: v * strength * np.exp(rng.normal(0, 0.25)) for k, v in MOODS[mood].items()}
     for k in rng.choice(UNITS, 2, replace=False):  # a trace of something else: real faces are never pure
-        au[k] = au.get(k, 0.0) + rng.uniform(0, 1.2)
+        au[k] = au.get(k, 0.0) + rng.uniform(0, 0.8)
     if rng.random() < 0.08:
         au["AU45"] = rng.uniform(2, 5)
     units = face_units({k: min(v, 5.0) for k, v in au.items()}, actor)
@@ -102,19 +103,17 @@ def person(job: tuple[int, int, int, int]) -> list[tuple[bytes, dict]]:
     return out
 
 
-def build(out: Path, people: int, pictures: int = 12, seed: int = 0, quality: int = 76, workers: int = 2) -> dict:
+def build(out: Path, people: int, pictures: int = 12, seed: int = 0, quality: int = 60, workers: int = 2) -> dict:
     """Write faces.bin and faces.csv into `out`; returns counts, bytes and SHA-256 of both."""
     out.mkdir(parents=True, exist_ok=True)
     jobs = [(FIRST + k, pictures, seed, quality) for k in range(people)]
     offset, rows, parts = 0, [], []
     with ProcessPoolExecutor(workers) as pool:
-        for done, result in enumerate(pool.map(person, jobs, chunksize=4), 1):
+        for result in tqdm(pool.map(person, jobs, chunksize=4), total=people, unit="person", desc="crowd"):
             for data, row in result:
                 rows.append(dict(row, offset=offset, bytes=len(data)))
                 parts.append(data)
                 offset += len(data)
-            if done % 60 == 0:
-                print(f"{done} of {people} people, {offset / 1e6:.1f} MB", flush=True)
     (out / "faces.bin").write_bytes(b"".join(parts))
     with (out / "faces.csv").open("w", newline="") as file:
         table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -124,16 +123,16 @@ def build(out: Path, people: int, pictures: int = 12, seed: int = 0, quality: in
     return dict(people=people, pictures=len(rows), bytes=offset, sha256=sums)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p = argparse.ArgumentParser(prog="python -m tools.corpus crowd", description=__doc__.splitlines()[0])
     p.add_argument("--out", type=Path, default=Path("data/crowd"))
-    p.add_argument("--people", type=int, default=480)
+    p.add_argument("--people", type=int, default=600)
     p.add_argument("--pictures", type=int, default=12)
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--quality", type=int, default=76)
+    p.add_argument("--quality", type=int, default=60)
     p.add_argument("--workers", type=int, default=2)
-    print(build(**vars(p.parse_args())))
+    print(build(**vars(p.parse_args(arguments))))
 
 
 if __name__ == "__main__":

@@ -6,22 +6,22 @@ from tools.corpus.actor import Actor, plan
 
 # action unit -> (face unit, weight at intensity 5); a face unit without a side moves both sides
 MAP = {
-    "AU01": (("browInnerUp", 1.25),),
-    "AU02": (("browOuterUp", 1.25),),
-    "AU04": (("browDown", 1.5), ("browInnerUp", 0.10)),
-    "AU05": (("eyeWide", 1.20),),
-    "AU06": (("cheekSquint", 1.20), ("eyeSquint", 0.30)),
-    "AU07": (("eyeSquint", 1.10),),
-    "AU09": (("noseSneer", 1.30), ("browDown", 0.15)),
-    "AU10": (("mouthUpperUp", 1.05), ("noseSneer", 0.15)),
-    "AU12": (("mouthSmile", 1.3), ("mouthUpperUp", 0.22)),
-    "AU14": (("mouthDimple", 1.10), ("mouthPress", 0.20)),
-    "AU15": (("mouthFrown", 1.35),),
-    "AU17": (("mouthShrugLower", 1.15), ("mouthShrugUpper", 0.30)),
-    "AU20": (("mouthStretch", 1.15),),
-    "AU23": (("mouthPress", 0.80), ("mouthRollLower", 0.45), ("mouthRollUpper", 0.35)),
-    "AU25": (("mouthLowerDown", 0.55), ("mouthUpperUp", 0.40), ("jawOpen", 0.10)),
-    "AU26": (("jawOpen", 0.90),),
+    "AU01": (("browInnerUp", 2.1),),
+    "AU02": (("browOuterUp", 2.1),),
+    "AU04": (("browDown", 2.5), ("browInnerUp", 0.17)),
+    "AU05": (("eyeWide", 2),),
+    "AU06": (("cheekSquint", 2), ("eyeSquint", 0.51)),
+    "AU07": (("eyeSquint", 1.9),),
+    "AU09": (("noseSneer", 2.2), ("browDown", 0.26)),
+    "AU10": (("mouthUpperUp", 1.8), ("noseSneer", 0.26)),
+    "AU12": (("mouthSmile", 2.2), ("mouthUpperUp", 0.37)),
+    "AU14": (("mouthDimple", 1.9), ("mouthPress", 0.34)),
+    "AU15": (("mouthFrown", 2.3),),
+    "AU17": (("mouthShrugLower", 2), ("mouthShrugUpper", 0.51)),
+    "AU20": (("mouthStretch", 2),),
+    "AU23": (("mouthPress", 1.4), ("mouthRollLower", 0.77), ("mouthRollUpper", 0.59)),
+    "AU25": (("mouthLowerDown", 0.94), ("mouthUpperUp", 0.68), ("jawOpen", 0.17)),
+    "AU26": (("jawOpen", 1.5),),
     "AU45": (("eyeBlink", 1.0),),
 }
 SIDES = ("Left", "Right")
@@ -36,7 +36,7 @@ def face_units(au: Mapping[str, float], actor: Actor) -> dict[str, float]:
     """Face-unit weights (0..1.2) of action-unit intensities (0..5) in this actor's manner: gains by region, and left
     stronger than right or the other way.
 
-    w = gain · (intensity / 5)^1.1: 1 is subtle (0.17), 3 plain (0.57), 5 full. Raises KeyError for an unknown action
+    w = gain · (intensity / 5)^1.1, at most 1.2: at the gain of 1.7 that most have, 1 is 0.29, 2 is 0.62, 4 is full. Raises KeyError for an unknown action
     unit.
     """
     known, out = plan()["units"], {}

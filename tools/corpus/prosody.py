@@ -89,7 +89,7 @@ BREATH = {"calm": 0.10, "sad": 0.16, "fearful": 0.10, "disgust": 0.05, "surprise
 TREMOR = {"sad": 0.25, "fearful": 0.55, "angry": 0.10}
 LOUDNESS = 0.85  # of the real spread of the overall level, so that quiet clips stay audible beside loud ones
 LEVEL = 9.0  # dB added to all clips
-SPREAD = (0.9, 0.55)  # of the real deviations between and within actors: docs/experiments.md, C3 and C5
+SPREAD = (0.9, 0.5)  # of the real deviations between and within actors: docs/experiments.md, C3, C5, C6
 
 
 class Prosody:

@@ -374,7 +374,7 @@ def shade(
                         look[6, 1] * q * (F(1) - F(0.55) * gum),
                         look[6, 2] * q * (F(1) - F(0.55) * gum),
                     )
-                    ao = F(0.50) + F(0.50) * ao
+                    ao = F(0.62) + F(0.38) * ao
                     shadow = F(0.5) + F(0.5) * shadow
                     spec, gloss = F(0.05), 32
                     wrap0, wrap1, wrap2 = F(0.4), F(0.4), F(0.4)

@@ -103,8 +103,8 @@ def brows(rng, female: bool, thick: float, arch: float, drop: float) -> np.ndarr
     """(H,W) opacity of the brows: a soft body with hairs that fan from upright (inner) to lying (outer end)."""
     im = np.zeros((H, W), np.float32)
     paths, sigma, alpha = [], [], []
-    half = (0.021 if female else 0.036) * thick
-    n = int((150 if female else 200) * thick)
+    half = (0.024 if female else 0.036) * thick
+    n = int((170 if female else 200) * thick)
     for side in (-1, 1):
         u = rng.beta(1.05, 1.25, n)
         centre = (
@@ -137,19 +137,19 @@ def brows(rng, female: bool, thick: float, arch: float, drop: float) -> np.ndarr
         np.concatenate(sigma).astype(np.float32),
         np.concatenate(alpha).astype(np.float32),
     )
-    return np.clip(0.75 * im + 0.55 * gaussian_filter(im, 2.2), 0, 0.92)
+    return np.clip(0.85 * im + 0.65 * gaussian_filter(im, 2.2), 0, 0.95)
 
 
 def beard(rng, kind: str) -> np.ndarray:
     """(H,W) opacity of a beard: stubble, goatee, moustache, short, full."""
-    ragged = 0.02 * noise(rng, (H, W), 3) + 0.012 * noise(rng, (H, W), 1)
+    ragged = 0.012 * noise(rng, (H, W), 5) + 0.006 * noise(rng, (H, W), 1.5)
     cheek = np.interp(AX, [0.0, 0.22, 0.36, 0.60, 0.70, 1.0], [6.84, 6.80, 6.78, 6.93, 7.03, 7.06]).astype(np.float32)
-    full = step(cheek + ragged - GY, -0.03, 0.05) * step(GY, 5.95, 6.12)
+    full = step(cheek + ragged - GY, -0.06, 0.10) * step(GY, 5.95, 6.12)
     mouth = np.sqrt((GX / 0.275) ** 2 + ((GY - 6.60) / 0.105) ** 2)
     full = full * step(mouth + ragged, 0.85, 1.1)
     patch = np.exp(-((GX / 0.055) ** 4)) * np.exp(-(((GY - 6.47) / 0.04) ** 4))
     over = np.interp(AX, [0, 0.04, 0.28, 0.33], [6.765, 6.775, 6.70, 6.66])
-    moustache = np.exp(-((GX / 0.29) ** 8)) * np.exp(-(((GY - over + ragged * 0.3) / (0.056 - 0.05 * AX)) ** 4))
+    moustache = np.exp(-((GX / 0.29) ** 8)) * np.exp(-(((GY - over + ragged * 0.3) / (0.064 - 0.05 * AX)) ** 4))
     chin = step(0.30 + ragged - np.hypot(GX, (GY - 6.30) * 1.15), 0, 0.09) * step(mouth + ragged, 0.85, 1.1)
     b = {
         "stubble": 0.38 * np.maximum(full, moustache),
@@ -194,7 +194,7 @@ def paint(rng, skin, hair, brow_look, melanin: float, age: float, female: bool, 
     for _ in range(int(7 * age * rng.random())):  # age spots
         x, y = rng.uniform(-0.6, 0.6), rng.uniform(6.6, 8.0)
         tex = tex * (1 - 0.10 * np.exp(-(((GX - x) / 0.04) ** 2 + ((GY - y) / 0.03) ** 2) / 2))[..., None]
-    brow_colour = hair * 0.55 + 0.010
+    brow_colour = hair * 0.45 + 0.005
     if beard_kind:
         b = beard(rng, beard_kind)[..., None]
         colour = hair * 0.8 + 0.010 if beard_kind != "stubble" else skin * np.array([0.34, 0.36, 0.40]) + hair * 0.1

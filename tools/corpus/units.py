@@ -40,18 +40,18 @@ REST = 0.6  # of the neutral face's intensities is shown: much of them is the sh
 # like it, and nothing is shown that the 17 numbers do not hold. FULL, MOST, DISPLAY and AMOUNT were set by eye.
 FULL, MOST = 2.6, 2.5
 DISPLAY = {
-    "calm": {"AU12": 0.6, "AU06": 0.3, "AU45": 0.3},
+    "calm": {"AU12": 0.4, "AU06": 0.2, "AU45": 0.3},
     "happy": {"AU06": 0.8, "AU12": 1.2, "AU25": 0.8},
     "sad": {"AU01": 2.6, "AU04": 1.2, "AU15": 2.8, "AU17": 1.4},
-    "angry": {"AU04": 3.2, "AU05": 1.2, "AU07": 1.8, "AU23": 1.8},
+    "angry": {"AU04": 3.6, "AU05": 1.4, "AU07": 2.2, "AU23": 2.2},
     "fearful": {"AU01": 2.4, "AU02": 1.2, "AU04": 1.2, "AU05": 2.8, "AU20": 2.8, "AU25": 0.8},
     "disgust": {"AU09": 2.8, "AU10": 1.8, "AU15": 0.8},
     "surprised": {"AU01": 2.4, "AU02": 3.0, "AU05": 2.4, "AU25": 0.8, "AU26": 1.6},
 }
-AMOUNT = {1: 0.8, 2: 1.5}  # of DISPLAY by intensity
+AMOUNT = {1: 0.85, 2: 1.55}  # of DISPLAY by intensity
 TASTE = (0.6, 1.4)  # by how much an actor uses each action unit of a display
 SHARP = 1.0  # power of the probabilities: above 1, displays are purer
-SPREAD = (1.1, 0.85)  # of the real deviations between and within actors: docs/experiments.md, C1 and C2
+SPREAD = (1.1, 0.95)  # of the real deviations between and within actors: docs/experiments.md, C1, C2, C7
 
 
 @lru_cache(maxsize=1)
@@ -97,12 +97,13 @@ class FaceUnits:
         """
         neutral = self.neutral(actor) if neutral is None else neutral
         same = np.minimum(clip, neutral)
-        moving = (clip - same) * self.gain
+        likely = reader().predict_proba((np.sqrt(clip) - np.sqrt(neutral))[None])[0] ** SHARP
+        likely = likely / likely.sum()
+        moving = (clip - same) * (1 + (self.gain - 1) * (1 - likely[0]))  # a neutral face stays quiet
         still = REST * same
         still[SPEECH] = 0
         still[BLINK], moving[BLINK] = same[BLINK], (clip - same)[BLINK]
-        likely = reader().predict_proba((np.sqrt(clip) - np.sqrt(neutral))[None])[0] ** SHARP
-        for (emotion, intensity), much in zip(CELLS, likely / likely.sum(), strict=True):
+        for (emotion, intensity), much in zip(CELLS, likely, strict=True):
             taste = np.random.default_rng([self.population.seed, 12, actor, CELLS.index((emotion, 1))]).uniform(
                 *TASTE, len(UNITS)
             )  # this actor's way of showing it

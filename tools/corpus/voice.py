@@ -9,8 +9,12 @@ closed loop. Breath is added after the filter, so that a soft, dark voice keeps 
 from __future__ import annotations
 
 import ctypes
+import io
+import subprocess
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import espeakng_loader
 import numpy as np
@@ -20,7 +24,8 @@ from .prosody import BANDS, EDGES, FEATURES, FRAME, SR, band_levels, log_range, 
 
 TEXT = {1: "Kids are talking by the door.", 2: "Dogs are sitting by the door."}
 MALE = ("en-US", "en-US+m1", "en-US+m2", "en-US+m3", "en-US+m4", "en-US+m7", "en+m1", "en-GB-x-rp+m3")
-FEMALE = ("en-US+f1", "en-US+f2", "en-US+f3", "en-US+f4", "en-US+f5", "en+f2", "en-GB-x-rp+f3")
+# espeak-ng's f2, f3, f5 are left out: they sound a little different in every process
+FEMALE = ("en-US+f1", "en-US+f4", "en-US+linda", "en-US+Andrea", "en-US+belinda", "en-US+steph", "en-GB-x-rp+f1")
 NOISE = 10 ** (-82 / 20)  # of the room, re full scale
 
 
@@ -47,7 +52,19 @@ def _library() -> ctypes.CDLL:
 
 
 def say(text: str, voice: str) -> tuple[np.ndarray, list[tuple[float, str]]]:
-    """(samples in -1..1, [(start in s, phoneme)]) of a text in one of espeak-ng's voices."""
+    """(samples in -1..1, [(start in s, phoneme)]) of a text in one of espeak-ng's voices.
+
+    In a process of its own: espeak-ng's sound depends on what it said before. Raises ValueError for an unknown voice.
+    """
+    command = [sys.executable, "-W", "ignore", "-m", "tools.corpus.voice", text, voice]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, check=False)
+    if done.returncode:
+        raise ValueError(done.stderr.decode(errors="replace").strip().splitlines()[-1])
+    with np.load(io.BytesIO(done.stdout)) as file:
+        return file["sound"], list(zip(file["start"].tolist(), file["phoneme"].tolist(), strict=True))
+
+
+def _say(text: str, voice: str) -> tuple[np.ndarray, list[tuple[float, str]]]:
     lib, sound, phonemes = _library(), [], []
     callback_type = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
@@ -231,3 +248,15 @@ class Voice:
         over = np.abs(audio) > peak
         audio[over] = np.sign(audio[over]) * (peak + 0.3 * np.tanh((np.abs(audio[over]) - peak) / 0.3))
         return audio.astype(np.float32)
+
+
+def main() -> None:
+    """`python -m tools.corpus.voice TEXT VOICE`: what `say` returns, as npz on the standard output."""
+    sound, phonemes = _say(*sys.argv[1:3])
+    data = io.BytesIO()
+    np.savez(data, sound=sound, start=[t for t, _ in phonemes], phoneme=[p for _, p in phonemes])
+    sys.stdout.buffer.write(data.getvalue())
+
+
+if __name__ == "__main__":
+    main()
