@@ -30,7 +30,7 @@ endif
 SNAKEMAKE = $(PY) -m snakemake --cores $(CORES) --config corpus=$(CORPUS) profile=$(PROFILE) fold=$(FOLD) seed=$(SEED) \
   --rerun-triggers mtime params input --rerun-incomplete --keep-going --nolock --quiet rules progress host reason
 
-.PHONY: help reproduce figures test demo lab lock clean distclean always
+.PHONY: help reproduce figures test bench demo lab lock clean distclean always
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,9 @@ figures: $(READY)  ## draw the figures of a run again (06 and 07), as SVG, PNG a
 
 test: $(READY)  ## unit and parity tests, and every notebook in profile smoke
 	@OMP_NUM_THREADS=1 MPLBACKEND=agg $(PY) -m pytest -q -n $(CORES) --dist loadfile
+
+bench: $(READY)  ## speed and memory as ratios, printed and written to runs/bench/bench.csv
+	@$(PY) -m benchmarks $(BENCH)
 
 demo: $(READY)  ## the generation demo as an app in the browser
 	@$(PY) -m voila notebooks/08_generation_demo.ipynb

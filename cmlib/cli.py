@@ -24,6 +24,12 @@ def main(argv: list[str] | None = None) -> int:
     _corpus(p)
     p.set_defaults(run=_verify)
 
+    p = commands.add_parser("plan", help="what a profile will cost on this machine: steps, time, memory; trains nothing")
+    p.add_argument("profile", nargs="?", default="quick", choices=PROFILES)
+    p.add_argument("--corpus", default="actors")
+    p.add_argument("--fold", type=int, default=1)
+    p.set_defaults(run=_plan)
+
     p = commands.add_parser("pretrain", help="learn faces from the crowd; the profile quick starts from what is shipped of it")
     p.add_argument("--size", type=int, default=64, help="side of the pictures, a multiple of 32 (default: 64)")
     p.add_argument("--seed", type=int, default=0)
@@ -70,6 +76,30 @@ def _prepare(a: argparse.Namespace) -> int:
         print(f"  all of them: {store.folder / 'skipped.csv'}")
     print(f"{store.folder} ({time.monotonic() - started:.1f} s now, {card['seconds']} s of work)")
     return 0
+
+
+def _plan(a: argparse.Namespace) -> int:
+    import os
+
+    from cmlib.plan import plan
+
+    os.environ["CM_QUIET"] = "1"
+    table = plan(a.corpus, a.profile, a.fold)
+    print(f"profile {a.profile} on {a.corpus}, fold {a.fold}; measured on a few steps, without preparing and evaluating")
+    print(f"{'stage':<12}{'pictures':>10}{'epochs':>8}{'steps':>10}{'s a step':>10}{'time':>10}{'memory':>10}")
+    for r in table.itertuples():
+        memory = "" if r.memory_gb != r.memory_gb else f"{r.memory_gb:.1f} GB"
+        print(f"{r.stage:<12}{r.pictures:>10,}{r.epochs:>8}{r.steps:>10,}{r.seconds_per_step:>10.3f}{span(r.hours):>10}{memory:>10}")
+    print(f"in all about {span(table.hours.sum())}")
+    return 0
+
+
+def span(hours: float) -> str:
+    """Hours in words of the right size: "12 s", "5 min", "3.2 h", "17 days"."""
+    for size, name in ((24, "days"), (1, "h"), (1 / 60, "min")):
+        if hours >= 2 * size:
+            return f"{hours / size:.1f} {name}" if hours < 10 * size else f"{hours / size:.0f} {name}"
+    return f"{hours * 3600:.0f} s"
 
 
 def _pretrain(a: argparse.Namespace) -> int:

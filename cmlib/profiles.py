@@ -41,6 +41,9 @@ class VaeGan:
     equilibrium: bool = False  # gate discriminator and decoder when their losses leave 0.68 +- 0.35
     start: str = ""  # shipped network (a path below checkpoints/) whose weights training starts from; "" = random weights
     bounded: bool = False  # sigmoid on the decoder's output; released: linear
+    accumulate: int = 1  # batches whose gradients are averaged into one step: a larger batch than memory holds
+    patience: int = 0  # epochs without a lower validation error after which training stops, with the best weights; 0 = never
+    compile: bool = False  # torch.compile: minutes at the start, pays on a GPU; the numbers agree to rounding
 
 
 @dataclass(frozen=True)
@@ -83,15 +86,17 @@ class Profile:
     bootstrap: int = 2000  # resamples of the actors for a confidence interval
 
 
-# `cm pretrain`: faces of the crowd alone, as the paper learns faces from CelebA first; no actor is seen, so it serves every fold
-CROWD = VaeGan(width=0.25, latent=128, epochs=100, batch=32, learning_rate=2e-3, optimiser="adam", schedule="cosine",
-               kl_weight=1e-6, feature_level=0, detail_weight=0.5)
+# `cm pretrain`: faces of the crowd alone, as the paper learns faces from CelebA first; no actor is seen, so it serves every fold.
+# The moods of the crowd as labels make the latent hold the expression, which the reconstruction alone hardly asks for.
+CROWD = VaeGan(width=0.25, latent=128, epochs=80, batch=32, learning_rate=2e-3, optimiser="adam", schedule="cosine",
+               kl_weight=1e-6, feature_level=0, detail_weight=0.5, label_weight=0.02)
 
-_QUICK_FACE = VaeGan(width=0.25, latent=128, epochs=8, batch=32, learning_rate=5e-4, optimiser="adam", schedule="cosine",
-                     kl_weight=1e-6, feature_weight=0.05, pixel_weight=1.0, detail_weight=0.5, start="crowd-64/face")
-_QUICK_VOICE = VaeGan(width=0.125, latent=128, epochs=30, batch=32, learning_rate=1e-3, optimiser="adam", schedule="cosine",
+_QUICK_FACE = VaeGan(width=0.25, latent=128, epochs=5, batch=32, learning_rate=5e-4, optimiser="adam", schedule="cosine",
+                     kl_weight=1e-6, feature_weight=0.05, pixel_weight=1.0, detail_weight=0.5, label_weight=0.02,
+                     start="crowd-64/face")
+_QUICK_VOICE = VaeGan(width=0.125, latent=128, epochs=20, batch=32, learning_rate=1e-3, optimiser="adam", schedule="cosine",
                       kl_weight=1e-6, pixel_weight=1.0)
-# 420 clips of 14 actors: without these four the attention learns its training voices by heart (docs/experiments.md)
+# 784 clips of 14 actors: without these four the attention learns its training voices by heart (docs/experiments.md)
 _QUICK_CAN = Can(weight_decay=1e-2, kl_weight=1e-4, pairing="emotion", voice_noise=0.5)
 
 PROFILES = {

@@ -7,6 +7,7 @@ epoch and ends with the same numbers.
 from __future__ import annotations
 
 import math
+import mmap
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,9 @@ from cmlib.profiles import Head
 from cmlib.profiles import VaeGan as VaeGanSettings
 
 
+RESIDENT = 64_000_000  # bytes of memory-mapped pictures that may stay in this process
+
+
 class TrainingError(RuntimeError):
     """Training cannot go on; the message says which term is to blame."""
 
@@ -37,6 +41,9 @@ class Pictures:
     def __init__(self, *arrays: np.ndarray):
         self.arrays = [a for a in arrays if len(a)]
         self.starts = np.cumsum([0] + [len(a) for a in self.arrays])
+        maps = [a for a in self.arrays if isinstance(a, np.memmap)]
+        self._large = maps if sum(a.nbytes for a in maps) > RESIDENT else []  # these would fill the memory bit by bit
+        self._read = 0
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -48,10 +55,20 @@ class Pictures:
         for i, (s, index) in enumerate(zip(source, indices)):
             picked[i] = self.arrays[s][index - self.starts[s]]
         x = torch.from_numpy(np.stack(picked))
-        x = x.permute(0, 3, 1, 2).float() / 255 if x.dtype == torch.uint8 else x[:, None].float()
-        if flip is not None and flip.any():
-            x = torch.where(torch.from_numpy(flip)[:, None, None, None], x.flip(-1), x)
-        return x
+        self._forget(x.nbytes)
+        if flip is not None and flip.any():  # bytes are mirrored sooner than numbers
+            mirrored = torch.from_numpy(np.flatnonzero(flip))
+            x[mirrored] = x[mirrored].flip(2)
+        return x.permute(0, 3, 1, 2).float().div_(255) if x.dtype == torch.uint8 else x[:, None].float()
+
+
+    def _forget(self, read: int) -> None:
+        """Give back the pages of large memory maps each time RESIDENT bytes were read; the system's cache keeps them."""
+        self._read += read if self._large else 0
+        if self._read > RESIDENT and hasattr(mmap, "MADV_DONTNEED"):
+            self._read = 0
+            for array in self._large:
+                array._mmap.madvise(mmap.MADV_DONTNEED)
 
 
 def launch(precision: str = "auto", devices: int = 1, nodes: int = 1) -> Fabric:
@@ -87,24 +104,26 @@ def _check(terms: dict[str, Tensor], where: str) -> None:
             raise TrainingError(f"{where}: the term {name!r} is {value.item()}; lower the learning rate or its weight")
 
 
-def _resume(path: Path | None, modules: Sequence, optimisers: Sequence) -> tuple[int, list[dict]]:
+def _resume(path: Path | None, modules: Sequence, optimisers: Sequence) -> tuple[int, list[dict], dict | None]:
     if path is None or not path.exists():
-        return 0, []
+        return 0, [], None
     state = torch.load(path, weights_only=True)
     for module, saved in zip(modules, state["modules"]):
         module.load_state_dict(saved)
     for optimiser, saved in zip(optimisers, state["optimisers"]):
         optimiser.load_state_dict(saved)
-    return state["epoch"], state["history"]
+    return state["epoch"], state["history"], state["best"]
 
 
-def _keep(path: Path | None, epoch: int, history: list[dict], modules: Sequence, optimisers: Sequence) -> None:
+def _keep(
+    path: Path | None, epoch: int, history: list[dict], modules: Sequence, optimisers: Sequence, best: dict | None
+) -> None:
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part")
     torch.save({
-        "epoch": epoch, "history": history,
+        "epoch": epoch, "history": history, "best": best,
         "modules": [m.state_dict() for m in modules], "optimisers": [o.state_dict() for o in optimisers],
     }, temporary)  # fmt: skip
     os.replace(temporary, path)
@@ -191,7 +210,8 @@ def train_vaegan(
 ) -> tuple[VaeGan, pd.DataFrame]:
     """Train on the rows ``train`` of ``pictures``; return (model in eval mode, history with one row per epoch).
 
-    ``validation`` rows are only measured: reconstruction error from the mean, mean square over pixels.  ``labels`` (one
+    ``validation`` rows are only measured: reconstruction error from the mean, mean square over pixels; with
+    ``settings.patience`` they also say when to stop, and which epoch's weights are taken.  ``labels`` (one
     per picture, -1 unknown) are used only where ``settings.label_weight`` > 0.  ``state`` is a file that lets a killed
     run go on.  ``start`` gives its encoder and decoder to begin with (of the same architecture).  ``flips`` mirrors half of the pictures (faces yes, spectrograms no).
     """
@@ -207,15 +227,21 @@ def train_vaegan(
     coder_optimiser = _optimiser(coder, settings)
     critic_optimiser = _optimiser(model.discriminator.parameters(), settings)
     parts = [model] + ([head] if head else [])
-    first, history = _resume(state, parts, [coder_optimiser, critic_optimiser])
+    first, history, best = _resume(state, parts, [coder_optimiser, critic_optimiser])
+    if settings.compile:
+        for module in (model.encoder, model.decoder, model.discriminator):
+            module.compile()
     bar = tqdm(total=settings.epochs, initial=first, unit="epoch", disable=quiet(), desc="VAE-GAN")
     for epoch in range(first, settings.epochs):
+        if _patience_is_over(history, settings.patience):
+            break
         rng, started, sums, count = _seed(seed, epoch), time.perf_counter(), {}, 0
         model.train()
         for optimiser in (coder_optimiser, critic_optimiser):
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(settings, epoch)
-        for rows in batches(train, settings.batch, rng):
+        cut = list(batches(train, settings.batch, rng))
+        for number, rows in enumerate(cut, 1):
             flip = rng.random(len(rows)) < 0.5 if flips else None
             x = pictures.batch(rows, flip).to(fabric.device, memory_format=torch.channels_last)
             y = torch.from_numpy(labels[rows]).to(fabric.device) if head else None
@@ -226,14 +252,16 @@ def train_vaegan(
             if settings.equilibrium and critic_loss is not None:
                 half = float(critic_loss) / 3
                 gate_critic, gate_coder = losses.equilibrium_gates(half, half)
-            if gate_coder:
-                coder_optimiser.zero_grad(set_to_none=True)
-                coder_loss.backward()
-                coder_optimiser.step()
-            if critic_loss is not None and gate_critic:
-                critic_optimiser.zero_grad(set_to_none=True)
-                critic_loss.backward()
-                critic_optimiser.step()
+            together = min(settings.accumulate, len(cut) - (number - 1) // settings.accumulate * settings.accumulate)
+            for loss, gate, optimiser in (
+                (coder_loss, gate_coder, coder_optimiser),
+                (critic_loss, gate_critic, critic_optimiser),
+            ):
+                if loss is not None and gate:
+                    (loss / together).backward()
+                if number % settings.accumulate == 0 or number == len(cut):
+                    optimiser.step()
+                    optimiser.zero_grad(set_to_none=True)
             count += len(rows)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach()) * len(rows)
@@ -243,11 +271,20 @@ def train_vaegan(
         history.append(row)
         bar.update()
         bar.set_postfix(validation=f"{row['validation']:.5f}")
-        _keep(state, epoch + 1, history, parts, [coder_optimiser, critic_optimiser])
+        if settings.patience and row["validation"] <= min(r["validation"] for r in history):
+            best = {k: v.clone() for k, v in model.state_dict().items()}
+        _keep(state, epoch + 1, history, parts, [coder_optimiser, critic_optimiser], best)
         if on_epoch:
             on_epoch(model.eval(), row)
     bar.close()
+    if best is not None:
+        model.load_state_dict(best)
     return model.eval().requires_grad_(False), pd.DataFrame(history)
+
+
+def _patience_is_over(history: list[dict], patience: int) -> bool:
+    errors = [row["validation"] for row in history]
+    return bool(patience) and len(errors) > patience and min(errors[-patience:]) > min(errors[:-patience])
 
 
 @torch.no_grad()
@@ -308,6 +345,15 @@ def train_classifier(
     return model.eval(), pd.DataFrame(history)
 
 
+def _same_emotion(labels: np.ndarray, same: dict[int, np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """For each of (B,) labels any of the rows that ``same`` lists for it."""
+    heard = np.empty(len(labels), int)
+    for label in np.unique(labels):
+        here = labels == label
+        heard[here] = rng.choice(same[label], here.sum())
+    return heard
+
+
 @torch.enable_grad()  # also when asked for from within no_grad
 def train_can(
     face: Posterior,
@@ -345,7 +391,7 @@ def train_can(
         for rows in batches(np.arange(count), settings.batch, rng):
             view = torch.from_numpy(rng.integers(views, size=len(rows)))
             v = Posterior(face.mu[view, rows], face.logvar[view, rows])
-            heard = rows if settings.pairing == "own" else np.array([rng.choice(same[c]) for c in labels[rows]])
+            heard = rows if settings.pairing == "own" else _same_emotion(labels[rows], same, rng)
             a = Posterior(voice.mu[heard], voice.logvar[heard])
             if settings.voice_noise:
                 a = Posterior(a.mu + settings.voice_noise * model.voice_spread * torch.randn_like(a.mu), a.logvar)

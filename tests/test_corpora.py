@@ -89,10 +89,10 @@ def small_crowd(tmp_path, monkeypatch):
     """Six pictures, packed as the corpus packs them."""
     monkeypatch.setenv("CM_DATA", str(tmp_path))
     monkeypatch.setenv("CM_CACHE", str(tmp_path / "cache"))
-    parts, rows = [], []
+    parts, rows, moods = [], [], ("neutral", "calm", "happy", "angry", "neutral", "surprised")
     for i in range(6):
         Image.fromarray(np.full((128, 128, 3), 40 * i, np.uint8)).save(buffer := io.BytesIO(), "WEBP", quality=80)
-        rows.append({"offset": sum(map(len, parts)), "bytes": len(buffer.getvalue()), "person": 1000 + i})
+        rows.append({"offset": sum(map(len, parts)), "bytes": len(buffer.getvalue()), "person": 1000 + i, "mood": moods[i]})
         parts.append(buffer.getvalue())
     (tmp_path / "crowd").mkdir()
     (tmp_path / "crowd" / "faces.bin").write_bytes(b"".join(parts))
@@ -107,6 +107,12 @@ def test_crowd_is_decoded_once_in_order(small_crowd):
     three = crowd.load(32, 3).mean((1, 2, 3))
     assert np.allclose(three, [0, 80, 200], atol=3) or np.allclose(three, [0, 120, 200], atol=3)
     assert np.array_equal(crowd.load(32), pictures) and len(list((small_crowd.parent / "cache").iterdir())) == 2
+
+
+def test_moods_of_the_crowd_are_classes_in_the_order_of_its_pictures(small_crowd):
+    assert crowd.labels().tolist() == [-1, 0, 1, 3, -1, 6]
+    tones = crowd.load(32, 3).mean((1, 2, 3)) / 40
+    assert crowd.labels(3).tolist() == crowd.labels()[tones.round().astype(int)].tolist() and crowd.labels(0).size == 0
 
 
 def test_crowd_may_be_missing_but_not_torn(small_crowd):

@@ -18,7 +18,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CONDA_NAMES = {"pytorch": "torch", "pysoundfile": "soundfile"}
 ROOMS = (
-    "emotions profiles corpora media faces voices store splits models losses training checkpoints recipes metrics "
+    "emotions profiles corpora media faces voices store splits models losses training checkpoints recipes plan metrics "
     "judge experiment perceiver figures notebooks report demo cli"
 ).split()  # a later one may import an earlier one, never the reverse
 

@@ -29,16 +29,16 @@ INK, PAPER = (40, 40, 46), (255, 255, 255)
 SHOWN = ((1, 2, 1), (2, 11, 2), (3, 16, 1), (4, 5, 2), (5, 17, 1), (6, 20, 2), (7, 9, 1), (8, 12, 2))  # + statement
 TALKING = ((3, 12), (5, 17))  # emotion, actor of the strips
 
-# typical intensities at the height of a strong performance
+# intensities at the height of a strong performance, as units.py shows them
 TYPICAL = {
     "neutral": {},
-    "calm": dict(AU12=0.6, AU06=0.3, AU45=0.4),
-    "happy": dict(AU12=3.4, AU06=2.8, AU25=2.0, AU10=1.2, AU14=1.0),
-    "sad": dict(AU01=3.2, AU04=1.8, AU15=2.8, AU17=2.4),
-    "angry": dict(AU04=3.6, AU07=2.0, AU05=1.0, AU23=2.2, AU09=1.0, AU17=1.0),
-    "fearful": dict(AU01=3.2, AU02=2.0, AU04=1.6, AU05=3.4, AU20=2.6, AU25=2.2, AU26=1.0),
-    "disgust": dict(AU09=3.4, AU10=3.0, AU04=2.4, AU07=2.0, AU15=1.0, AU17=1.6, AU06=1.4),
-    "surprised": dict(AU01=3.6, AU02=3.6, AU05=3.2, AU25=2.4, AU26=2.8),
+    "calm": dict(AU12=0.4, AU06=0.2, AU45=0.3),
+    "happy": dict(AU12=2.2, AU06=1.8, AU25=1.3, AU10=0.8, AU14=0.7),
+    "sad": dict(AU01=2.1, AU04=1.2, AU15=1.8, AU17=1.6),
+    "angry": dict(AU04=2.3, AU07=1.3, AU05=0.7, AU23=1.4, AU09=0.7, AU17=0.7),
+    "fearful": dict(AU01=2.1, AU02=1.3, AU04=1.0, AU05=2.2, AU20=1.7, AU25=1.4, AU26=0.7),
+    "disgust": dict(AU09=2.2, AU10=2.0, AU04=1.6, AU07=1.3, AU15=0.7, AU17=1.0, AU06=0.9),
+    "surprised": dict(AU01=2.3, AU02=2.3, AU05=2.1, AU25=1.6, AU26=1.8),
 }
 
 

@@ -1,0 +1,45 @@
+"""Processes whose memory is looked at: ``python -m benchmarks.child TASK '{"argument": ...}'`` prints it as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import torch
+
+from benchmarks.measure import MEGABYTE, Sizes, growth
+
+
+def step(way: str, sizes: dict) -> dict[str, float]:
+    """Three training steps of one kind; on a CUDA device the memory that PyTorch takes there, not the process's own."""
+    from benchmarks.step import a_step
+
+    work = a_step(Sizes(**sizes), way)
+    if not torch.cuda.is_available():
+        return growth(lambda: [work() for _ in range(3)])
+    before = torch.cuda.memory_allocated()
+    [work() for _ in range(3)]
+    peak = torch.cuda.max_memory_allocated()
+    return {"growth": (peak - before) / MEGABYTE, "peak": peak / MEGABYTE}
+
+
+def store(folder: str, batch: int) -> dict[str, float]:
+    """Open a prepared store and read all its frames and their sounds once, in random order, in batches."""
+    from cmlib.store import Store
+    from cmlib.training import Pictures
+
+    def work() -> None:
+        opened = Store.open(folder)
+        faces, mels = Pictures(opened.frames), Pictures(opened.mels)
+        order = np.random.default_rng(0).permutation(len(faces))
+        for start in range(0, len(order), batch):
+            rows = order[start : start + batch]
+            faces.batch(rows)
+            mels.batch(opened.frame_clip[rows])
+
+    return growth(work)
+
+
+if __name__ == "__main__":
+    print(json.dumps({"step": step, "store": store}[sys.argv[1]](**json.loads(sys.argv[2]))))

@@ -1,0 +1,96 @@
+"""One VAE-GAN training step: ours against the released order of passes and its bare convolutions; its memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+
+import torch
+
+from benchmarks.bare import CONVOLUTIONS, Recorder, finish, seconds_alone
+from benchmarks.measure import Row, Sizes, faster, in_child, interleaved, within
+from benchmarks.released import optimisers, released_step
+from cmlib import training
+from cmlib.models import VaeGan
+from cmlib.profiles import VaeGan as VaeGanSettings
+
+# name: (float format, channels-last layout?); "loop" is what training.train_vaegan does on this machine
+WAYS = {"float32": ("32-true", False), "loop": ("auto", True)}
+
+
+def network(sizes: Sizes) -> tuple[VaeGan, torch.Tensor, VaeGanSettings]:
+    """(model in training mode, pictures (batch, 3, size, size), released settings of these sizes), always the same."""
+    torch.manual_seed(0)
+    settings = VaeGanSettings(width=sizes.width, latent=sizes.latent, batch=sizes.batch)
+    model = VaeGan(3, sizes.size, settings.latent, settings.width).train()
+    return model, torch.rand(sizes.batch, 3, sizes.size, sizes.size), settings
+
+
+def our_step(sizes: Sizes, way: str) -> Callable[[], None]:
+    """A function that makes one step as ``training.train_vaegan`` does it, without reading the pictures."""
+    model, x, settings = network(sizes)
+    precision, channels_last = WAYS[way]
+    fabric = training.launch(precision)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    model, x = model.to(fabric.device, memory_format=layout), x.to(fabric.device, memory_format=layout)
+    coder = training._optimiser([*model.encoder.parameters(), *model.decoder.parameters()], settings)
+    critic = training._optimiser(model.discriminator.parameters(), settings)
+
+    def step() -> None:
+        with fabric.autocast():
+            coder_loss, critic_loss, terms = training.vaegan_step(model, None, x, None, settings)
+        training._check(terms, "benchmark")
+        for optimiser, loss in ((coder, coder_loss), (critic, critic_loss)):
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+        [float(value.detach()) for value in terms.values()]
+        finish()
+
+    return step
+
+
+def other_step(sizes: Sizes) -> Callable[[], None]:
+    """A function that makes one step in the released order: float32, the usual layout."""
+    model, x, settings = network(sizes)
+    device = training.launch("32-true").device
+    model, x = model.to(device), x.to(device)
+    three = optimisers(model, settings)
+
+    def step() -> None:
+        released_step(model, three, x, settings)
+        finish()
+
+    return step
+
+
+def a_step(sizes: Sizes, way: str) -> Callable[[], None]:
+    """One of ``WAYS``, or "released"."""
+    return other_step(sizes) if way == "released" else our_step(sizes, way)
+
+
+def time_rows(sizes: Sizes) -> list[Row]:
+    """Seconds of a step, in turn: ours in each of ``WAYS``, its convolutions alone, and the released step."""
+    sides = {}
+    for way in WAYS:
+        sides[way], recorder = our_step(sizes, way), Recorder(CONVOLUTIONS)
+        sides[way]()
+        with recorder:
+            sides[way]()
+        sides[f"bare {way}"] = lambda calls=recorder.calls: seconds_alone(calls)
+    seconds = interleaved(sides | {"released": other_step(sizes)}, sizes.repetitions)
+    against, alone = [], []
+    for way in WAYS:
+        ours, bare = seconds[way], seconds[f"bare {way}"]
+        row = faster(f"convolutions_{way}", f"a training step / its convolutions alone; {way}", ours, bare, 0.6)
+        alone.append(replace(row, share=row.ratio))
+        what = f"a training step, {way} / the same in the released order, float32"
+        against.append(faster(f"step_{way}", what, ours, seconds["released"], 2.0, row.ratio))
+    return against + alone
+
+
+def memory_rows(sizes: Sizes) -> list[Row]:
+    """Megabytes that three steps add to a process at their highest, each kind in a process of its own."""
+    peaks = {way: in_child("step", way=way, sizes=asdict(sizes))["growth"] for way in (*WAYS, "released")}
+    what = "peak memory of a training step, {} / of the same in the released order, float32"
+    return [within(f"memory_{way}", what.format(way), "MB", peaks[way], peaks["released"], 0.6) for way in WAYS]

@@ -1,0 +1,126 @@
+"""The benchmarks compare like with like, and run: the released order of passes gives the same networks as ours."""
+
+import csv
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import ROOT
+
+from benchmarks.released import optimisers, released_step
+from cmlib.models import VaeGan
+from cmlib.profiles import VaeGan as VaeGanSettings
+from cmlib.training import _optimiser, vaegan_step
+
+SETTINGS = VaeGanSettings(width=0.0625, latent=8, batch=6)
+NAMES = (
+    "step_float32", "step_loop", "convolutions_float32", "convolutions_loop",
+    "memory_float32", "memory_loop", "input", "store", "can",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def doubles(monkeypatch):
+    """The library takes its losses in float32 whatever the network computes in; here they stay in float64, so that
+    nothing but the order of sums differs."""
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+
+
+def start() -> tuple[VaeGan, torch.Tensor]:
+    """A network and the pictures of three steps (3, B, 3, 32, 32), always the same."""
+    torch.manual_seed(11)
+    model = VaeGan(3, 32, SETTINGS.latent, SETTINGS.width).double().train()
+    return model, torch.rand(3, SETTINGS.batch, 3, 32, 32, dtype=torch.float64)
+
+
+def ours(settings: VaeGanSettings) -> VaeGan:
+    """The network after three of our steps, made as ``train_vaegan`` makes them."""
+    model, pictures = start()
+    coder = _optimiser([*model.encoder.parameters(), *model.decoder.parameters()], settings)
+    critic = _optimiser(model.discriminator.parameters(), settings)
+    for number, x in enumerate(pictures):
+        torch.manual_seed(number)
+        losses = vaegan_step(model, None, x, None, settings)[:2]
+        for optimiser, loss in zip((coder, critic), losses):
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    return model
+
+
+def released(settings: VaeGanSettings, **order) -> VaeGan:
+    """The network after three steps in the released order, from the same weights, pictures and seeds."""
+    model, pictures = start()
+    three = optimisers(model, settings)
+    for number, x in enumerate(pictures):
+        torch.manual_seed(number)
+        released_step(model, three, x, settings, **order)
+    return model
+
+
+def furthest(a: VaeGan, b: VaeGan) -> dict[str, float]:
+    """For each of the three networks: the largest difference of a parameter, in units of the rate of learning."""
+    return {
+        part: max(
+            float((p - q).detach().abs().max()) / SETTINGS.learning_rate
+            for p, q in zip(getattr(a, part).parameters(), getattr(b, part).parameters())
+        )
+        for part in ("encoder", "decoder", "discriminator")
+    }
+
+
+# One noise for both reconstructions, and all three networks step from one and the same point: only the work differs.
+# Running statistics of the batch norms are no parameters, and differ: the released order updates them more often.
+ALIKE = {"in_turn": False, "fresh_noise": False}
+
+
+def test_both_orders_give_the_same_networks():
+    a, b = ours(SETTINGS), released(SETTINGS, **ALIKE)
+    assert min(furthest(a, start()[0]).values()) > 1  # they did learn
+    for (name, p), q in zip(a.named_parameters(), b.parameters()):
+        torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-11, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("change", [{"kl_weight": 3.4e-4}, {"feature_weight": 1.01}, {"feature_level": 1}])
+def test_another_objective_shows(change):
+    gap = furthest(ours(SETTINGS), released(replace(SETTINGS, **change), **ALIKE))
+    assert gap["encoder"] > 1e-4, gap
+
+
+@pytest.mark.parametrize("order", [{"in_turn": False}, {"fresh_noise": False}])
+def test_what_the_released_order_does_differently_shows(order):
+    """New noise for the second reconstruction; networks that step one after the other: another algorithm each."""
+    gap = furthest(ours(SETTINGS), released(SETTINGS, **order))
+    assert gap["encoder"] > 1e-2, gap
+
+
+def test_passes_are_as_many_as_described(monkeypatch):
+    """Three decoder passes, ten discriminator passes, three backward passes over a retained graph."""
+    model, pictures = start()
+    count = {"decoder": 0, "discriminator": 0, "encoder": 0}
+    for part in count:
+        getattr(model, part).register_forward_hook(lambda *_, part=part: count.update({part: count[part] + 1}))
+    retained, backward = [], torch.Tensor.backward
+    monkeypatch.setattr(torch.Tensor, "backward", lambda loss, **how: retained.append(how) or backward(loss, **how))
+    released_step(model, optimisers(model, SETTINGS), pictures[0], SETTINGS)
+    assert count == {"decoder": 3, "discriminator": 10, "encoder": 2}
+    assert retained == [{"retain_graph": True}] * 3
+
+
+def test_quick_run_writes_every_row(tmp_path):
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--out", str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, env=environment)
+    assert done.returncode == 0, done.stderr
+    with open(tmp_path / "bench.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(row["name"] for row in rows) == NAMES
+    for row in rows:
+        for column in ("ours", "other", "ratio", "ratio_low", "ratio_high", "target"):
+            assert 0 < float(row[column]) < math.inf, (row["name"], column)
+        assert row["reached"] in ("yes", "no") and row["sense"] in ("at least", "at most")
+        assert f"| {row['name']} |" in done.stdout
