@@ -162,7 +162,8 @@ class Run:
         pictures, labels = (self.faces, np.full(len(self.faces), -1)) if face else (self.mels, self.clip_labels)
         train, validation = self.split.train, self.split.val
         if face:
-            labels[: len(self.frame_clip)] = self.clip_labels[self.frame_clip]
+            if self.settings(kind).labels == "all":
+                labels[: len(self.frame_clip)] = self.clip_labels[self.frame_clip]
             if len(labels) > len(self.frame_clip):
                 labels[len(self.frame_clip) :] = crowd.labels(self.profile.data.crowd_limit)
             train, validation = (self.frames_of(clips, labelled=False) for clips in (train, validation))
@@ -172,7 +173,7 @@ class Run:
         state = self.path(kind).with_suffix(f".{self.recipe(kind)[:8]}.state.pt")
         model, history = training.train_vaegan(
             pictures, train, validation, self.settings(kind), channels=3 if face else 1, size=pictures.batch(np.array([0])).shape[-1],
-            labels=labels, flips=face, seed=self.seed, state=state, start=start,
+            labels=labels if labels.max() >= 0 else None, flips=face, seed=self.seed, state=state, start=start,
         )  # fmt: skip
         self.save(kind, model, history, {"reconstruction_mse": history.validation.iloc[-1]})
         state.unlink(missing_ok=True)

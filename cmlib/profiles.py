@@ -38,6 +38,7 @@ class VaeGan:
     detail_weight: float = 0.0  # adds the error of image gradients; released: none
     adversarial_weight: float = 0.0  # released: 1 - lambda with lambda = 1, so exactly 0
     label_weight: float = 0.0  # cross-entropy of a linear head on the latent mean; released: none
+    labels: str = "all"  # whose labels: "all", or "crowd", so that training actors are read no more easily than strangers
     equilibrium: bool = False  # gate discriminator and decoder when their losses leave 0.68 +- 0.35
     start: str = ""  # shipped network (a path below checkpoints/) whose weights training starts from; "" = random weights
     bounded: bool = False  # sigmoid on the decoder's output; released: linear
@@ -93,11 +94,12 @@ CROWD = VaeGan(width=0.25, latent=128, epochs=80, batch=32, learning_rate=2e-3, 
 
 _QUICK_FACE = VaeGan(width=0.25, latent=128, epochs=5, batch=32, learning_rate=5e-4, optimiser="adam", schedule="cosine",
                      kl_weight=1e-6, feature_weight=0.05, pixel_weight=1.0, detail_weight=0.5, label_weight=0.02,
-                     start="crowd-64/face")
+                     labels="crowd", start="crowd-64/face")
 _QUICK_VOICE = VaeGan(width=0.125, latent=128, epochs=20, batch=32, learning_rate=1e-3, optimiser="adam", schedule="cosine",
                       kl_weight=1e-6, pixel_weight=1.0)
-# 784 clips of 14 actors: without these four the attention learns its training voices by heart (docs/experiments.md)
-_QUICK_CAN = Can(weight_decay=1e-2, kl_weight=1e-4, pairing="emotion", voice_noise=0.5)
+# 784 clips of 14 actors: without these the attention learns its training voices by heart (docs/experiments.md)
+_QUICK_HEAD = Head(weight_decay=0.5)
+_QUICK_CAN = Can(weight_decay=1e-2, kl_weight=1e-4, pairing="emotion", voice_noise=0.5, finetune=False, normalise=True)
 
 PROFILES = {
     "smoke": Profile(
@@ -109,13 +111,14 @@ PROFILES = {
         Can(epochs=2),
         bootstrap=100,
     ),
-    "quick": Profile("quick", Data(image_size=64, frames_per_clip=8, crowd_limit=1440), _QUICK_FACE, _QUICK_VOICE, can=_QUICK_CAN),
+    "quick": Profile("quick", Data(image_size=64, frames_per_clip=8, crowd_limit=1440), _QUICK_FACE, _QUICK_VOICE, _QUICK_HEAD, _QUICK_CAN),
     "cpu": Profile(
         "cpu",
         Data(image_size=64, frames_per_clip=24, crowd_limit=None),
         dataclasses.replace(_QUICK_FACE, width=0.5, latent=256, epochs=100, start=""),
         dataclasses.replace(_QUICK_VOICE, width=0.25, latent=256, epochs=100),
-        can=_QUICK_CAN,
+        _QUICK_HEAD,
+        _QUICK_CAN,
     ),
     "paper": Profile("paper"),
 }

@@ -27,7 +27,6 @@ from cmlib.profiles import Can as CanSettings
 from cmlib.profiles import Head
 from cmlib.profiles import VaeGan as VaeGanSettings
 
-
 RESIDENT = 64_000_000  # bytes of memory-mapped pictures that may stay in this process
 
 

@@ -91,7 +91,7 @@ def test_imports_point_downward(path):
 
 def test_library_stays_small():
     lines = sum(len(p.read_text().splitlines()) for p in (ROOT / "cmlib").rglob("*.py"))
-    assert lines < 4000, f"cmlib has {lines} lines"
+    assert lines < 5000, f"cmlib has {lines} lines"
 
 
 def test_shipped_files():

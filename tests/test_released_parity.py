@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from cmlib.models import ContextAttention, VaeGan
-from cmlib.models.vaegan import Decoder
 
 ORACLE = Path(__file__).resolve().parents[2] / "shared"
 needs_oracle = pytest.mark.skipif(

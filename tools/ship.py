@@ -1,5 +1,5 @@
-"""`python -m tools.ship runs/actors-quick`: copy the networks of a finished run to checkpoints/, in half precision, with their cards and without the
-discriminators, which serve training only."""
+"""`python -m tools.ship runs/actors-quick`: copy the networks of a finished run to checkpoints/ with their cards, in half
+precision and without the discriminators, which serve training only."""
 
 from __future__ import annotations
 

@@ -66,43 +66,42 @@ def face(path: Path, frames: int = 4) -> np.ndarray:
 class Probe:
     """Support vector machine over x (clips, d) or (clips, frames, d) and the clips' name codes; neutral is left out.
 
-    `held_out`, `random`: accuracy in each of the five actor-disjoint folds, and in five random parts. `log` (n, 7):
-    log probabilities of the clips of `kept` names by the machine that did not see their actors.
+    `held_out`, `random`: accuracy in each of the five actor-disjoint folds, and in five random parts. `vote` and `log`
+    (n, 7): scores, and calibrated log probabilities, of the clips `kept` by the machine that did not see their actors.
     """
 
     def __init__(self, x: np.ndarray, names: np.ndarray, pca: bool = False):
         keep = names[:, 2] > 1
-        x, self.kept, self.pca = x[keep], names[keep], pca
+        x, self.kept = x[keep], names[keep]
         self.x = x if x.ndim == 3 else x[:, None]
-        self.label = self.kept[:, 2]
-        actor = self.kept[:, 6]
+        self.label, actor = self.kept[:, 2], self.kept[:, 6]
+        self.steps = [PCA(100, random_state=0), SVC(C=5)] if pca else [StandardScaler(), SVC(C=3)]
         self.folds = [np.isin(actor, fold) for fold in FOLDS if np.isin(actor, fold).any()]
-        self.log = np.zeros((len(x), 7))
-        for test in self.folds:
-            self.log[test] = self._fit(test)
-        self.held_out = self.accuracies(self.log)
         part = np.random.default_rng(0).permutation(len(x)) % 5
-        shuffled = [(part == k, self._fit(part == k)) for k in range(5)]
-        self.random = [float((log.argmax(1) + 2 == self.label[t]).mean()) for t, log in shuffled]
+        self.vote, self.log, shuffled = np.zeros((len(x), 7)), np.zeros((len(x), 7)), np.zeros((len(x), 7))
+        for test in self.folds:
+            self.vote[test] = self._ask(test, "decision_function", *self.steps)
+            if not pca:
+                steps = [self.steps[0], CalibratedClassifierCV(self.steps[1], ensemble=False)]
+                self.log[test] = np.log(self._ask(test, "predict_proba", *steps) + 1e-9)
+        for test in (part == k for k in range(5)):
+            shuffled[test] = self._ask(test, "decision_function", *self.steps)
+        self.held_out = self.accuracies(self.vote)
+        self.random = [float((shuffled[part == k].argmax(1) + 2 == self.label[part == k]).mean()) for k in range(5)]
 
-    def _fit(self, test: np.ndarray) -> np.ndarray:
-        """(clips of test, 7) log probabilities, the mean over a clip's frames, of a machine fitted to the rest."""
+    def _ask(self, test: np.ndarray, what: str, *steps) -> np.ndarray:
+        """(clips of test, 7) answers, the mean over a clip's frames, of a machine fitted to the other clips."""
         x, frames = self.x, self.x.shape[1]
-        if self.pca:
-            model = make_pipeline(PCA(100, random_state=0), SVC(C=5))
-        else:
-            model = make_pipeline(StandardScaler(), CalibratedClassifierCV(SVC(C=3), ensemble=False))
-        model.fit(x[~test].reshape(-1, x.shape[2]), np.repeat(self.label[~test], frames))
-        ask = model.decision_function if self.pca else (lambda z: np.log(model.predict_proba(z) + 1e-9))
-        return ask(x[test].reshape(-1, x.shape[2])).reshape(test.sum(), frames, -1).mean(1)
+        model = make_pipeline(*steps).fit(x[~test].reshape(-1, x.shape[2]), np.repeat(self.label[~test], frames))
+        return getattr(model, what)(x[test].reshape(-1, x.shape[2])).reshape(test.sum(), frames, -1).mean(1)
 
-    def accuracies(self, log: np.ndarray) -> list[float]:
-        """Of log probabilities (n, 7), fold by fold."""
-        return [float((log[t].argmax(1) + 2 == self.label[t]).mean()) for t in self.folds]
+    def accuracies(self, score: np.ndarray) -> list[float]:
+        """Of scores (n, 7), fold by fold."""
+        return [float((score[t].argmax(1) + 2 == self.label[t]).mean()) for t in self.folds]
 
     def confusion(self) -> np.ndarray:
         """(7, 7) shares of the clips of each emotion (row) that the machine calls each emotion (column)."""
-        guess = self.log.argmax(1) + 2
+        guess = self.vote.argmax(1) + 2
         return np.array([[(guess[self.label == i] == j).mean() for j in range(2, 9)] for i in range(2, 9)])
 
 

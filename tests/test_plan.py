@@ -1,0 +1,38 @@
+"""`cm plan` counts what a training would do, measures a step, and writes nothing."""
+
+import dataclasses
+
+from cmlib import plan
+from cmlib.cli import main, span
+from cmlib.profiles import get_profile
+from cmlib.splits import FOLDS
+
+
+def test_it_prints_a_table_and_writes_nothing(corpus, monkeypatch, capsys):
+    monkeypatch.setenv("CM_DATA", str(corpus.parent))
+    corpus.rename(corpus.parent / "actors")
+    before = sorted(corpus.parent.rglob("*"))
+    assert main(["plan", "smoke"]) == 0
+    face = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("face")).split()
+    assert face[1] == str(4 * 2) and float(face[4]) > 0 and float(face[-2]) > 0.1  # 4 clips train, 2 frames each
+    assert sorted(corpus.parent.rglob("*")) == before
+
+
+def test_steps_and_time_are_those_of_the_profile(monkeypatch):
+    monkeypatch.setattr(plan, "cost", lambda channels, size, settings: (0.5, 2e9 * channels))
+    table = plan.plan("actors", "quick").set_index("stage")
+    quick, training = get_profile("quick"), 24 - len(FOLDS[0]) - len(FOLDS[1])
+    assert table.pictures["face"] == training * 60 * 8 + 1440 and table.pictures["voice"] == training * 60
+    assert table.steps["face"] == -(-table.pictures["face"] // quick.face.batch) * quick.face.epochs
+    assert table.hours["face"] == table.steps["face"] * 0.5 / 3600 and table.memory_gb["face"] == 6.0
+    assert table.pictures["can"] == training * 56 * 8
+
+
+def test_every_frame_means_the_length_of_the_clips(monkeypatch):
+    monkeypatch.setattr(plan, "cost", lambda *_: (0.5, 1.0))
+    whole = dataclasses.replace(get_profile("smoke"), data=get_profile("paper").data)
+    assert 40 < plan.plan("actors", whole).set_index("stage").pictures["face"] / (14 * 60) < 140
+
+
+def test_spans_are_words():
+    assert [span(h) for h in (0.001, 0.1, 1.5, 30, 500)] == ["4 s", "6.0 min", "90 min", "30 h", "21 days"]
