@@ -24,6 +24,7 @@ from cmlib.emotions import CLASSES
 from cmlib.media import video_info
 from cmlib.profiles import Profile, VaeGan, get_profile
 from cmlib.splits import split
+from cmlib.store import spread
 
 STEPS = 3  # timed, after one to warm up
 SMALL = (4, 16)  # batches that are tried, where the profile's is larger
@@ -38,8 +39,7 @@ def plan(corpus: str = "actors", profile: Profile | str = "quick", fold: int = 1
     """
     profile = get_profile(profile) if isinstance(profile, str) else profile
     clips, _ = corpora.scan(corpus, corpora.default_root(corpus))
-    limit = profile.data.clips_limit
-    clips = clips if limit is None else clips[:: max(1, len(clips) // limit)][:limit]
+    clips = spread(clips, profile.data.clips_limit)
     table = pd.DataFrame({"actor": [c.actor for c in clips], "labelled": [c.emotion in CLASSES for c in clips]})
     train = table.iloc[split(table, fold).train]
     each, seen = frames_per_clip(clips, profile), any(c.has_video for c in clips)

@@ -27,7 +27,8 @@ from cmlib.profiles import Can as CanSettings
 from cmlib.profiles import Head
 from cmlib.profiles import VaeGan as VaeGanSettings
 
-RESIDENT = 64_000_000  # bytes of memory-mapped pictures that may stay in this process
+LARGE = 256_000_000  # bytes: memory-mapped pictures beyond this are not left to pile up in the process
+READ = 16_000_000  # bytes read from them between two times that their pages are given back
 
 
 class TrainingError(RuntimeError):
@@ -41,7 +42,7 @@ class Pictures:
         self.arrays = [a for a in arrays if len(a)]
         self.starts = np.cumsum([0] + [len(a) for a in self.arrays])
         maps = [a for a in self.arrays if isinstance(a, np.memmap)]
-        self._large = maps if sum(a.nbytes for a in maps) > RESIDENT else []  # these would fill the memory bit by bit
+        self._large = maps if sum(a.nbytes for a in maps) > LARGE else []
         self._read = 0
 
     def __len__(self) -> int:
@@ -60,11 +61,10 @@ class Pictures:
             x[mirrored] = x[mirrored].flip(2)
         return x.permute(0, 3, 1, 2).float().div_(255) if x.dtype == torch.uint8 else x[:, None].float()
 
-
     def _forget(self, read: int) -> None:
-        """Give back the pages of large memory maps each time RESIDENT bytes were read; the system's cache keeps them."""
+        """Give back the pages of large memory maps each time READ bytes were read; the system's cache keeps them."""
         self._read += read if self._large else 0
-        if self._read > RESIDENT and hasattr(mmap, "MADV_DONTNEED"):
+        if self._read > READ and hasattr(mmap, "MADV_DONTNEED"):
             self._read = 0
             for array in self._large:
                 array._mmap.madvise(mmap.MADV_DONTNEED)

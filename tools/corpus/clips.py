@@ -18,7 +18,7 @@ X264 = {
     "tune": "animation",
     "crf": "32",  # constant rate factor
     "sc_threshold": "0",
-    "x264-params": "asm=sse2",  # with AVX-512 x264's macroblock tree reads memory that is not its own: bytes vary
+    "x264-params": "asm=sse2",  # with AVX-512 and x264's macroblock tree the bytes vary from run to run
 }
 SOUND = 20_000  # bit/s; the cutoff keeps what AAC would drop at this rate
 GROUP = 2  # s between key frames
@@ -32,7 +32,7 @@ def stem(emotion: int, intensity: int, statement: int, repetition: int, actor: i
 def planes(picture: np.ndarray) -> np.ndarray:
     """(S, S, 3) uint8 RGB -> (3 S / 2, S) uint8: the planes Y, Cb, Cr of yuv420p, S even (ITU-R BT.601, 16..235).
 
-    Done here because the conversion inside FFmpeg rounds differently with where its memory lies.
+    Done here, so that no other version of FFmpeg's scaler gives other bytes.
     """
     rgb = picture.astype(np.float32)
     side = len(rgb)

@@ -67,14 +67,14 @@ class Probe:
     """Support vector machine over x (clips, d) or (clips, frames, d) and the clips' name codes; neutral is left out.
 
     `held_out`, `random`: accuracy in each of the five actor-disjoint folds, and in five random parts. `vote` and `log`
-    (n, 7): scores, and calibrated log probabilities, of the clips `kept` by the machine that did not see their actors.
+    (n, 7): scores, and calibrated log probabilities, of the clips by the machine that did not see their actors.
     """
 
     def __init__(self, x: np.ndarray, names: np.ndarray, pca: bool = False):
         keep = names[:, 2] > 1
-        x, self.kept = x[keep], names[keep]
+        x, names = x[keep], names[keep]
         self.x = x if x.ndim == 3 else x[:, None]
-        self.label, actor = self.kept[:, 2], self.kept[:, 6]
+        self.label, actor = names[:, 2], names[:, 6]
         self.steps = [PCA(100, random_state=0), SVC(C=5)] if pca else [StandardScaler(), SVC(C=3)]
         self.folds = [np.isin(actor, fold) for fold in FOLDS if np.isin(actor, fold).any()]
         part = np.random.default_rng(0).permutation(len(x)) % 5
