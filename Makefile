@@ -30,10 +30,10 @@ endif
 SNAKEMAKE = $(PY) -m snakemake --cores $(CORES) --config corpus=$(CORPUS) profile=$(PROFILE) fold=$(FOLD) seed=$(SEED) \
   --rerun-triggers mtime params input --rerun-incomplete --keep-going --nolock --quiet rules progress host reason
 
-.PHONY: help reproduce figures test bench demo lab lock clean distclean always
+.PHONY: help reproduce figures test test-browser bench demo lab lock clean distclean always
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 	@echo "  options: CORPUS=$(CORPUS) PROFILE=$(PROFILE) (smoke quick cpu paper) FOLD=$(FOLD) SEED=$(SEED) CORES=$(CORES)"
 
 reproduce: $(READY)  ## execute the notebooks that are stale; write runs/<corpus>-<profile>/report.html
@@ -46,11 +46,16 @@ figures: $(READY)  ## draw the figures of a run again (06 and 07), as SVG, PNG a
 test: $(READY)  ## unit and parity tests, and every notebook in profile smoke
 	@OMP_NUM_THREADS=1 MPLBACKEND=agg $(PY) -m pytest -q -n $(CORES) --dist loadfile
 
+test-browser: $(READY)  ## the demo in a headless Chromium (which has to be installed)
+	@$(PY) -m pip install -q -e '.[browser]' && MPLBACKEND=agg $(PY) -m pytest -q tests/browser
+
 bench: $(READY)  ## speed and memory as ratios, printed and written to runs/bench/bench.csv
 	@$(PY) -m benchmarks $(BENCH)
 
+demo: NOTEBOOK ?= notebooks/08_generation_demo.ipynb
 demo: $(READY)  ## the generation demo as an app in the browser
-	@$(PY) -m voila notebooks/08_generation_demo.ipynb
+	@JUPYTER_PATH=$(CURDIR)/notebooks/app $(PY) -m voila $(NOTEBOOK) --template demo \
+	  --TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_cell_tags=notebook-only $(DEMO)
 
 lab: $(READY)  ## the notebooks in JupyterLab
 	@$(PY) -m jupyter lab notebooks

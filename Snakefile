@@ -60,11 +60,13 @@ NOTEBOOKS = {
     "06_evaluation": (["04_expression_classifier", "05_context_attention"], False),
     "07_mental_representations": (["04_expression_classifier", "05_context_attention"], False),
     "08_generation_demo": (["04_expression_classifier", "05_context_attention"], False),
+    "09_rating_study": (["04_expression_classifier", "05_context_attention"], False),
+    "10_rating_analysis": (["04_expression_classifier", "05_context_attention"], False),
 }
 READS = {"01_data_preparation": [CORPUS], "02_face_vae": ["crowd"]}  # data folders
 # What may change a result; the other files of cmlib only carry things to and fro.
 LIBRARY = [str(p.relative_to(ROOT)) for p in sorted((ROOT / "cmlib").rglob("*.py"))]
-LIBRARY = [p for p in LIBRARY if Path(p).name not in ("cli.py", "notebooks.py", "report.py")]
+LIBRARY = [p for p in LIBRARY if Path(p).name not in ("cli.py", "notebooks.py", "redraw.py", "report.py")]
 DRAWING = ["06_evaluation", "07_mental_representations"]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from benchmarks import context, reading, step
+from benchmarks import context, preparation, reading, step
 from benchmarks.measure import QUICK, ROOT, Row, Sizes
 
 GROUPS: dict[str, Callable[[Sizes], list[Row]]] = {
@@ -22,6 +22,7 @@ GROUPS: dict[str, Callable[[Sizes], list[Row]]] = {
     "input": reading.input_rows,
     "store": reading.store_rows,
     "can": context.rows,
+    "prepare": preparation.rows,
 }
 
 

@@ -33,11 +33,13 @@ class Sizes:
     can_clips: int = 840  # CAN: clips
     can_latent: int = 128  # numbers a latent
     trainings: int = 5
+    filmed: int = 3  # clips that are prepared from video
+    times: int = 16  # as often, where its memory is looked at, against twice
 
 
 QUICK = Sizes(
     size=32, batch=4, width=0.125, latent=16, repetitions=2, clips=6, frames_per_clip=2, items=4, seconds=0.5,
-    stored=8_000, can_clips=24, can_latent=16, trainings=2,
+    stored=8_000, can_clips=24, can_latent=16, trainings=2, filmed=1, times=3,
 )  # fmt: skip
 
 

@@ -7,7 +7,11 @@ import sys
 import time
 from pathlib import Path
 
+from cmlib.corpora import CORPORA
 from cmlib.profiles import PROFILES
+
+FUSED = ("classifier_face", "classifier_voice", "classifier_product_of_experts", "classifier_concatenation")
+STAGES = {"face": ("face",), "voice": ("voice",), "classifier": FUSED, "can": ("can",)}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -18,7 +22,16 @@ def main(argv: list[str] | None = None) -> int:
     p = commands.add_parser("prepare", help="decode a corpus once into face crops and mel spectrograms")
     _corpus(p)
     p.add_argument("--workers", type=int, help="processes (default: one a core)")
+    p.add_argument("--sheet", metavar="FILE", help="also draw a face crop of each actor and emotion into this picture")
     p.set_defaults(run=_prepare)
+
+    p = commands.add_parser("fetch", help="download a published corpus; goes on where it was stopped")
+    p.add_argument("corpus", choices=["ravdess"], help="ravdess: 24 archives with about 13 GB, CC BY-NC-SA 4.0")
+    p.add_argument("--actors", type=numbers, help="only these, as in 1-4,9 (default: all 24)")
+    p.add_argument("--audio-only", action="store_true", help="only the sound: one archive of all actors, 0.2 GB")
+    p.add_argument("--root", help="folder for the archives (default: $CM_DATA/ravdess, or data/ravdess)")
+    p.add_argument("--url", help="a mirror of the record in Zenodo's interface")
+    p.set_defaults(run=_fetch)
 
     p = commands.add_parser("verify", help="check a corpus, and what was prepared from it, against checksums")
     _corpus(p)
@@ -30,10 +43,50 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--fold", type=int, default=1)
     p.set_defaults(run=_plan)
 
+    p = commands.add_parser("train", help="train a stage, and first what it needs; a killed training goes on")
+    p.add_argument("stage", choices=(*STAGES, "all"))
+    p.add_argument("--corpus", default="actors")
+    p.add_argument("--profile", default="quick", choices=PROFILES)
+    p.add_argument("--fold", type=int, default=1)
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--devices", type=int, default=1, help="that share each batch of face or voice: GPUs, else processes")
+    p.add_argument("--nodes", type=int, default=1, help="machines with one file system; start it on each (torchrun, SLURM)")
+    p.add_argument("--precision", default="auto", choices=("auto", "32-true", "bf16-mixed"))
+    p.add_argument("--log", default="csv", choices=("csv", "tensorboard"), help="of face and voice (default: csv)")
+    p.set_defaults(run=_train)
+
+    p = commands.add_parser("perceive", help="one face in the context of one voice: a picture and its numbers")
+    p.add_argument("--image", required=True, metavar="FILE", help="a picture with a face, or a video (its middle frame)")
+    p.add_argument("--audio", required=True, metavar="FILE", help="a sound or video file")
+    p.add_argument("--strength", type=float, default=0.7, help="of the context, 0 to 1 (default: 0.7)")
+    p.add_argument("--model", default="actors", help="a corpus, <corpus>-<profile>, or a folder of checkpoints (default: actors)")
+    p.add_argument("-o", "--out", type=Path, default=Path("perceived.png"), help="the picture; the JSON lies beside it")
+    p.set_defaults(run=_perceive)
+
     p = commands.add_parser("pretrain", help="learn faces from the crowd; the profile quick starts from what is shipped of it")
+    p.add_argument("--images", metavar="DIR", help="learn from these pictures instead: CelebA, RaFD, or any folder")
     p.add_argument("--size", type=int, default=64, help="side of the pictures, a multiple of 32 (default: 64)")
     p.add_argument("--seed", type=int, default=0)
     p.set_defaults(run=_pretrain)
+
+    p = commands.add_parser("import-checkpoint", help="make networks of a checkpoint of the released research code")
+    p.add_argument("file", help="a .ckpt of any stage; no code in it is run")
+    p.add_argument("--out", metavar="DIR", help="folder for the networks (default: checkpoints/CORPUS-paper)")
+    p.add_argument("--corpus", default="ravdess_released", choices=CORPORA, help="what it was trained on: its classes")
+    p.set_defaults(run=_import)
+
+    p = commands.add_parser("evaluate", help="accuracy on validation, then on test actors, with intervals")
+    _experiment(p, fold="1 to 5, or all: every actor tested once")
+    p.add_argument("--train", action="store_true", help="train what is not trained yet")
+    p.set_defaults(run=_evaluate)
+
+    p = commands.add_parser("figures", help="draw figures again, without training: SVG, PDF, PNG, CSV")
+    p.add_argument("names", nargs="*", metavar="NAME", help="such as 06_test_accuracy (default: every one)")
+    _experiment(p)
+    p.add_argument("-o", "--out", metavar="DIR", type=Path, help="folder for the files (default: figures of the run)")
+    p.add_argument("--gallery", metavar="DIR", type=Path, help="also write a page of all figures with previews")
+    p.add_argument("--list", action="store_true", help="only print the names, and who draws them")
+    p.set_defaults(run=_figures)
 
     arguments = parser.parse_args(argv)
     try:
@@ -47,18 +100,50 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _corpus(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("corpus", help="actors, ravdess")
+    parser.add_argument("corpus", help=", ".join(CORPORA))
     parser.add_argument("--root", help="its folder (default: $CM_DATA/CORPUS, or data/CORPUS)")
     parser.add_argument("--profile", default="quick", choices=PROFILES, help="size, number of frames (default: quick)")
     parser.add_argument("--cache", help="where prepared corpora are kept (default: $CM_CACHE, or data/prepared)")
     parser.add_argument("--song", action="store_true", help="sung clips too")
+    parser.add_argument("--views", default="front", help="cameras of MEAD, as in front,left_30 (default: front)")
+
+
+def _experiment(parser: argparse.ArgumentParser, fold: str = "1 to 5") -> None:
+    parser.add_argument("--corpus", default="actors")
+    parser.add_argument("--profile", default="quick", choices=PROFILES)
+    choices = [*"012345", *(["all"] if "all" in fold else [])]
+    parser.add_argument("--fold", default="1", choices=choices, metavar="FOLD", help=f"{fold} (default: 1)")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def numbers(text: str) -> list[int]:
+    """"1-4,9" -> [1, 2, 3, 4, 9]."""
+    found = set()
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        found |= set(range(int(first), int(last or first) + 1))
+    if not found or not found <= set(range(1, 25)):
+        raise argparse.ArgumentTypeError("numbers from 1 to 24, as in 1-4,9")
+    return sorted(found)
+
+
+def _fetch(a: argparse.Namespace) -> int:
+    from cmlib import corpora, fetch
+
+    if a.audio_only and a.actors:
+        raise ValueError("the sound of all actors is one archive: leave out --actors or --audio-only")
+    root = Path(a.root or corpora.default_root(a.corpus))
+    archives = fetch.fetch(root, a.actors or fetch.ACTORS, a.audio_only, a.url or fetch.RECORD)
+    print(f"{root}: {', '.join(path.name for path in archives)} whole; CC BY-NC-SA 4.0, {fetch.PAGE}")
+    print(f"next: cm prepare {a.corpus}" + (f" --root {a.root}" if a.root else "") + "   (reads them packed)")
+    return 0
 
 
 def _prepare(a: argparse.Namespace) -> int:
     from cmlib.store import prepare  # here, because it loads torch
 
     started = time.monotonic()
-    store = prepare(a.corpus, a.profile, a.root, a.cache, a.workers, song=a.song)
+    store = prepare(a.corpus, a.profile, a.root, a.cache, a.workers, song=a.song, views=tuple(a.views.split(",")))
     card = store.card
     print(f"{card['corpus']}: {card['clips']} clips of {card['actors']} actors, {card['frames']} frames")
     if store.has_faces:
@@ -69,13 +154,36 @@ def _prepare(a: argparse.Namespace) -> int:
     if card["silent_clips"]:
         print(f"silent: {', '.join(store.clips.name[store.clips.silent])}")
     if card["skipped"]:
-        kinds = store.skipped.reason.str.extract(r"^(name|song|suffix|duplicate): ")[0].fillna("unreadable")
+        kinds = store.skipped.reason.str.extract(r"^(name|song|suffix|duplicate|view|missing|sound|archive): ")[0]
+        kinds = kinds.fillna("unreadable")
         print("skipped: " + ", ".join(f"{n} {kind}" for kind, n in kinds.value_counts().items()))
-        for reason in store.skipped.reason[kinds.isin(["name", "suffix", "unreadable"])].head(20):
-            print(f"  {reason}")
+        for at, reason in store.skipped[~kinds.isin(["song", "duplicate"])].head(20).itertuples(index=False):
+            print(f"  {reason}" if at in reason else f"  {at}: {reason}")
         print(f"  all of them: {store.folder / 'skipped.csv'}")
+    if a.sheet:
+        _sheet(store, Path(a.sheet))
     print(f"{store.folder} ({time.monotonic() - started:.1f} s now, {card['seconds']} s of work)")
     return 0
+
+
+def _sheet(store, path: Path) -> None:
+    """Draw the middle crop of one clip of each actor and emotion, the strongest; "no face" where none was found."""
+    from cmlib.emotions import EMOTIONS
+    from cmlib.figures import image_grid
+
+    clips = store.clips[store.clips.n_frames > 0].sort_values("intensity", kind="stable")
+    if clips.empty:
+        raise ValueError(f"{path}: no picture to draw, the corpus is sound only")
+    chosen = clips.groupby(["actor", "emotion"]).tail(1).set_index(["actor", "emotion"])
+    emotions = [*EMOTIONS, *sorted(set(clips.emotion) - set(EMOTIONS))]
+    actors = sorted(set(clips.actor))
+    rows = [[chosen.loc[(a, e)] if (a, e) in chosen.index else None for e in emotions] for a in actors]
+    crops = [[None if c is None else store.frames[c.first_frame + c.n_frames // 2] for c in row] for row in rows]
+    faults = [["" if c is None or c.face_found else "no face" for c in row] for row in rows]
+    figure = image_grid(crops, [str(a) for a in actors], emotions, faults if any(map(any, faults)) else None, size=0.6)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    print(f"contact sheet: {path}")
 
 
 def _plan(a: argparse.Namespace) -> int:
@@ -102,11 +210,145 @@ def span(hours: float) -> str:
     return f"{hours * 3600:.0f} s"
 
 
+def _train(a: argparse.Namespace) -> int:
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+    from cmlib import checkpoints
+    from cmlib.experiment import Run
+    from cmlib.training import launch
+
+    try:
+        fabric = launch(a.precision, a.devices, a.nodes)
+    except (MisconfigurationException, TypeError) as error:  # more of them than there are, or none
+        raise ValueError(f"--devices {a.devices}: {str(error).strip()}") from None
+    run = Run(a.corpus, a.profile, a.seed, a.fold)
+    names = [n for stage, group in STAGES.items() if a.stage in (stage, "all") for n in group]
+    names = names if run.store.has_faces else [n for n in names if n in ("voice", "classifier_voice")]
+    if not names:
+        raise ValueError(f"{a.corpus} has sound only: train voice, classifier or all")
+    for kind in ("face", "voice"):
+        if kind in names:
+            run.vaegan(kind, retrain=True, fabric=fabric, log=a.log)
+        elif a.stage in ("classifier", "can") and (kind == "voice" or run.store.has_faces):
+            run.vaegan(kind, fabric=fabric, log=a.log)
+    for name in names if fabric.is_global_zero else ():  # on latents, which takes seconds: one device does it
+        if name not in ("face", "voice"):
+            run.can() if name == "can" else run.classifier(name.removeprefix("classifier_"))
+        scores = checkpoints.read_card(run.find(name))["validation"]
+        said = [f"{k} {v:.5f}" if isinstance(v, float) else f"{k} {v['value']:.3f}" for k, v in scores.items()]
+        print(f"{name}: validation {', '.join(said)}; {run.find(name)}.safetensors")
+    return 0
+
+
+def _perceive(a: argparse.Namespace) -> int:
+    import json
+
+    from cmlib.perceiver import Perceiver
+
+    if a.out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise ValueError(f"{a.out}: the picture's name should end in .png, .jpg or .webp")
+    p = Perceiver.load(a.model).perceive(a.image, a.audio, a.strength)
+    a.out.parent.mkdir(parents=True, exist_ok=True)
+    p.merged().save(a.out)
+    text = json.dumps({"image": a.image, "audio": a.audio, "model": a.model} | p.summary(), indent=1)
+    a.out.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    for note in p.notes:
+        print(note)
+    print(f"{'':<12}{'face alone':>12}{'in context':>12}")
+    for name, before, after in zip(p.classes, p.alone, p.probabilities):
+        print(f"{name:<12}{100 * before:>10.1f} %{100 * after:>10.1f} %" + "  <" * (name == p.label))
+    print(f"perceived as {p.label} at strength {p.strength:g}: {a.out}, {a.out.with_suffix('.json').name}")
+    return 0
+
+
+def _evaluate(a: argparse.Namespace) -> int:
+    from cmlib import evaluation
+    from cmlib.experiment import Run
+
+    runs = [Run(a.corpus, a.profile, a.seed, fold) for fold in (range(1, 6) if a.fold == "all" else [int(a.fold)])]
+    lost = [run.fold for run in runs if not a.train and evaluation.missing(run)]
+    if lost:
+        command = f"make reproduce CORPUS={a.corpus} PROFILE={a.profile} SEED={a.seed} FOLD={lost[0]}"
+        said = f"not trained: fold {', '.join(map(str, lost))}; train with: {command} (or add --train here)"
+        if len(lost) == len(runs):
+            raise ValueError(said)
+        print(f"cm: {said}", file=sys.stderr)
+    runs = [run for run in runs if run.fold not in lost]
+    folds, classes = ", ".join(str(run.fold) for run in runs), len(runs[0].classes)
+    said = f"{a.corpus}-{a.profile}, fold {folds}, seed {a.seed}: {classes} classes, chance {100 / classes:.1f} %"
+    print(f"{said}; 95 % intervals over actors")
+    for part in evaluation.PARTS:
+        scores, answers = evaluation.pooled(runs, part, evaluation.models(runs[0]))
+        _scores(part, scores, answers, runs[0].profile.bootstrap)
+    return 0
+
+
+def _scores(part: str, scores, answers, resamples: int) -> None:
+    """Print a table of ``evaluation.pooled``, and what separates the context network from the others."""
+    from cmlib import evaluation
+    from cmlib.figures import MODEL_NAMES
+
+    columns = dict(clip_accuracy="clip accuracy", frame_accuracy="frame accuracy", unweighted_average_recall="mean recall")
+    several = bool(scores["count"].max() > 1)
+    print(f"\n{part}: {len(set(answers.clips))} clips of {len(set(answers.actors))} actors")
+    print(f"{'':<20}" + "".join(f"{c:<24}" for c in columns.values()) + "clips, mean ± sd of folds" * several)
+    for name, own in scores.groupby("model", sort=False):
+        own = own.set_index("score")
+        cells = [f"{percent(own.loc[c])} %" for c in columns]
+        clip = 100 * own.loc["clip_accuracy", ["mean", "sd"]]
+        folds = f"{clip['mean']:.1f} ± {clip['sd']:.1f} %" if several else ""
+        print(f"{MODEL_NAMES[name]:<20}" + "".join(f"{c:<24}" for c in cells) + folds)
+    if "can" in answers.log_probabilities:
+        for _, row in evaluation.differences(answers, resamples=resamples).iterrows():
+            print(f"context attention minus {MODEL_NAMES[row.other]:<20}{percent(row)} points, p = {row.p:.3g}")
+
+
+def percent(score) -> str:
+    """A row with value, low and high as per cent: "64.6 (58.6 to 72.9)"."""
+    return f"{100 * score.value:5.1f} ({100 * score.low:.1f} to {100 * score.high:.1f})"
+
+
+def _figures(a: argparse.Namespace) -> int:
+    from cmlib import redraw
+    from cmlib.experiment import Run
+
+    if a.list:
+        for name, notebook in redraw.catalogue().items():
+            print(f"{name:34s}{notebook.stem}")
+        return 0
+    if a.gallery and a.names:
+        raise ValueError("--gallery is a page of every figure: give no NAME with it")
+    run, started = Run(a.corpus, a.profile, a.seed, int(a.fold)), time.monotonic()
+    out = a.out or run.folder / "figures"
+    drawn = redraw.redraw(run, a.names, out)
+    print(f"{', '.join(drawn)}\n{out} ({time.monotonic() - started:.0f} s)")
+    if a.gallery:
+        about = f"Corpus `{a.corpus}`, profile `{a.profile}`, fold {a.fold}, seed {a.seed}."
+        print(redraw.gallery(drawn, out, a.gallery, about))
+    return 0
+
+
 def _pretrain(a: argparse.Namespace) -> int:
     from cmlib.experiment import pretrain
+    from cmlib.gallery import gallery
 
-    path = pretrain(a.size, a.seed)
+    path = pretrain(a.size, a.seed, a.images)
+    if a.images:
+        found = gallery(a.images, a.size)
+        kinds = found.skipped.reason.str.split(":").str[0].value_counts()
+        print(f"{found.kind}: {len(found.table)} faces; left out: {', '.join(f'{n} {k}' for k, n in kinds.items()) or 'none'}")
     print(f"{path}.safetensors")
+    return 0
+
+
+def _import(a: argparse.Namespace) -> int:
+    from cmlib.experiment import ROOT
+    from cmlib.released import import_checkpoint
+
+    done = import_checkpoint(Path(a.file), Path(a.out or ROOT / "checkpoints" / f"{a.corpus}-paper"), a.corpus)
+    print(f"{a.file}: a released {done.kind}")
+    for line in (*(f"{path}" for path in done.written), *done.notes):
+        print(f"  {line}")
     return 0
 
 
@@ -117,7 +359,7 @@ def _verify(a: argparse.Namespace) -> int:
     root = Path(a.root or corpora.default_root(a.corpus))
     faults = corpora.verify(root)
     if not faults:
-        store = prepare(a.corpus, a.profile, a.root, a.cache, song=a.song)
+        store = prepare(a.corpus, a.profile, a.root, a.cache, song=a.song, views=tuple(a.views.split(",")))
         faults = store.verify()
         print(f"{root}, {store.folder}: {'damaged' if faults else 'as they were written'}")
     for fault in faults:

@@ -7,12 +7,18 @@ from dataclasses import dataclass
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")  # RAVDESS code = index + 1
 CLASSES = EMOTIONS[1:]  # what is trained and scored; neutral clips are the probes of mental representations
+MEAD_CLASSES = ("contempt", *CLASSES[1:])  # contempt instead of calm, which MEAD lacks; the others keep their number
 MODALITIES = ("audio-visual", "video-only", "audio-only")  # RAVDESS code = index + 1
 CHANNELS = ("speech", "song")
 MEAD_EMOTIONS = {
     "angry": "angry", "contempt": "contempt", "disgusted": "disgust", "fear": "fearful",
     "happy": "happy", "neutral": "neutral", "sad": "sad", "surprised": "surprised",
 }  # fmt: skip
+
+
+def classes_of(corpus: str, neutral: bool = False) -> tuple[str, ...]:
+    """The classes of a corpus in the order of the logits: seven, or with ``neutral`` as the last one eight."""
+    return (MEAD_CLASSES if corpus.startswith("mead") else CLASSES) + EMOTIONS[:1] * neutral
 
 
 def label(emotion: str) -> int:
@@ -84,8 +90,22 @@ class MeadName:
         return cls(match[1], MEAD_EMOTIONS[match[3]], int(match[4]), int(match[5]), match[2] or "")
 
     @property
+    def word(self) -> str:
+        """MEAD's own word for the emotion."""
+        return next(mead for mead, ours in MEAD_EMOTIONS.items() if ours == self.emotion)
+
+    @property
     def path(self) -> str:
         """The path without suffix."""
-        word = next(mead for mead, ours in MEAD_EMOTIONS.items() if ours == self.emotion)
         kind = f"video/{self.view}" if self.view else "audio"
-        return f"{self.actor}/{kind}/{word}/level_{self.level}/{self.take:03d}"
+        return f"{self.actor}/{kind}/{self.word}/level_{self.level}/{self.take:03d}"
+
+    @property
+    def recording(self) -> str:
+        """The same for all views and the sound of one recording, as in "M003-angry-2-001"."""
+        return f"{self.actor}-{self.word}-{self.level}-{self.take:03d}"
+
+    @property
+    def number(self) -> int:
+        """The actor as one number, since M009 and W009 are two people: 100 more for a man, 200 more for a woman."""
+        return int(self.actor[1:]) + (100 if self.actor[0] == "M" else 200)

@@ -18,21 +18,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 
 from cmlib import checkpoints, metrics, training
-from cmlib.corpora import CorpusError, crowd, default_root
-from cmlib.emotions import CLASSES, EMOTIONS
+from cmlib.corpora import CorpusError, crowd, default_root, images
+from cmlib.emotions import EMOTIONS, classes_of
+from cmlib.gallery import gallery
 from cmlib.models import Can, Classifier, Posterior, VaeGan, concatenation, product_of_experts
 from cmlib.profiles import CROWD, Profile, get_profile
+from cmlib.profiles import Can as CanSettings
 from cmlib.recipes import recipe
-from cmlib.splits import Split, split
+from cmlib.splits import AS_RELEASED, Split, from_yaml, split
 from cmlib.store import Store, prepare
 from cmlib.training import Pictures
 
 ROOT = Path(__file__).resolve().parents[1]
 FUSIONS = ("face", "voice", "product_of_experts", "concatenation")
-MODELS = (*FUSIONS, "can")
+MODELS = (*FUSIONS, "can_released", "can")  # can_released: the released settings on the same latents
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,19 @@ class Run:
 
     @cached_property
     def split(self) -> Split:
-        return split(self.store.clips, self.fold)
+        if self.fold != AS_RELEASED:
+            return split(self.store.clips, self.fold)
+        root = Path(self.store.card["root"])
+        files = sorted(root.glob("fold_1.y*ml")) or sorted(root.glob("*.y*ml"))
+        if len(files) != 1:
+            there = ", ".join(f.name for f in files) or "none"
+            raise CorpusError(f"{root}: fold 0 is the authors' split, one YAML file in here, or fold_1.yaml; there: {there}")
+        return from_yaml(files, self.store.clips)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What is trained and scored, in the order of the logits: those of the corpus, and neutral if the profile says so."""
+        return classes_of(self.corpus, self.profile.neutral)
 
     # ---------------------------------------------------------------- rows of the store
 
@@ -83,8 +98,8 @@ class Run:
 
     @cached_property
     def clip_labels(self) -> np.ndarray:
-        """Class of each clip in ``CLASSES``, -1 for neutral: (clips,)."""
-        return np.array([CLASSES.index(e) if e in CLASSES else -1 for e in self.store.clips.emotion])
+        """Class of each clip in ``classes``, -1 where it is none (neutral): (clips,)."""
+        return np.array([self.classes.index(e) if e in self.classes else -1 for e in self.store.clips.emotion])
 
     def frames_of(self, clips: np.ndarray, labelled: bool = True) -> np.ndarray:
         """Rows of the frames of these clips, sorted; ``labelled`` leaves neutral clips out."""
@@ -105,23 +120,25 @@ class Run:
         return self.folder / "checkpoints" / name
 
     def settings(self, name: str):
-        """The profile's settings of a stage: face, voice, classifier_<fusion> or can."""
+        """The settings of a stage: the profile's for face, voice, classifier_<fusion> and can; the released for can_released."""
+        if name == "can_released":
+            return CanSettings()
         return self.profile.head if name.startswith("classifier_") else getattr(self.profile, name)
 
     def recipe(self, name: str) -> str:
         """Fingerprint of all that makes the network ``name`` what it is."""
-        below = {"face": (), "voice": (), "can": ("classifier_face", "voice"), "classifier_face": ("face",), "classifier_voice": ("voice",)}
+        below = {"face": (), "voice": (), "can": ("classifier_face", "voice"),
+                 "can_released": ("classifier_face", "voice"), "classifier_face": ("face",), "classifier_voice": ("voice",)}
         parts = [self.recipe(part) for part in below.get(name, ("face", "voice"))]
         if start := getattr(self.settings(name), "start", ""):
             parts.append(checkpoints.read_card(ROOT / "checkpoints" / start)["recipe"])
         crowd_pictures = len(self.faces) - len(self.store.frames) if name == "face" else 0
-        return recipe(name, dataclasses.asdict(self.settings(name)), self.fold, self.seed, self.store.card["key"], crowd_pictures, parts)
+        return recipe(name, dataclasses.asdict(self.settings(name)), self.fold, self.seed, self.store.card["key"], crowd_pictures, parts, *self.classes[7:])
 
     def find(self, name: str) -> Path | None:
         """This run's own checkpoint, else the shipped one of the same corpus, profile, fold and seed, else None."""
-        if self.path(name).with_suffix(".safetensors").exists():
-            if checkpoints.read_card(self.path(name)).get("recipe") == self.recipe(name):
-                return self.path(name)
+        if self.own(name):
+            return self.path(name)
         shipped = ROOT / "checkpoints" / f"{self.corpus}-{self.profile_name}" / name
         if not shipped.with_suffix(".safetensors").exists() or any(self.own(part) for part in ("face", "voice", "classifier_face")):
             return None  # a shipped network belongs to the shipped networks below it
@@ -130,14 +147,16 @@ class Run:
         return shipped if same and (card["fold"], card["seed"]) == (self.fold, self.seed) else None
 
     def own(self, name: str) -> bool:
-        """Whether this run has trained ``name`` itself."""
-        return self.path(name).with_suffix(".safetensors").exists()
+        """Whether this run has trained ``name`` itself, from what would be used today."""
+        if not all(self.path(name).with_suffix(suffix).exists() for suffix in (".safetensors", ".json")):
+            return False  # a card may lack where a run was killed between the two
+        return checkpoints.read_card(self.path(name)).get("recipe") == self.recipe(name)
 
     def card(self, name: str, scores: dict) -> dict:
         """What every checkpoint of this run says about itself."""
         return {
             "stage": name, "corpus": self.corpus, "profile": self.profile_name, "fold": self.fold, "seed": self.seed,
-            "classes": list(CLASSES), "settings": dataclasses.asdict(self.settings(name)), "recipe": self.recipe(name),
+            "classes": list(self.classes), "settings": dataclasses.asdict(self.settings(name)), "recipe": self.recipe(name),
             "store": self.store.card["key"], "validation": scores,
         }  # fmt: skip
 
@@ -153,8 +172,12 @@ class Run:
 
     # ---------------------------------------------------------------- stages
 
-    def vaegan(self, kind: str, retrain: bool = False) -> VaeGan:
-        """The VAE-GAN of ``kind`` "face" or "voice"; ``retrain`` passes over shipped weights, but not over this run's own."""
+    def vaegan(self, kind: str, retrain: bool = False, fabric: Fabric | None = None, log: str = "csv") -> VaeGan:
+        """The VAE-GAN of ``kind`` "face" or "voice"; ``retrain`` passes over shipped weights, but not over this run's own.
+
+        ``log``: "csv" (the history beside the checkpoint grows epoch by epoch) or "tensorboard" (a folder of this run).
+        Every device of ``fabric`` has to call this.
+        """
         path = self.find(kind)
         if path is not None and (path == self.path(kind) or not retrain):
             return checkpoints.load(path, VaeGan)[0]
@@ -170,13 +193,17 @@ class Run:
             train = np.concatenate([train, np.arange(len(self.store.frames), len(pictures))])
         start = self.settings(kind).start
         start = checkpoints.load(ROOT / "checkpoints" / start, VaeGan)[0] if start else None
+        fabric = fabric or training.launch()
         state = self.path(kind).with_suffix(f".{self.recipe(kind)[:8]}.state.pt")
         model, history = training.train_vaegan(
             pictures, train, validation, self.settings(kind), channels=3 if face else 1, size=pictures.batch(np.array([0])).shape[-1],
-            labels=labels if labels.max() >= 0 else None, flips=face, seed=self.seed, state=state, start=start,
+            labels=labels if labels.max() >= 0 else None, flips=face, seed=self.seed, state=state, start=start, fabric=fabric,
+            log=self.folder / "tensorboard" / kind if log == "tensorboard" else self.path(kind).with_suffix(".history.csv"),
         )  # fmt: skip
-        self.save(kind, model, history, {"reconstruction_mse": history.validation.iloc[-1]})
-        state.unlink(missing_ok=True)
+        if fabric.is_global_zero:
+            self.save(kind, model, history, {"reconstruction_mse": history.validation.iloc[-1]})
+            state.unlink(missing_ok=True)
+        fabric.barrier()
         return checkpoints.load(self.path(kind), VaeGan)[0]
 
     @cached_property
@@ -224,20 +251,30 @@ class Run:
             return checkpoints.load(path, Classifier)[0]
         rows = self.frames_of(self.split.train)
         labels = self.clip_labels[self.frame_clip]
-        model, history = training.train_classifier(self.fused(name, rows), labels[rows], self.profile.head, seed=self.seed)
+        model, history = training.train_classifier(self.fused(name, rows), labels[rows], self.profile.head, classes=len(self.classes), seed=self.seed)
         self.save(f"classifier_{name}", model, history, self._validation(name, model))
         return model
 
-    def can(self) -> Can:
-        """The context attention network, its classifier started from the face classifier."""
-        if path := self.find("can"):
+    def can(self, name: str = "can") -> Can:
+        """The context attention network ("can", or "can_released"), its classifier started from the face classifier."""
+        if path := self.find(name):
             return checkpoints.load(path, Can)[0]
-        start, rows = self.classifier("face"), self.frames_of(self.split.train)
-        face, voice = self.paired(rows, views=True)
-        labels = self.clip_labels[self.frame_clip][rows]
-        model, history = training.train_can(face, voice, labels, self.profile.can, classifier=start, seed=self.seed)
-        self.save("can", model, history, self._validation("can", model))
+        model, history = self.train_can(self.settings(name))
+        self.save(name, model, history, self._validation(name, model))
         return model
+
+    def reader(self, name: str) -> nn.Module:
+        """The trained network that reads the class for one of ``MODELS``."""
+        return self.can(name) if name.startswith("can") else self.classifier(name)
+
+    def train_can(self, settings: CanSettings) -> tuple[Can, pd.DataFrame]:
+        """A context attention network with other ``settings`` (profiles.Can) on this run's latents: (network, history)."""
+        rows = self.frames_of(self.split.train, labelled=False)
+        clips = self.frame_clip[rows]
+        return training.train_can(
+            *self.paired(rows, views=True), self.clip_labels[clips], settings, people=self.store.clips.actor.to_numpy()[clips],
+            classifier=self.classifier("face"), classes=len(self.classes), seed=self.seed,
+        )  # fmt: skip
 
     def _validation(self, name: str, model: nn.Module) -> dict:
         rows = self.frames_of(self.split.val)
@@ -248,10 +285,11 @@ class Run:
     @torch.no_grad()
     def log_probabilities(self, name: str, rows: np.ndarray, model: nn.Module | None = None, strength: float = 1.0) -> np.ndarray:
         """(N, classes) log probabilities of one of ``MODELS`` for the frames ``rows``, from posterior means."""
-        if name == "can":
-            logits, _ = (model or self.can())(*self.paired(rows), strength)
+        model = model or self.reader(name)
+        if isinstance(model, Can):
+            logits, _ = model(*self.paired(rows), strength)
         else:
-            logits = (model or self.classifier(name))(self.fused(name, rows).mu[0])
+            logits = model(self.fused(name, rows).mu[0])
         return logits.log_softmax(1).numpy()
 
     def scores(self, log_probabilities: np.ndarray, rows: np.ndarray) -> dict:
@@ -261,26 +299,36 @@ class Run:
         return metrics.scores(log_probabilities, self.clip_labels[clips], clips, actors, self.profile.bootstrap)
 
 
-def pretrain(size: int = 64, seed: int = 0) -> Path:
-    """Train a face VAE-GAN on the corpus ``crowd`` alone; write and return ``checkpoints/crowd-<size>/face``.
+def pretrain(size: int = 64, seed: int = 0, folder: str | Path | None = None) -> Path:
+    """Train a face VAE-GAN on the corpus ``crowd`` alone, or on the pictures below ``folder`` (``cmlib.corpora.images``);
+    write and return ``checkpoints/<crowd, celeba, rafd or images>-<size>/face``.
 
-    The last 30 people (360 pictures) only measure.  A killed training goes on.  CorpusError without the crowd.
+    The last 30 people of the crowd (360 pictures) only measure.  A killed training goes on.  CorpusError without pictures.
     """
-    pictures, table, settings = Pictures(crowd.load(size)), crowd.table(), CROWD
-    if table.empty:
-        raise CorpusError(f"{default_root('crowd')}: the pictures of the crowd are not there; get them again (git checkout data/crowd)")
-    held_out = table.person.isin(table.person.unique()[-30:]).to_numpy()
-    state = ROOT / "runs" / f"crowd-{size}.state.pt"
+    settings, command = CROWD, f"cm pretrain --size {size} --seed {seed}"
+    if folder is not None:
+        found = gallery(folder, size)
+        name, pictures, labels = found.kind, Pictures(found.pictures), np.array(images.labels(found.table))
+        held_out, data, work = (found.table.part == "val").to_numpy(), found.key, f"{found.kind}-{size}-{found.key}"
+        counts = {"pictures": {"training": int((~held_out).sum()), "validation": int(held_out.sum()), "skipped": len(found.skipped)}}
+        command += f" --images {folder}"
+    else:
+        name, pictures, labels, table = "crowd", Pictures(crowd.load(size)), crowd.labels(), crowd.table()
+        if table.empty:
+            raise CorpusError(f"{default_root('crowd')}: the pictures of the crowd are not there; get them again (git checkout data/crowd)")
+        held_out, data, work = table.person.isin(table.person.unique()[-30:]).to_numpy(), len(table), f"crowd-{size}"
+        counts = {"people": {"training": int(table.person.nunique()) - 30, "validation": 30}}
+    state = ROOT / "runs" / f"{work}.state.pt"
     model, history = training.train_vaegan(
         pictures, np.flatnonzero(~held_out), np.flatnonzero(held_out), settings, channels=3, size=size,
-        labels=crowd.labels(), seed=seed, state=state,
-    )
+        labels=labels if labels.max() >= 0 else None, seed=seed, state=state, log=ROOT / "runs" / f"{work}.history.csv",
+    )  # fmt: skip
     card = {
-        "stage": "face", "corpus": "crowd", "seed": seed, "people": {"training": int(table.person.nunique()) - 30, "validation": 30},
-        "settings": dataclasses.asdict(settings), "recipe": recipe("crowd", size, seed, dataclasses.asdict(settings), len(table)),
-        "validation": {"reconstruction_mse": history.validation.iloc[-1]}, "command": f"cm pretrain --size {size} --seed {seed}",
+        "stage": "face", "corpus": name, "seed": seed, **counts,
+        "settings": dataclasses.asdict(settings), "recipe": recipe(name, size, seed, dataclasses.asdict(settings), data),
+        "validation": {"reconstruction_mse": history.validation.iloc[-1]}, "command": command,
     }  # fmt: skip
-    path = ROOT / "checkpoints" / f"crowd-{size}" / "face"
+    path = ROOT / "checkpoints" / f"{name}-{size}" / "face"
     checkpoints.save(path, model, card, half=True, without=("discriminator",))  # it was not trained
     state.unlink()
     return path

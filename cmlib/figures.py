@@ -1,6 +1,6 @@
 """Every plot of every notebook, in one look: data in, figure out, no hidden state.
 
-An emotion has the same colour everywhere.  The eight colours differ in lightness by nine units of CIE L* or more, so
+An emotion has the same colour everywhere; contempt has that of calm, since no corpus has both.  The eight colours differ in lightness by nine units of CIE L* or more, so
 they survive greyscale printing, and stay apart for readers with red-green blindness; markers help where there is room.
 Pictures may be numpy arrays or torch tensors, (S, S, 3) or (3, S, S) or (S, S) or (1, S, S), uint8 or floats in 0...1.
 """
@@ -23,11 +23,12 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 EMOTION_COLORS = {
     "neutral": "#8B8B8B", "calm": "#57CFE2", "happy": "#EFDC37", "sad": "#1B2A5C",
     "angry": "#B11B24", "fearful": "#572697", "disgust": "#27834B", "surprised": "#D09B3A",
+    "contempt": "#57CFE2",
 }  # fmt: skip
-EMOTION_MARKERS = dict(zip(EMOTION_COLORS, "osPvXD^*"))
+EMOTION_MARKERS = dict(zip(EMOTION_COLORS, "osPvXD^*s"))
 MODEL_NAMES = {
     "face": "face only", "voice": "voice only", "product_of_experts": "product of experts",
-    "concatenation": "concatenation", "can": "context attention",
+    "concatenation": "concatenation", "can_released": "context attention as released", "can": "context attention",
 }  # fmt: skip
 INK, QUIET, ACCENT = "#22252B", "#9AA0AA", "#1F5F8B"
 STYLE = {
@@ -35,7 +36,7 @@ STYLE = {
     "font.family": "sans-serif", "axes.edgecolor": QUIET, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK,
     "ytick.color": INK, "grid.color": "#E6E8EB", "axes.titleweight": "bold", "axes.spines.right": False,
     "axes.spines.top": False, "axes.titlelocation": "left", "figure.dpi": 90, "savefig.dpi": 160, "svg.hashsalt": "cm",
-    "svg.fonttype": "none", "legend.frameon": False, "image.interpolation": "nearest",
+    "svg.fonttype": "none", "pdf.fonttype": 42, "legend.frameon": False, "image.interpolation": "nearest",
 }  # fmt: skip
 
 
@@ -66,15 +67,17 @@ def _new(width: float, height: float) -> Plot:
 
 
 def save(fig: Figure, name: str, out_dir: str | Path, data: pd.DataFrame | None = None) -> Figure:
-    """Write ``out_dir``/figures/``name``.svg and .png, and ``data`` beside them as .csv; returns ``fig`` to be shown.
+    """Write ``out_dir``/figures/``name``.svg, .pdf and .png, and ``data`` beside them as .csv; returns ``fig``.
 
     The same figure gives the same bytes.  A file appears whole or not at all.
     """
     folder = Path(out_dir) / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(STYLE):
-        for suffix, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
-            fig.savefig(part := folder / f"{name}.{suffix}.part", format=suffix, metadata=metadata)
+        silent = {"svg": ("Date", "Creator"), "pdf": ("CreationDate", "Creator", "Producer"), "png": ("Software",)}
+        for suffix, fields in silent.items():
+            part = folder / f"{name}.{suffix}.part"
+            fig.savefig(part, format=suffix, metadata=dict.fromkeys(fields))
             os.replace(part, folder / f"{name}.{suffix}")
     if data is not None:
         data.to_csv(part := folder / f"{name}.csv.part", index=False, float_format="%.6g")
@@ -261,6 +264,64 @@ def accuracy_bars(models: dict[str, dict], chance: float, score: str = "clip_acc
     ax.set_xlabel(f"{score.replace('_', ' ')}, held-out actors (line: 95 % interval over actors)")
     ax.xaxis.set_major_formatter(PercentFormatter(1))
     ax.grid(False, axis="y")
+    return fig
+
+
+@_styled
+def point_panels(
+    table: pd.DataFrame, label: str, chance: float | None = None, limits: tuple[float, float] | None = None,
+    title: str = "",
+) -> Plot:  # fmt: skip
+    """Scores with intervals: columns ``panel``, ``x``, ``group``, ``value``, ``low``, ``high``; a panel beside the other.
+
+    In a panel the values of ``x`` stand in their order, the groups of one x side by side; the last group is accented.
+    """
+    panels, groups = (list(dict.fromkeys(table[c])) for c in ("panel", "group"))
+    widths = [max(2, table[table.panel == p].x.nunique()) for p in panels]
+    fig = _new(1.3 + sum(widths) * max(0.42, 0.13 * len(groups)) + 0.35 * len(panels), 3.0)
+    axes = fig.axes_grid(1, len(panels), sharey=True, width_ratios=widths)[0]
+    colors = [*sns.color_palette(["#D0703A", INK, QUIET, "#6FA287"], len(groups) - 1), ACCENT]
+    for ax, name in zip(axes, panels):
+        own = table[table.panel == name]
+        places = {x: i for i, x in enumerate(dict.fromkeys(own.x))}
+        for number, group in enumerate(groups):
+            part = own[own.group == group]
+            x = part.x.map(places).astype(float) + 0.13 * (number - (len(groups) - 1) / 2)
+            ax.vlines(x, part.low, part.high, color=colors[number], lw=1.2)
+            look = dict(color=colors[number], ms=4.5, label=MODEL_NAMES.get(group, group))
+            ax.plot(x, part.value, "oDs^v"[number % 5], **look)
+        ax.set_xticks(list(places.values()), list(places), rotation=35, ha="right", rotation_mode="anchor")
+        ax.set_title(name, fontsize="small")
+        ax.set_xlim(-0.6, len(places) - 0.4)
+        ax.grid(False, axis="x")
+        if chance is not None:
+            ax.axhline(chance, color=INK, ls="--", lw=1)
+    axes[0].set(ylabel=label, ylim=limits)
+    if len(groups) > 1:
+        axes[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="x-small")
+    if title:
+        fig.suptitle(title, x=0.01, ha="left", fontweight="bold")
+    return fig
+
+
+@_styled
+def reliability(table: pd.DataFrame, title: str = "") -> Plot:
+    """Accuracy against confidence: columns ``model``, ``confidence``, ``accuracy``, ``count``; one panel per model.
+
+    On the dashed line a model is right as often as it says; a dot's area is its number of answers.
+    """
+    models = list(dict.fromkeys(table.model))
+    fig = _new(1.75 * len(models) + 0.5, 2.3)
+    for ax, name in zip(fig.axes_grid(1, len(models), sharey=True)[0], models):
+        own, color = table[table.model == name], ACCENT if name == "can" else INK
+        ax.plot([0, 1], [0, 1], color=QUIET, ls="--", lw=1)
+        ax.plot(own.confidence, own.accuracy, color=color, lw=1)
+        ax.scatter(own.confidence, own.accuracy, s=4 + 140 * own["count"] / own["count"].sum(), color=color)
+        ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", aspect="equal")
+        ax.set_title(MODEL_NAMES.get(name, name), fontsize="small")
+    fig.axes[0].set_ylabel("accuracy")
+    if title:
+        fig.suptitle(title, x=0.01, ha="left", fontweight="bold")
     return fig
 
 

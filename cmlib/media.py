@@ -1,18 +1,23 @@
-"""Frames and sound out of files: PyAV for video and its sound, soundfile for sound files.
+"""Frames and sound out of files: PyAV for video and its sound, soundfile for sound files; in zip archives too.
 
 Whatever is wrong with a file becomes one ``MediaError`` that names the file, the fault and the remedy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import io
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import av
 import numpy as np
 import soundfile
+from av.video.reformatter import VideoReformatter
+
+from cmlib import archives
 
 SOUNDFILE = (".wav", ".flac", ".ogg", ".mp3")
 WHOLE = 0.98  # a file that yields less than this share of the frames it promises is cut short
@@ -26,22 +31,35 @@ class MediaError(ValueError):
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video says about itself: number of frames, frames per second, length in seconds, picture size as shown."""
+    """What a video says about itself: number of frames, frames per second, length in seconds, pixels of a frame."""
 
     frames: int
     fps: float
     seconds: float
+    pixels: int
+
+
+def _source(path: Path) -> str | io.BytesIO:
+    """What a decoder opens: the path, or a member of an archive in memory (see ``cmlib.archives``)."""
+    data, member = b"", archives.split(path)[1]
+    try:
+        data = archives.read(path) if member else data
+    except archives.ArchiveError as error:
+        raise MediaError(str(error)) from None
+    if not member and not path.is_file():
+        raise MediaError(f"{path}: no such file; check the path")
+    if not (len(data) if member else path.stat().st_size):
+        raise MediaError(f"{path}: empty file; copy or download it again")
+    return io.BytesIO(data) if member else str(path)
 
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[av.container.InputContainer]:
-    path = Path(path)
-    if not path.is_file():
-        raise MediaError(f"{path}: no such file; check the path")
-    if not path.stat().st_size:
-        raise MediaError(f"{path}: empty file; copy or download it again")
+    source = _source(Path(path))
     try:
-        with av.open(str(path)) as container:
+        with av.open(source) as container:
+            if not (container.streams.video or container.streams.audio):
+                raise MediaError(f"{path}: not a video or sound file, or cut short; copy or download it again")
             yield container
     except (av.error.FFmpegError, OSError, ValueError, IndexError) as error:
         if isinstance(error, MediaError):
@@ -63,13 +81,17 @@ def video_info(path: str | Path) -> VideoInfo:
     """Count the frames of a video without decoding them."""
     with _opened(path) as container:
         stream = _video_stream(container, path)
-        frames = sum(packet.size > 0 for packet in container.demux(stream))
+        frames, end = 0, 0
+        for packet in container.demux(stream):
+            frames += packet.size > 0
+            end = max(end, (packet.pts or 0) + (packet.duration or 0))
         if not frames or frames < WHOLE * stream.frames:
             count = f"{frames} of {stream.frames} frames"
             raise MediaError(f"{path}: {count}, the file is cut short; copy or download it again")
         fps = float(stream.average_rate or stream.guessed_rate or 25)
-        length = stream.duration * stream.time_base if stream.duration else frames / fps
-        return VideoInfo(frames, fps, float(length))
+        ticks = stream.duration or max(0, end - (stream.start_time or 0))  # Matroska gives no length of its own
+        length = ticks * stream.time_base if ticks else frames / fps
+        return VideoInfo(frames, fps, float(length), stream.width * stream.height)
 
 
 def evenly(count: int, total: int) -> list[int]:
@@ -82,6 +104,13 @@ def iter_frames(path: str | Path, wanted: Iterable[int] | None = None) -> Iterat
 
     Only these are turned into RGB, and nothing after the last is decoded.  MediaError where the file ends too early.
     """
+    for picture in iter_decoded(path, wanted):
+        yield picture()
+
+
+def iter_decoded(path: str | Path, wanted: Iterable[int] | None = None) -> Iterator[Callable[[], np.ndarray]]:
+    """The same frames before they are RGB, which takes half the memory: calling one gives what ``iter_frames`` does."""
+    convert = VideoReformatter()  # finds out once how
     wanted = None if wanted is None else list(wanted)
     given = number = 0
     with _opened(path) as container:
@@ -90,13 +119,17 @@ def iter_frames(path: str | Path, wanted: Iterable[int] | None = None) -> Iterat
             if wanted is not None and given == len(wanted):
                 break
             if wanted is None or number == wanted[given]:
-                image = frame.to_ndarray(format="rgb24")
-                turns = round((getattr(frame, "rotation", 0) or 0) / 90) % 4
-                yield np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+                yield partial(_rgb, frame, convert)
                 given += 1
             number += 1
     if not given or (wanted is not None and given < len(wanted)):
         raise MediaError(f"{path}: ends at frame {number}, the file is cut short; copy or download it again")
+
+
+def _rgb(frame: av.VideoFrame, convert: VideoReformatter) -> np.ndarray:
+    image = convert.reformat(frame, format="rgb24").to_ndarray()
+    turns = round((getattr(frame, "rotation", 0) or 0) / 90) % 4
+    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 
 
 def read_video(path: str | Path, count: int = 0) -> tuple[np.ndarray, VideoInfo]:
@@ -113,10 +146,11 @@ def read_audio(path: str | Path) -> tuple[np.ndarray, int]:
     """
     path = Path(path)
     if path.suffix.lower() in SOUNDFILE:
+        source = _source(path)
         try:
-            sound, rate = soundfile.read(path, dtype="float32", always_2d=True)
+            sound, rate = soundfile.read(source, dtype="float32", always_2d=True)
         except (soundfile.SoundFileError, OSError, RuntimeError) as error:
-            what = "no such file" if not path.exists() else " ".join(str(error).split())
+            what = " ".join(str(error).split())
             raise MediaError(f"{path}: sound cannot be read ({what}); copy or download it again") from None
         mono = sound.mean(1)
     else:

@@ -6,15 +6,18 @@ latent and decodes it (``perceive``), which is what makes a slider answer at onc
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import av
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from cmlib import checkpoints, faces, media, voices
+from cmlib import checkpoints, corpora, faces, media, voices
 from cmlib.emotions import CLASSES
 from cmlib.experiment import ROOT, Run
 from cmlib.models import Can, Classifier, Posterior, VaeGan
@@ -22,6 +25,10 @@ from cmlib.profiles import PROFILES
 
 STAGES = {"face": VaeGan, "voice": VaeGan, "classifier_face": Classifier, "can": Can}
 SHORTEST = 0.3  # seconds of sound that still say something
+LONGEST = 600  # seconds of sound: more would fill the memory
+LARGEST = 100_000_000  # bytes of a file
+PIXELS = 25_000_000  # of a picture that has to be decoded whole
+LOOK = 1600  # pixels: larger pictures are made this small before the face is looked for
 
 
 class PerceptionError(ValueError):
@@ -70,26 +77,48 @@ class Perception:
     voice: Posterior = field(repr=False)
     shifted: Posterior = field(repr=False)
     notes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = CLASSES
 
-    def merged(self, gain: float = 4.0) -> np.ndarray:
-        """original | reconstruction | mental representation | difference times ``gain``: (S, 4 S, 3) uint8."""
-        change = np.repeat(self.difference[..., None] * gain, 3, -1)
-        row = np.concatenate([self.original, self.reconstruction, self.perceived, change], 1)
-        return (255 * row.clip(0, 1)).round().astype(np.uint8)
+    def merged(self, side: int = 256) -> Image.Image:
+        """original | reconstruction | perceived, each ``side`` pixels wide, with a line below each."""
+        before, after = self.classes[int(self.alone.argmax())], f"t = {self.strength:g}: {self.label}"
+        pictures = {
+            "original": self.original, f"reconstruction: {before}": self.reconstruction, f"perceived, {after}": self.perceived,
+        }  # fmt: skip
+        return labelled(list(pictures.values()), list(pictures), side)
 
     def summary(self) -> dict:
         """Label, strength, probabilities by class name with and without context, remarks: ready for JSON."""
         names = dict(label=self.label, strength=self.strength, notes=list(self.notes))
         both = {"in_context": self.probabilities, "face_alone": self.alone}
-        return names | {k: {c: round(float(p), 4) for c, p in zip(CLASSES, v)} for k, v in both.items()}
+        return names | {k: {c: round(float(p), 4) for c, p in zip(self.classes, v)} for k, v in both.items()}
+
+
+@dataclass(frozen=True)
+class Perceptions:
+    """N faces in the context of M voices at T strengths: ``labels`` (N, M, T) strings, ``probabilities`` (N, M, T, K),
+    ``alone`` (N, K), ``original`` and ``reconstruction`` (N, S, S, 3), ``perceived`` (N, M, T, S, S, 3), floats in 0...1."""
+
+    labels: np.ndarray
+    probabilities: np.ndarray
+    alone: np.ndarray
+    original: np.ndarray
+    reconstruction: np.ndarray
+    perceived: np.ndarray
+    notes: tuple[str, ...] = ()
 
 
 class Perceiver:
-    """The four trained networks of one experiment, ready for single faces and voices on the CPU."""
+    """The four trained networks of one experiment, ready for single faces and voices on the CPU.
 
-    def __init__(self, face: VaeGan, voice: VaeGan, classifier: Classifier, can: Can):
+    ``classes`` (K names) are those of the logits; ``released``: the voice network wants the released code's spectrograms.
+    """
+
+    def __init__(
+        self, face: VaeGan, voice: VaeGan, classifier: Classifier, can: Can, classes: tuple[str, ...] = CLASSES, released: bool = False
+    ):  # fmt: skip
         self.face, self.voice, self.classifier, self.can = face, voice, classifier, can
-        self.size = face.config["size"]
+        self.size, self.classes, self.released = face.config["size"], classes, released
 
     @classmethod
     def load(cls, where: str | Path) -> Perceiver:
@@ -103,7 +132,8 @@ class Perceiver:
             tried += [ROOT / "runs" / name / "checkpoints", ROOT / "checkpoints" / name]
         for folder in tried:
             if all((folder / f"{stage}.safetensors").exists() for stage in STAGES):
-                return cls(*(checkpoints.load(folder / stage, kind)[0] for stage, kind in STAGES.items()))
+                networks, cards = zip(*(checkpoints.load(folder / stage, kind) for stage, kind in STAGES.items()))
+                return cls(*networks, tuple(cards[-1].get("classes", CLASSES)), "released" in cards[1])
         wanted = ", ".join(f"{stage}.safetensors" for stage in STAGES)
         raise checkpoints.CheckpointError(
             f"{where}: found no folder with {wanted}; train them with make reproduce, or in notebooks 02 to 05"
@@ -112,15 +142,17 @@ class Perceiver:
     @classmethod
     def of(cls, run: Run) -> Perceiver:
         """From an experiment, whose missing stages are trained."""
-        return cls(run.vaegan("face"), run.vaegan("voice"), run.classifier("face"), run.can())
+        networks = run.vaegan("face"), run.vaegan("voice"), run.classifier("face"), run.can()
+        return cls(*networks, run.classes, "released" in checkpoints.read_card(run.find("voice")))
 
     # ---------------------------------------------------------------- one face, one voice
 
     @torch.inference_mode()
     def see(self, face) -> Seen:
-        """Encode a face: a path, a PIL picture, or an RGB array (H, W, 3) uint8.
+        """Encode a face: the path of a picture or a video (its middle frame), a PIL picture, or an RGB array (H, W, 3) uint8.
 
         A picture of exactly the network's size is taken as a finished crop; in any other the face is found and cropped.
+        PerceptionError or MediaError, one line each, where the file or the array cannot be used.
         """
         crop, notes = self._crop(face)
         x = torch.from_numpy(crop.copy()).permute(2, 0, 1)[None].float() / 255
@@ -137,13 +169,12 @@ class Perceiver:
     @torch.inference_mode()
     def perceive(self, face, voice, strength: float = 1.0) -> Perception:
         """A face (or ``Seen``) in the context of a voice (or ``Heard``) at ``strength`` 0...1 (more exaggerates)."""
-        seen = face if isinstance(face, Seen) else self.see(face)
-        heard = voice if isinstance(voice, Heard) else self.hear(voice)
+        (seen,), (heard,) = self._encoded([face], [voice])
         logits, shifted = self.can(seen.posterior, heard.posterior, float(strength))
         probabilities = logits.softmax(1)[0].numpy()
         perceived = self.decode(shifted.mu)[0] if strength else seen.reconstruction
         return Perception(
-            label=CLASSES[int(probabilities.argmax())],
+            label=self.classes[int(probabilities.argmax())],
             probabilities=probabilities,
             alone=seen.probabilities,
             original=seen.picture,
@@ -155,45 +186,75 @@ class Perceiver:
             voice=heard.posterior,
             shifted=shifted,
             notes=seen.notes + heard.notes,
+            classes=self.classes,
         )
 
     @torch.inference_mode()
+    def perceive_all(self, faces: Iterable, voices: Iterable, strengths: float | Sequence[float] = 1.0) -> Perceptions:
+        """Every face of N with every voice of M at every strength of T (a number: T = 1), shifted and decoded in batches.
+
+        Faces and voices are what ``see`` and ``hear`` take, or what they gave.
+        """
+        seen, heard = self._encoded(faces, voices)
+        t = torch.as_tensor(strengths, dtype=torch.float32).reshape(-1)
+        shape = len(seen), len(heard), len(t)
+        i, j, k = torch.cartesian_prod(*map(torch.arange, shape)).reshape(-1, 3).T  # each (N M T,)
+        face = Posterior(*(torch.cat(x)[i] for x in zip(*(s.posterior for s in seen))))
+        voice = Posterior(*(torch.cat(x)[j] for x in zip(*(h.posterior for h in heard))))
+        logits, shifted = self.can(face, voice, t[k, None])
+        probabilities = logits.softmax(1).numpy().reshape(*shape, -1)
+        return Perceptions(
+            labels=np.array(self.classes)[probabilities.argmax(-1)],
+            probabilities=probabilities,
+            alone=np.stack([s.probabilities for s in seen]),
+            original=np.stack([s.picture for s in seen]),
+            reconstruction=np.stack([s.reconstruction for s in seen]),
+            perceived=self.decode(shifted.mu).reshape(*shape, self.size, self.size, 3),
+            notes=tuple(dict.fromkeys(note for x in (*seen, *heard) for note in x.notes)),
+        )
+
+    def _encoded(self, faces: Iterable, voices: Iterable) -> tuple[list[Seen], list[Heard]]:
+        seen = [face if isinstance(face, Seen) else self.see(face) for face in faces]
+        return seen, [voice if isinstance(voice, Heard) else self.hear(voice) for voice in voices]
+
+    @torch.inference_mode()
+    def read(self, pictures: np.ndarray) -> np.ndarray:
+        """What the face classifier reads in pictures (B, S, S, 3), floats in 0...1: probabilities (B, K)."""
+        x = torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous()
+        return self.classifier(self.face.encoder(x).mu).softmax(1).numpy()
+
+    @torch.inference_mode()
     def decode(self, mu: Tensor) -> np.ndarray:
-        """Latent means (B, D) -> pictures (B, S, S, 3), floats cut to 0...1."""
-        return self.face.decoder(mu).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+        """Latent means (B, D) -> pictures (B, S, S, 3), floats cut to 0...1; 64 at a time."""
+        return torch.cat([self.face.decoder(part).clamp(0, 1) for part in mu.split(64)]).permute(0, 2, 3, 1).numpy()
 
     # ---------------------------------------------------------------- what people bring
 
     def _crop(self, face) -> tuple[np.ndarray, tuple[str, ...]]:
         """(crop (S, S, 3) uint8, remarks)."""
-        name = "the picture"
+        name, notes = "the picture", ()
         if isinstance(face, (str, Path)):
-            name = str(face)
-            try:
-                with Image.open(face) as opened:
-                    opened.draft("RGB", (1600, 1600))  # a large JPEG is decoded small
-                    face = ImageOps.exif_transpose(opened).convert("RGB")
-            except (OSError, ValueError, Image.DecompressionBombError) as error:
-                raise PerceptionError(f"{name}: not a readable picture ({error}); use a PNG or JPEG file") from None
+            path, name = check_size(face), Path(face).name
+            if path.suffix.lower() in corpora.VIDEO:
+                face, notes = media.read_video(path, 1)[0][0], (f"{name}: a video, its middle frame was taken",)
+            else:
+                face = open_picture(path)
         if isinstance(face, Image.Image):
-            face = face.convert("RGB")
-            if face.size != (self.size, self.size):
-                face.thumbnail((1600, 1600))
-            face = np.asarray(face)
+            face = np.asarray(upright(face))
         if not (isinstance(face, np.ndarray) and face.dtype == np.uint8 and face.ndim == 3 and face.shape[2] == 3):
             described = f"{getattr(face, 'dtype', type(face).__name__)} {getattr(face, 'shape', '')}".strip()
             raise PerceptionError(f"{name}: wanted an RGB array (H, W, 3) of uint8, got {described}")
         if face.shape[:2] == (self.size, self.size):
-            return face, ()
+            return face, notes
         crops, report = faces.crop_faces(face[None], self.size)
         found = "face found and cropped" if report.found_rate else "no face found, so the middle of it was taken"
-        return crops[0], (f"{name}: {found}",)
+        return crops[0], (*notes, f"{name}: {found}")
 
     def _mel(self, voice, rate: int) -> tuple[np.ndarray, tuple[str, ...]]:
         """(mel spectrogram (128, 128) float32, remarks)."""
         name = "the sound"
         if isinstance(voice, (str, Path)):
-            name, (voice, rate) = str(voice), media.read_audio(voice)
+            name, (voice, rate) = Path(voice).name, read_sound(voice)
         voice = np.asarray(voice)
         if voice.shape == (128, 128):
             return voice.astype(np.float32), ()
@@ -201,10 +262,80 @@ class Perceiver:
             raise PerceptionError(f"{name}: wanted a waveform (N,) or a mel spectrogram (128, 128), got {voice.shape}")
         if len(voice) < SHORTEST * rate:
             raise PerceptionError(f"{name}: {len(voice) / rate:.2f} s of sound is too short; use at least {SHORTEST} s")
-        mel = voices.mel(voice, rate)
+        mel = voices.mel(voice, rate, self.released)
         notes = [f"{name}: only the middle {voices.SECONDS:.1f} s are heard"] * (len(voice) > voices.SECONDS * rate + 1)
         notes += [f"{name}: silent, so it says nothing"] * (not mel.any())
         return mel, tuple(notes)
+
+
+def check_size(path: str | Path, size: int | None = None) -> Path:
+    """The path, unless its file (of ``size`` bytes, where that is known) is missing, empty or too large: PerceptionError."""
+    path = Path(path)
+    try:
+        size = path.stat().st_size if size is None else size
+    except OSError as error:
+        raise PerceptionError(f"{path}: {error.strerror or error}; check the path") from None
+    if not size:
+        raise PerceptionError(f"{path}: an empty file; copy or download it again")
+    if size > LARGEST:
+        raise PerceptionError(f"{path}: {size / 1e6:.0f} MB, more than {LARGEST / 1e6:.0f}; use a smaller file")
+    return path
+
+
+def open_picture(path: Path) -> Image.Image:
+    """A picture file, decoded no larger than needed; PerceptionError where that cannot be or would take too much memory."""
+    try:
+        with Image.open(path) as picture:
+            picture.draft("RGB", (LOOK, LOOK))  # a large JPEG is decoded small
+            if (pixels := picture.width * picture.height) > PIXELS:
+                most = f"{pixels / 1e6:.0f} megapixels, more than {PIXELS / 1e6:.0f}"
+                raise PerceptionError(f"{path}: {most}; make it smaller, or save it as a JPEG")
+            picture.load()
+            return upright(picture)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        if isinstance(error, PerceptionError):
+            raise
+        why = "no picture inside" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
+        raise PerceptionError(f"{path}: not a readable picture ({why}); use a PNG or JPEG file") from None
+
+
+def upright(picture: Image.Image) -> Image.Image:
+    """Any PIL picture as RGB, turned as its EXIF says, at most ``LOOK`` pixels wide and high; what is transparent is white."""
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith(("I", "F")):  # 16 bits, or floats: brought to 0...255
+        values = np.asarray(picture, np.float32)
+        top = 65_535 if picture.mode.startswith("I;16") else next((t for t in (1, 255) if values.max() <= t), 65_535)
+        picture = Image.fromarray((values.clip(0, top) * (255 / top)).round().astype(np.uint8))
+    elif picture.mode != "RGB":
+        picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    if max(picture.size) > LOOK:
+        picture = ImageOps.contain(picture, (LOOK, LOOK))
+    if picture.mode == "RGBA":
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture.convert("RGB")
+
+
+def read_sound(path: str | Path) -> tuple[np.ndarray, int]:
+    """``media.read_audio`` of a file that is not too large and not too long: PerceptionError."""
+    path, seconds = check_size(path), 0.0
+    with contextlib.suppress(av.error.FFmpegError, OSError, ValueError), av.open(str(path)) as container:
+        seconds = (container.duration or 0) / av.time_base
+    if seconds > LONGEST:
+        raise PerceptionError(f"{path}: {seconds / 60:.0f} minutes of sound, more than {LONGEST // 60}; cut it")
+    return media.read_audio(path)
+
+
+def labelled(pictures: Sequence[np.ndarray], lines: Sequence[str], side: int = 256) -> Image.Image:
+    """Pictures (S, S, 3), floats in 0...1, beside each other, each ``side`` pixels wide, with a line below each."""
+    gap, below = side // 32, side // 8
+    sheet = Image.new("RGB", (len(pictures) * (side + gap) + gap, side + gap + below), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(max(10, side // 16))
+    for i, (shown, line) in enumerate(zip(pictures, lines, strict=True)):
+        left = gap + i * (side + gap)
+        small = Image.fromarray((255 * shown.clip(0, 1)).round().astype(np.uint8))
+        sheet.paste(small.resize((side, side), Image.Resampling.BICUBIC), (left, gap))
+        draw.text((left + side / 2, side + gap + below / 2), line, "#22252B", font, anchor="mm")
+    return sheet
 
 
 def _image(x: Tensor) -> np.ndarray:

@@ -20,7 +20,7 @@ import torch
 
 from cmlib import corpora
 from cmlib.corpora import crowd
-from cmlib.emotions import CLASSES
+from cmlib.emotions import CLASSES, classes_of
 from cmlib.media import video_info
 from cmlib.profiles import Profile, VaeGan, get_profile
 from cmlib.splits import split
@@ -40,7 +40,8 @@ def plan(corpus: str = "actors", profile: Profile | str = "quick", fold: int = 1
     profile = get_profile(profile) if isinstance(profile, str) else profile
     clips, _ = corpora.scan(corpus, corpora.default_root(corpus))
     clips = spread(clips, profile.data.clips_limit)
-    table = pd.DataFrame({"actor": [c.actor for c in clips], "labelled": [c.emotion in CLASSES for c in clips]})
+    classes = classes_of(corpus, profile.neutral)
+    table = pd.DataFrame({"actor": [c.actor for c in clips], "labelled": [c.emotion in classes for c in clips]})
     train = table.iloc[split(table, fold).train]
     each, seen = frames_per_clip(clips, profile), any(c.has_video for c in clips)
     people = len(crowd.table(limit=profile.data.crowd_limit)) if corpus == "actors" else 0
@@ -61,9 +62,9 @@ def frames_per_clip(clips: list, profile: Profile) -> float:
     """Frames that are kept of a clip: the profile's number, or the mean length of a sample of clips."""
     if profile.data.frames_per_clip:
         return profile.data.frames_per_clip
-    videos = [c.path for c in clips if c.has_video]
+    videos = [c for c in clips if c.has_video]
     picked = [videos[i] for i in np.linspace(0, len(videos) - 1, min(SAMPLE, len(videos))).round().astype(int)]
-    return float(np.mean([video_info(p).frames for p in picked])) if picked else 0.0
+    return float(np.mean([len(c.frames) or video_info(c.path).frames for c in picked])) if picked else 0.0
 
 
 def _row(stage: str, pictures: int, channels: int, size: int, settings: VaeGan) -> list:
@@ -115,7 +116,7 @@ def _latent_step(name: str, profile: Profile) -> float:
 
     settings = getattr(profile, "head" if name == "classifier" else "can")
     count, rng = settings.batch, np.random.default_rng(0)
-    labels = rng.integers(0, len(CLASSES), count)
+    labels, people = rng.integers(0, len(CLASSES), count), np.arange(count) % 2
     face, voice = (
         Posterior(torch.randn(*shape), torch.zeros(shape))
         for shape in ((1, count, profile.face.latent), (count, profile.voice.latent))
@@ -125,7 +126,7 @@ def _latent_step(name: str, profile: Profile) -> float:
         if name == "classifier":
             train_classifier(face, labels, short)
         else:
-            train_can(face, voice, labels, short)
+            train_can(face, voice, np.where(rng.random(count) < 0.1, -1, labels), short, people=people)
         seconds = (time.perf_counter() - started) / epochs
     return seconds
 

@@ -1,8 +1,8 @@
 """All hyper-parameters, as frozen dataclasses: nothing else in the project holds a tunable number.
 
 Four profiles: ``smoke`` (tests: seconds), ``quick`` (the main job: minutes on two cores), ``cpu`` (hours on a laptop) and
-``paper`` (the setting of the released research code: a GPU).  ``get_profile("quick")`` returns one; ``dataclasses.asdict``
-turns it into what is stored in every checkpoint's card.
+``paper`` (the setting of the released research code: a GPU); ``quick-8`` and so on have neutral as the eighth class.
+``get_profile("quick")`` returns one; ``dataclasses.asdict`` turns it into what is stored in every checkpoint's card.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ class VaeGan:
     adversarial_weight: float = 0.0  # released: 1 - lambda with lambda = 1, so exactly 0
     label_weight: float = 0.0  # cross-entropy of a linear head on the latent mean; released: none
     labels: str = "all"  # whose labels: "all", or "crowd", so that training actors are read no more easily than strangers
+    translate: tuple[int, int] = (0, 0)  # training pictures moved by at most so many (rows, columns); released: not
+    noise_floor: float = 0.0  # half of the training spectrograms get noise up to this level (0...1 is 100 dB); released: none
     equilibrium: bool = False  # gate discriminator and decoder when their losses leave 0.68 +- 0.35
     start: str = ""  # shipped network (a path below checkpoints/) whose weights training starts from; "" = random weights
     bounded: bool = False  # sigmoid on the decoder's output; released: linear
@@ -72,6 +74,9 @@ class Can:
     finetune: bool = True  # the classifier goes on learning
     sample: bool = True
     normalise: bool = False  # read both latents in units of their training spread; released: raw
+    attention: str = "softmax"  # as released; "linear" is an ablation
+    directions: int = 0  # the shift keeps to this many directions of expression; released: 0, the whole latent
+    neutral: float = 0.0  # share of faces replaced by neutral ones, to be read as the voice says; released: none
     pairing: str = "own"  # the voice beside a face: of its own clip, or "emotion": of any training clip of that emotion
     voice_noise: float = 0.0  # noise on the voice latent while training, in units of its spread; released: none
 
@@ -85,6 +90,7 @@ class Profile:
     head: Head = field(default_factory=Head)
     can: Can = field(default_factory=Can)
     bootstrap: int = 2000  # resamples of the actors for a confidence interval
+    neutral: bool = False  # neutral clips are an eighth class; released: no
 
 
 # `cm pretrain`: faces of the crowd alone, as the paper learns faces from CelebA first; no actor is seen, so it serves every fold.
@@ -99,7 +105,7 @@ _QUICK_VOICE = VaeGan(width=0.125, latent=128, epochs=20, batch=32, learning_rat
                       kl_weight=1e-6, pixel_weight=1.0)
 # 784 clips of 14 actors: without these the attention learns its training voices by heart (docs/experiments.md)
 _QUICK_HEAD = Head(weight_decay=0.5)
-_QUICK_CAN = Can(weight_decay=1e-2, kl_weight=1e-4, pairing="emotion", voice_noise=0.5, finetune=False, normalise=True)
+_QUICK_CAN = Can(weight_decay=1e-2, kl_weight=1e-4, pairing="emotion", voice_noise=0.5, finetune=False, normalise=True, directions=7, neutral=0.4)
 
 PROFILES = {
     "smoke": Profile(
@@ -122,6 +128,8 @@ PROFILES = {
     ),
     "paper": Profile("paper"),
 }
+EIGHT = {f"{n}-8": dataclasses.replace(p, name=f"{n}-8", neutral=True) for n, p in PROFILES.items()}
+PROFILES = EIGHT | PROFILES
 
 
 def get_profile(name: str) -> Profile:

@@ -19,7 +19,7 @@ from cmlib.figures import MODEL_NAMES
 from cmlib.notebooks import duration
 
 EVALUATION, VOICE_ONLY = "06_evaluation", "04_expression_classifier"
-MODELS = ("face", "voice", "product_of_experts", "can")
+MODELS = ("face", "voice", "product_of_experts", "concatenation", "can_released", "can")
 SCORES = ("clip_accuracy", "frame_accuracy", "unweighted_average_recall")
 PACKAGES = ("torch", "torchaudio", "lightning-fabric", "librosa", "numpy", "scikit-learn")
 LARGEST_SVG = 300_000  # bytes; figures above it (many small pictures) go into the report as PNG

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 
+from cmlib.corpora.processed import clip_of, name_of
+
+AS_RELEASED = 0  # stands for a fold: the authors' own split, which is within actors
+PARTS = ("train", "val", "test")
 # Actors of the five test sets (Luna-Jimenez et al. 2021); validation is the next fold, training the other three.
 FOLDS = ((2, 5, 14, 15, 16), (3, 6, 7, 13, 18), (10, 11, 12, 19, 20), (8, 17, 21, 23, 24), (1, 4, 9, 22))
 
@@ -45,6 +52,30 @@ def split(clips: pd.DataFrame, fold: int = 1) -> Split:
     train, val, test = (set(clips.actor.iloc[rows]) for rows in (parts.train, parts.val, parts.test))
     assert not (train & val or train & test or val & test), "split: an actor is in two parts"
     return parts
+
+
+def from_yaml(files: Iterable[Path], clips: pd.DataFrame) -> Split:
+    """The authors' split of the rows of ``clips`` (column ``name``): YAML files with lists ``train``, ``val``, ``test``
+    of paths of frames, or of sounds, whatever folder they start from; several files add up.
+
+    A clip belongs where its frames are listed, to no part if it is not listed.  ValueError where a list is missing, a
+    clip is in two parts, or nothing listed is in the corpus.
+    """
+    part, files = {}, list(files)
+    for file in files:
+        lists = yaml.load(file.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        if not isinstance(lists, dict) or not all(isinstance(lists.get(p), list) for p in PARTS):
+            raise ValueError(f"{file}: wanted three lists of paths, {', '.join(PARTS)}; it is no split of the authors'")
+        for name in PARTS:
+            for clip in {clip_of(str(path).replace("\\", "/")) for path in lists[name]} - {None}:
+                if part.setdefault(name_of(clip), name) != name:
+                    both = f"{name_of(clip)} is in {part[name_of(clip)]} and in {name}"
+                    raise ValueError(f"{file}: {both}; a split by clips is wanted: leave all its frames in one part")
+    listed = clips.name.map(part)
+    if listed.isna().all():
+        names = ", ".join(map(str, files))
+        raise ValueError(f"{names}: none of the {len(part)} clips listed is in the corpus; check its folder")
+    return Split(*(np.flatnonzero(listed == name) for name in PARTS))
 
 
 def random_split(count: int, seed: int = 0) -> Split:

@@ -6,9 +6,10 @@ A prepared corpus is a folder ``<corpus>-<key>`` with
 * ``frames.npy`` (N, S, S, 3) uint8 face crops, ``frame_clip.npy`` (N,) the row of the clip of each,
 * ``mels.npy`` (clips, 128, 128) float16 mel spectrograms, ``card.json``: settings, counts, checksums.
 
-The key is a hash of the inputs (relative name, size, first and last 16 KiB of each file; no dates, so that every clone
-has the same) and of the settings.  Each finished clip is a file of its own in ``<corpus>-<key>.part`` until all are
-there, so work that was stopped at any moment goes on where it was; the folder gets its name only when it is whole.
+The key is a hash of the inputs (relative name, size, first and last 16 KiB of each file, check sum of each member of an
+archive; no dates, so that every clone has the same) and of the settings.  Each finished clip is a file of its own in
+``<corpus>-<key>.part`` until all are there, so work that was stopped at any moment goes on where it was; the folder
+gets its name only when it is whole.
 """
 
 from __future__ import annotations
@@ -34,14 +35,15 @@ import torch
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from cmlib import corpora, faces, media, voices
-from cmlib.corpora import Clip
+from cmlib import archives, corpora, faces, media, voices
+from cmlib.corpora import Clip, processed
 from cmlib.emotions import label
 from cmlib.profiles import Profile, get_profile
 
 FORMAT = 1  # raise it whenever the same inputs would give other arrays
 EDGE = 16 * 1024  # bytes hashed at either end of an input file
 LOOKS = 8  # frames of a clip in which the face is looked for, when more are kept
+HELD = 1 << 28  # bytes of decoded frames that wait in memory until it is known where the face is
 ARRAYS = ("frames", "frame_clip", "mels")
 
 
@@ -81,9 +83,9 @@ class Store:
     @cached_property
     def clips(self) -> pd.DataFrame:
         """A row for each clip: name, actor, emotion, label (index in EMOTIONS), intensity, statement, repetition,
-        duration in seconds, first_frame, n_frames, face_found (bool; without a face the crops are the middle of the
-        picture), face_rate (share of the frames looked at that have a face), silent (bool), file, sound (paths below
-        the corpus's root)."""
+        duration in seconds (0: unknown), first_frame, n_frames, face_found (bool; without a face the crops are the
+        middle of the picture), face_rate (share of the frames looked at that have a face), silent (bool), file, sound
+        (paths below the corpus's root)."""
         return pd.read_csv(self.folder / "clips.csv", keep_default_na=False)
 
     @cached_property
@@ -119,7 +121,7 @@ class Store:
     def path(self, clip: pd.Series) -> Path:
         """The file that holds the sound of a row of ``clips``, where the corpus lies now."""
         for root in (Path(self.card["root"]), corpora.default_root(self.card["corpus"])):
-            if (found := root / clip.sound).exists():
+            if archives.exists(found := root / clip.sound):
                 return found
         raise StoreError(f"{clip.sound}: not in {self.card['root']} any more; put the corpus back, or set CM_DATA")
 
@@ -161,18 +163,18 @@ class FrameDataset(torch.utils.data.Dataset):
 
 def prepare(
     corpus: str, profile: Profile | str = "quick", root: str | Path | None = None, cache: str | Path | None = None,
-    workers: int | None = None, progress: bool | None = None, song: bool = False,
+    workers: int | None = None, progress: bool | None = None, song: bool = False, views: tuple[str, ...] = ("front",),
 ) -> Store:  # fmt: skip
     """The prepared corpus: opened if it is there, else made now (and continued if that was begun before).
 
     ``root``: folder of the corpus (default ``$CM_DATA``/corpus or data/corpus, else the one it was last prepared from); ``cache``: where prepared corpora are
     kept (default ``$CM_CACHE`` or data/prepared); ``workers``: processes (default: one a core); ``progress``: a bar
-    (default: on a terminal or in a notebook, unless CM_QUIET is set); ``song``: sung clips too.
+    (default: on a terminal or in a notebook, unless CM_QUIET is set); ``song``: sung clips too; ``views``: the cameras of MEAD.
     """
     profile = get_profile(profile) if isinstance(profile, str) else profile
     cache = Path(cache or corpora.cache_root())
     root = Path(root or _last_root(corpus, cache))
-    clips, skipped = corpora.scan(corpus, root, song)
+    clips, skipped = corpora.scan(corpus, root, song, views)
     clips = spread(clips, profile.data.clips_limit)
     settings = {"image_size": profile.data.image_size, "frames_per_clip": profile.data.frames_per_clip}
     key = inputs_key(clips, root, settings)
@@ -226,14 +228,12 @@ def spread(clips: list[Clip], limit: int | None) -> list[Clip]:
 
 
 def inputs_key(clips: list[Clip], root: Path, settings: dict) -> str:
-    """12 hexadecimal digits that change with the files (name, size, first and last 16 KiB) and with the settings."""
+    """12 hexadecimal digits that change with the files (name, size, content in short) and with the settings."""
     digest = hashlib.sha256(json.dumps([FORMAT, faces.VERSION, settings], sort_keys=True).encode())
     for path in sorted({p for clip in clips for p in (clip.path, clip.audio_path) if p}):
-        digest.update(f"\n{path.relative_to(root).as_posix()} {path.stat().st_size} ".encode())
-        with contextlib.suppress(PermissionError), open(path, "rb") as file:
-            digest.update(file.read(EDGE))
-            file.seek(max(EDGE, path.stat().st_size - EDGE))
-            digest.update(file.read())
+        digest.update(f"\n{path.relative_to(root).as_posix()} ".encode() + archives.fingerprint(path, EDGE))
+    for clip in clips:  # of pictures only the first is read, the others are counted
+        digest.update(f"\n{clip.name} {len(clip.frames)}".encode() if clip.frames else b"")
     return digest.hexdigest()[:12]
 
 
@@ -307,7 +307,8 @@ def _write_part(path: Path, clip: Clip, settings: dict) -> float | None:
     try:
         arrays, row = prepare_clip(clip, **settings)
     except Exception as error:  # one bad clip never stops a corpus
-        reason = str(error) if isinstance(error, media.MediaError) else f"{type(error).__name__}: {error}"
+        reason = str(error) if isinstance(error, (media.MediaError, corpora.CorpusError)) else ""
+        reason = reason or f"{type(error).__name__}: {error}"
         arrays, row = None, {"reason": reason}
     suffix = ".json" if arrays is None else ".npz"
     temporary = path.with_suffix(f"{suffix}.{os.getpid()}.tmp")
@@ -326,6 +327,8 @@ def _write_part(path: Path, clip: Clip, settings: dict) -> float | None:
 
 def prepare_clip(clip: Clip, image_size: int, frames_per_clip: int) -> tuple[dict, dict]:
     """One clip -> arrays ``frames`` (n, S, S, 3) uint8 and ``mel`` (128, 128) float16; its share of the table."""
+    if clip.frames:
+        return _prepare_pictures(clip, image_size, frames_per_clip)
     sound, rate = media.read_audio(clip.audio_path or clip.path)
     silent = voices.is_silent(sound)
     mel = voices.mel(sound, rate).astype(np.float16)
@@ -336,13 +339,32 @@ def prepare_clip(clip: Clip, image_size: int, frames_per_clip: int) -> tuple[dic
         wanted = media.evenly(frames_per_clip, info.frames)
         if len(wanted) <= 2 * LOOKS:  # few: decoded once, all looked at
             frames, report = faces.crop_faces(list(media.iter_frames(clip.path, wanted)), image_size)
-        else:  # many: looked at here and there, then decoded again one by one, so that memory stays small
+        else:  # many: looked at here and there
             looks = media.evenly(LOOKS, info.frames)
-            track, report = faces.follow(list(media.iter_frames(clip.path, looks)), looks)
-            pairs = zip(wanted, media.iter_frames(clip.path, wanted))
+            if 1.5 * info.pixels * len(wanted) < HELD:  # decoded once
+                both = sorted({*looks, *wanted})
+                held = dict(zip(both, media.iter_decoded(clip.path, both)))
+                track, report = faces.follow([held[number]() for number in looks], looks)
+                pairs = ((number, held.pop(number)()) for number in wanted)
+            else:  # decoded again one by one, so that memory stays small
+                track, report = faces.follow(list(media.iter_frames(clip.path, looks)), looks)
+                pairs = zip(wanted, media.iter_frames(clip.path, wanted))
             frames = np.stack([track.crop(frame, number, image_size) for number, frame in pairs])
         row |= {"duration": info.seconds, "n_frames": len(frames), "face_rate": report.found_rate}
     return {"frames": frames, "mel": mel}, row
+
+
+def _prepare_pictures(clip: Clip, image_size: int, frames_per_clip: int) -> tuple[dict, dict]:
+    """The same for finished pictures with their sound or spectrogram; a duration of 0 is an unknown one."""
+    if clip.audio_path.suffix == ".npy":
+        mel, seconds = processed.spectrogram(clip.audio_path), 0.0
+    else:
+        sound, rate = media.read_audio(clip.audio_path)
+        mel, seconds = voices.mel(sound, rate, released=True), len(sound) / rate
+    wanted = media.evenly(frames_per_clip, len(clip.frames))
+    frames = np.stack([processed.picture(clip.frames[i], image_size) for i in wanted])
+    row = {"duration": seconds, "n_frames": len(frames), "face_rate": 1.0, "silent": not mel.any()}
+    return {"frames": frames, "mel": mel.astype(np.float16)}, row
 
 
 def _assemble(part: Path, clips: list[Clip], skipped: list, root: Path, card: dict, started: float) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
@@ -71,11 +72,18 @@ class Pictures:
 
 
 def launch(precision: str = "auto", devices: int = 1, nodes: int = 1) -> Fabric:
-    """Fabric on the best device there is; ``auto`` computes in bfloat16 where the device gains from it."""
+    """Fabric on the best device there is; ``auto`` computes in bfloat16 where the device gains from it.
+
+    With several devices this command is started once more for each; all but the first show no progress.
+    """
     if precision == "auto":
         gains = torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
         precision = "bf16-mixed" if gains else "32-true"
-    return Fabric(accelerator="auto", devices=devices, num_nodes=nodes, precision=precision)
+    fabric = Fabric(accelerator="auto", devices=devices, num_nodes=nodes, precision=precision)
+    fabric.launch()
+    if not fabric.is_global_zero:
+        os.environ["CM_QUIET"] = "1"
+    return fabric
 
 
 def quiet() -> bool:
@@ -83,17 +91,40 @@ def quiet() -> bool:
     return bool(os.environ.get("CM_QUIET"))
 
 
-def batches(rows: np.ndarray, size: int, rng: np.random.Generator | None = None) -> Iterator[np.ndarray]:
-    """Cut (N,) rows into batches, shuffled where ``rng`` is given; a last batch of one row is dropped then (batch norm)."""
+def batches(
+    rows: np.ndarray, size: int, rng: np.random.Generator | None = None, least: int = 2
+) -> Iterator[np.ndarray]:
+    """Cut (N,) rows into batches, shuffled where ``rng`` is given; batches below ``least`` are dropped then (batch norm)."""
     rows = rng.permutation(rows) if rng is not None else rows
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
-        if rng is None or len(part) > 1:
+        if rng is None or len(part) >= least:
             yield part
 
 
-def _seed(seed: int, epoch: int) -> np.random.Generator:
-    torch.manual_seed(seed * 100_003 + epoch)
+def vary(x: Tensor, settings: VaeGanSettings, rng: np.random.Generator) -> Tensor:
+    """Training pictures (B, C, S, S) moved and made noisy as ``settings`` say; the edge is repeated where they moved from.
+
+    Half of the batch gets a noise floor: bands of white noise at a level drawn from 0...``noise_floor``, added as power
+    (x = 1 + dB / 100), then each is scaled to 0...1 again, as ``voices.mel`` does.
+    """
+    if any(settings.translate):
+        rows, columns = settings.translate
+        down, right = (int(rng.integers(2 * most + 1)) for most in (rows, columns))
+        size = x.shape[-1]
+        x = F.pad(x, (columns, columns, rows, rows), mode="replicate")[..., down : down + size, right : right + size]
+    if settings.noise_floor:
+        level = torch.from_numpy(rng.uniform(0, settings.noise_floor, (len(x), 1, 1, 1))).float().to(x.device)
+        noise = torch.empty_like(x).exponential_() * 10 ** (10 * (level - 1))
+        noisy = 1 + torch.log10(10 ** (10 * (x - 1)) + noise) / 10
+        low, high = noisy.amin((1, 2, 3), keepdim=True), noisy.amax((1, 2, 3), keepdim=True)
+        chosen = torch.from_numpy(rng.random((len(x), 1, 1, 1)) < 0.5).to(x.device)
+        x = torch.where(chosen, (noisy - low) / (high - low).clamp_min(1e-6), x)
+    return x
+
+
+def _seed(seed: int, epoch: int, rank: int = 0) -> np.random.Generator:
+    torch.manual_seed(seed * 100_003 + epoch + (rank << 40))  # noise of its own on every device
     return np.random.default_rng([seed, epoch])
 
 
@@ -103,10 +134,48 @@ def _check(terms: dict[str, Tensor], where: str) -> None:
             raise TrainingError(f"{where}: the term {name!r} is {value.item()}; lower the learning rate or its weight")
 
 
+def _averaged(terms: dict[str, Tensor], weight: float, fabric: Fabric) -> dict[str, Tensor]:
+    """The (scalar) terms averaged over the devices, of which this one counts ``weight``, on the CPU."""
+    names = sorted(terms)
+    stacked = fabric.all_reduce(torch.stack([terms[n].detach() for n in names]) * weight, reduce_op="mean").cpu()
+    return {n: stacked[names.index(n)] for n in terms}
+
+
+def _average_gradients(parameters: Sequence[nn.Parameter], fabric: Fabric) -> None:
+    """Gradients averaged over the devices in one message; they have none on all devices, or on none."""
+    if fabric.world_size == 1 or all(p.grad is None for p in parameters):
+        return
+    for p in parameters:
+        if p.grad is None:  # the head, where this device saw no label
+            p.grad = torch.zeros_like(p)
+    flat = fabric.all_reduce(torch.cat([p.grad.flatten() for p in parameters]), reduce_op="mean")
+    for p, mean in zip(parameters, flat.split([p.numel() for p in parameters])):
+        p.grad.copy_(mean.view_as(p))
+
+
+def _logger(log: Path | None, done: int) -> Callable[[list[dict]], None]:
+    """What writes the history to ``log`` after an epoch; a folder's events after the epoch ``done`` no longer count."""
+    if log is None:
+        return lambda history: None
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if log.suffix == ".csv":  # written anew each time: a killed run leaves no row twice
+        return lambda history: pd.DataFrame(history).to_csv(log, index=False)
+    try:
+        board = TensorBoardLogger(log, name="", version="", purge_step=done + 1)
+    except ModuleNotFoundError:
+        raise TrainingError(f"{log}: a log for TensorBoard needs a package: pip install tensorboard") from None
+
+    def write(history: list[dict]) -> None:
+        board.log_metrics({k: v for k, v in history[-1].items() if k != "epoch"}, history[-1]["epoch"])
+        board.save()
+
+    return write
+
+
 def _resume(path: Path | None, modules: Sequence, optimisers: Sequence) -> tuple[int, list[dict], dict | None]:
     if path is None or not path.exists():
         return 0, [], None
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, map_location="cpu", weights_only=True)
     for module, saved in zip(modules, state["modules"]):
         module.load_state_dict(saved)
     for optimiser, saved in zip(optimisers, state["optimisers"]):
@@ -205,6 +274,7 @@ def train_vaegan(
     state: Path | None = None,
     start: VaeGan | None = None,
     fabric: Fabric | None = None,
+    log: Path | None = None,
     on_epoch: Callable[[VaeGan, dict], None] | None = None,
 ) -> tuple[VaeGan, pd.DataFrame]:
     """Train on the rows ``train`` of ``pictures``; return (model in eval mode, history with one row per epoch).
@@ -212,7 +282,13 @@ def train_vaegan(
     ``validation`` rows are only measured: reconstruction error from the mean, mean square over pixels; with
     ``settings.patience`` they also say when to stop, and which epoch's weights are taken.  ``labels`` (one
     per picture, -1 unknown) are used only where ``settings.label_weight`` > 0.  ``state`` is a file that lets a killed
-    run go on.  ``start`` gives its encoder and decoder to begin with (of the same architecture).  ``flips`` mirrors half of the pictures (faces yes, spectrograms no).
+    run go on.  ``start`` gives its encoder and decoder to begin with (of the same architecture).  ``flips`` mirrors
+    half of the pictures (faces yes, spectrograms no).  ``log`` is a ``.csv`` file that holds the history after each
+    epoch, or else a folder for TensorBoard (TrainingError without the package).
+
+    With several devices in ``fabric`` each takes its share of every batch, and gradients, terms and validation are
+    averaged.  Batch norm and the mean over known labels see the share alone; running statistics are averaged after each
+    epoch.  The first device alone writes ``state`` and ``log`` and calls ``on_epoch``.
     """
     torch.manual_seed(seed)
     fabric = fabric or launch()
@@ -224,57 +300,78 @@ def train_vaegan(
     head = nn.Linear(settings.latent, int(labels.max()) + 1).to(fabric.device) if settings.label_weight and labels is not None else None
     coder = [*model.encoder.parameters(), *model.decoder.parameters(), *(head.parameters() if head else ())]
     coder_optimiser = _optimiser(coder, settings)
-    critic_optimiser = _optimiser(model.discriminator.parameters(), settings)
+    critic = [*model.discriminator.parameters()]
+    critic_optimiser = _optimiser(critic, settings)
     parts = [model] + ([head] if head else [])
     first, history, best = _resume(state, parts, [coder_optimiser, critic_optimiser])
+    write = _logger(log if fabric.is_global_zero else None, first)
+    world, least = fabric.world_size, 2 * fabric.world_size
+    mine = slice(fabric.global_rank, None, world)
+    steps = len(list(batches(train, settings.batch, np.random.default_rng(), least)))
+    if not steps:
+        few = f"{len(train)} pictures in batches of {settings.batch} are too few"
+        raise TrainingError(f"{few}: {world} device(s) need {least} at a time; give more pictures or fewer devices")
     if settings.compile:
         for module in (model.encoder, model.decoder, model.discriminator):
             module.compile()
-    bar = tqdm(total=settings.epochs, initial=first, unit="epoch", disable=quiet(), desc="VAE-GAN")
+    bar = tqdm(total=settings.epochs * steps, initial=first * steps, unit="step", disable=quiet())
     for epoch in range(first, settings.epochs):
         if _patience_is_over(history, settings.patience):
             break
-        rng, started, sums, count = _seed(seed, epoch), time.perf_counter(), {}, 0
+        rng, started, sums, count = _seed(seed, epoch, fabric.global_rank), time.perf_counter(), {}, 0
+        bar.set_description(f"VAE-GAN, epoch {epoch + 1} of {settings.epochs}")
         model.train()
         for optimiser in (coder_optimiser, critic_optimiser):
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(settings, epoch)
-        cut = list(batches(train, settings.batch, rng))
-        for number, rows in enumerate(cut, 1):
-            flip = rng.random(len(rows)) < 0.5 if flips else None
-            x = pictures.batch(rows, flip).to(fabric.device, memory_format=torch.channels_last)
-            y = torch.from_numpy(labels[rows]).to(fabric.device) if head else None
+        for number, rows in enumerate(batches(train, settings.batch, rng, least), 1):
+            flip = rng.random(len(rows))[mine] < 0.5 if flips else None
+            x = pictures.batch(rows[mine], flip).to(fabric.device, memory_format=torch.channels_last)
+            x = vary(x, settings, rng)
+            y = torch.from_numpy(labels[rows[mine]]).to(fabric.device) if head else None
+            weight = len(x) * world / len(rows)
             with fabric.autocast():
                 coder_loss, critic_loss, terms = vaegan_step(model, head, x, y, settings)
+            if head and world > 1:
+                terms.setdefault("labels", torch.zeros_like(terms["kl"]))
+            terms = _averaged(terms, weight, fabric)
             _check(terms, f"epoch {epoch + 1}")
             gate_critic, gate_coder = True, True
             if settings.equilibrium and critic_loss is not None:
-                half = float(critic_loss) / 3
+                half = float(terms["discriminator"]) / 3
                 gate_critic, gate_coder = losses.equilibrium_gates(half, half)
-            together = min(settings.accumulate, len(cut) - (number - 1) // settings.accumulate * settings.accumulate)
-            for loss, gate, optimiser in (
-                (coder_loss, gate_coder, coder_optimiser),
-                (critic_loss, gate_critic, critic_optimiser),
+            together = min(settings.accumulate, steps - (number - 1) // settings.accumulate * settings.accumulate)
+            for loss, gate, parameters, optimiser in (
+                (coder_loss, gate_coder, coder, coder_optimiser),
+                (critic_loss, gate_critic, critic, critic_optimiser),
             ):
                 if loss is not None and gate:
-                    (loss / together).backward()
-                if number % settings.accumulate == 0 or number == len(cut):
+                    (loss * weight / together).backward()
+                if number % settings.accumulate == 0 or number == steps:
+                    _average_gradients(parameters, fabric)
                     optimiser.step()
                     optimiser.zero_grad(set_to_none=True)
             count += len(rows)
             for name, value in terms.items():
-                sums[name] = sums.get(name, 0.0) + float(value.detach()) * len(rows)
+                sums[name] = sums.get(name, 0.0) + float(value) * len(rows)
+            figures = {k: sums[k] / count for k in ("pixels", "features") if k in sums}
+            figures |= {"validation": history[-1]["validation"]} if history else {}
+            bar.set_postfix({k: f"{v:.5f}" for k, v in figures.items()}, refresh=False)
+            bar.update()
         row = {"epoch": epoch + 1, **{k: v / count for k, v in sums.items()}}
+        for statistics in (b for b in model.buffers() if world > 1 and b.is_floating_point()):
+            statistics.copy_(fabric.all_reduce(statistics, reduce_op="mean"))
         row["validation"] = reconstruction_error(model, pictures, validation, fabric)
         row["seconds"] = time.perf_counter() - started
         history.append(row)
-        bar.update()
         bar.set_postfix(validation=f"{row['validation']:.5f}")
         if settings.patience and row["validation"] <= min(r["validation"] for r in history):
             best = {k: v.clone() for k, v in model.state_dict().items()}
-        _keep(state, epoch + 1, history, parts, [coder_optimiser, critic_optimiser], best)
-        if on_epoch:
-            on_epoch(model.eval(), row)
+        if fabric.is_global_zero:
+            _keep(state, epoch + 1, history, parts, [coder_optimiser, critic_optimiser], best)
+            write(history)
+            if on_epoch:
+                on_epoch(model.eval(), row)
     bar.close()
     if best is not None:
         model.load_state_dict(best)
@@ -288,14 +385,16 @@ def _patience_is_over(history: list[dict], patience: int) -> bool:
 
 @torch.no_grad()
 def reconstruction_error(model: VaeGan, pictures: Pictures, rows: np.ndarray, fabric: Fabric, batch: int = 128) -> float:
-    """Mean squared error of the reconstruction from the posterior mean, over the pictures ``rows``."""
+    """Mean squared error of the reconstruction from the posterior mean, over ``rows``, which the devices share."""
     model.eval()
     total = 0.0
-    for part in batches(rows, batch):
+    for part in batches(rows[fabric.global_rank :: fabric.world_size], batch):
         x = pictures.batch(part).to(fabric.device, memory_format=torch.channels_last)
         with fabric.autocast():
             reconstruction, _ = model(x)
         total += float((reconstruction.float() - x).square().mean()) * len(part)
+    if fabric.world_size > 1:
+        total = float(fabric.all_reduce(torch.tensor(total, device=fabric.device), reduce_op="sum"))
     return total / max(len(rows), 1)
 
 
@@ -360,6 +459,7 @@ def train_can(
     labels: np.ndarray,
     settings: CanSettings,
     *,
+    people: np.ndarray | None = None,
     classifier: Classifier | None = None,
     classes: int = 7,
     seed: int = 0,
@@ -367,13 +467,22 @@ def train_can(
 ) -> tuple[Can, pd.DataFrame]:
     """Train the context attention network on paired latents: face (V, N, D), the voice of each face's own clip (N, D), labels (N,).
 
-    ``classifier`` (trained on the face latents) starts the network's own; it goes on learning where
-    ``settings.finetune``.  Returns (network in eval mode, history).
+    Faces labelled -1 are neutral: ``settings.neutral`` is the share of each batch that is replaced by them, and
+    ``settings.directions`` needs them, and the person of each face, ``people`` (N,).  ``classifier`` (trained on the
+    face latents) starts the network's own; it goes on learning where ``settings.finetune``.  Returns (network in eval
+    mode, history).  ValueError where neutral faces would hear their own voices (``settings.pairing``).
     """
+    if settings.neutral and settings.pairing == "own":
+        raise ValueError('neutral faces need the voices of others: set pairing="emotion"')
+    if settings.directions and people is None:
+        raise ValueError("directions of expression are found within people: say whose each face is (people)")
     torch.manual_seed(seed)
-    views, count, width = face.mu.shape
-    model, target = Can(width, classes, settings.normalise), torch.from_numpy(labels).long()
-    model.fit_scale(face.mu.flatten(0, 1), voice.mu)
+    views, _, width = face.mu.shape
+    model, labels = Can(width, classes, settings.normalise, settings.directions, settings.attention), labels.astype(np.int64)
+    expressive, neutral = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
+    model.fit_scale(face.mu[:, expressive].flatten(0, 1), voice.mu[expressive])
+    if settings.directions:
+        model.fit_directions(face.mu[0], torch.from_numpy(labels), torch.from_numpy(people))
     if classifier is not None:
         model.classifier.load_state_dict(classifier.linear.state_dict())
     model.classifier.requires_grad_(settings.finetune)
@@ -382,30 +491,33 @@ def train_can(
     if settings.finetune:
         groups.append(dict(params=model.classifier.parameters(), weight_decay=settings.classifier_decay))
     optimiser = torch.optim.Adam(groups, lr=settings.learning_rate)
-    same = {c: np.flatnonzero(labels == c) for c in np.unique(labels)}
+    same = {c: np.flatnonzero(labels == c) for c in np.unique(labels[expressive])}
     history = []
     for epoch in tqdm(range(settings.epochs), disable=quiet(), desc="context attention", unit="epoch"):
         rng, sums, hits = _seed(seed, epoch), {}, 0
         model.train()
-        for rows in batches(np.arange(count), settings.batch, rng):
+        for rows in batches(expressive, settings.batch, rng):
+            target = torch.from_numpy(labels[rows])
+            heard = rows if settings.pairing == "own" else _same_emotion(labels[rows], same, rng)
+            if settings.neutral and len(neutral):
+                rows = np.where(rng.random(len(rows)) < settings.neutral, rng.choice(neutral, len(rows)), rows)
             view = torch.from_numpy(rng.integers(views, size=len(rows)))
             v = Posterior(face.mu[view, rows], face.logvar[view, rows])
-            heard = rows if settings.pairing == "own" else _same_emotion(labels[rows], same, rng)
             a = Posterior(voice.mu[heard], voice.logvar[heard])
             if settings.voice_noise:
                 a = Posterior(a.mu + settings.voice_noise * model.voice_spread * torch.randn_like(a.mu), a.logvar)
             shifted = model.shift(v, a)
             logits = model.classifier(shifted.sample() if settings.sample else shifted.mu)
             pair = (*v, *shifted) if settings.kl_direction == "prior_to_shifted" else (*shifted, *v)
-            terms = {"cross-entropy": F.cross_entropy(logits, target[rows]), "kl": losses.kl_between(*pair).mean()}
+            terms = {"cross-entropy": F.cross_entropy(logits, target), "kl": losses.kl_between(*pair).mean()}
             _check(terms, f"epoch {epoch + 1}")
             optimiser.zero_grad()
             (terms["cross-entropy"] + settings.kl_weight * terms["kl"]).backward()
             optimiser.step()
-            hits += int((logits.argmax(1) == target[rows]).sum())
+            hits += int((logits.argmax(1) == target).sum())
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value.item() * len(rows)
-        history.append({"epoch": epoch + 1, **{k: v / count for k, v in sums.items()}, "train accuracy": hits / count})
+        history.append({"epoch": epoch + 1, **{k: v / len(expressive) for k, v in sums.items()}, "train accuracy": hits / len(expressive)})
         if on_epoch:
             on_epoch(model.eval(), history[-1])
     return model.eval().requires_grad_(False), pd.DataFrame(history)

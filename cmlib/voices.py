@@ -2,7 +2,8 @@
 
 The setting of the released research code: 22,050 Hz mono, windows of 1,310 samples (59 ms) every 655 (30 ms), 128
 Slaney mel bands of the power spectrum, decibels down to 100 below the loudest, min-max to 0...1 clip by clip; 128
-windows (3.77 s) are looked at.
+windows (3.77 s) are looked at.  Released networks want other bands (``released``): those of torchaudio's default, HTK's
+without area norm, and edges mirrored instead of silent.
 """
 
 from __future__ import annotations
@@ -23,10 +24,9 @@ SILENCE = 1e-4  # a clip whose largest sample is below this (-80 dB of full scal
 
 
 @cache
-def _mel_power() -> torchaudio.transforms.MelSpectrogram:
-    return torchaudio.transforms.MelSpectrogram(
-        RATE, N_FFT, hop_length=HOP, n_mels=BANDS, norm="slaney", mel_scale="slaney", pad_mode="constant", power=2.0
-    )
+def _mel_power(released: bool = False) -> torchaudio.transforms.MelSpectrogram:
+    bands = {} if released else {"norm": "slaney", "mel_scale": "slaney", "pad_mode": "constant"}
+    return torchaudio.transforms.MelSpectrogram(RATE, N_FFT, hop_length=HOP, n_mels=BANDS, power=2.0, **bands)
 
 
 def resample(waveform: np.ndarray, rate: int) -> np.ndarray:
@@ -56,15 +56,15 @@ def fit(waveform: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
-def mel(waveform: np.ndarray, rate: int = RATE) -> np.ndarray:
+def mel(waveform: np.ndarray, rate: int = RATE, released: bool = False) -> np.ndarray:
     """Mono waveform (N,) at ``rate`` hertz -> (128 bands from low to high, 128 times) float32 in 0...1.
 
-    A silent clip gives zeros.
+    A silent clip gives zeros.  ``released``: with the bands that networks of the released code were trained on.
     """
     waveform = fit(resample(waveform, rate))
     if is_silent(waveform):
         return np.zeros((BANDS, BANDS), np.float32)
-    power = _mel_power()(torch.from_numpy(waveform))  # (128, 128)
+    power = _mel_power(released)(torch.from_numpy(waveform))  # (128, 128)
     decibels = 10 * power.clamp(min=1e-10).log10()
     decibels = decibels.clamp(min=decibels.max() - TOP_DB)
     low, high = decibels.min(), decibels.max()

@@ -20,6 +20,7 @@ SETTINGS = VaeGanSettings(width=0.0625, latent=8, batch=6)
 NAMES = (
     "step_float32", "step_loop", "convolutions_float32", "convolutions_loop",
     "memory_float32", "memory_loop", "input", "store", "can",
+    "prepare_quick", "every_quick", "prepare_paper", "every_paper", "prepare_memory",
 )  # fmt: skip
 
 

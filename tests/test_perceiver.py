@@ -1,11 +1,15 @@
 """One face, one voice: what comes out, what is accepted, and what is said about bad input."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from conftest import face as drawn_face
 from PIL import Image
 
 from cmlib import checkpoints, faces, perceiver
+from cmlib.cli import main
 from cmlib.emotions import CLASSES
 from cmlib.models import Can, Classifier, VaeGan
 from cmlib.perceiver import Perceiver, PerceptionError
@@ -71,7 +75,12 @@ def test_a_drag_encodes_nothing_again(eyes, face, mel, monkeypatch):
 
 def test_summary_and_merged_picture(eyes, face, mel):
     p = eyes.perceive(face, mel)
-    assert p.merged().shape == (SIZE, 4 * SIZE, 3) and p.merged().dtype == np.uint8
+    sheet = np.asarray(p.merged(64)).astype(float)
+    assert sheet.shape[1] == 3 * 64 + 4 * 2 and sheet.shape[0] > 66
+    for i, shown in enumerate((p.original, p.reconstruction, p.perceived)):
+        part = sheet[2:66, 2 + i * 66 : 66 + i * 66] / 255
+        assert np.abs(part.mean((0, 1)) - shown.clip(0, 1).mean((0, 1))).max() < 0.02
+    assert (sheet[68:] < 128).any(), "a line below"
     summary = p.summary()
     assert tuple(summary["in_context"]) == tuple(summary["face_alone"]) == CLASSES
     assert sum(summary["in_context"].values()) == pytest.approx(1, abs=0.01)
@@ -96,6 +105,29 @@ def test_load_by_name_takes_the_best_profile(face, mel, tmp_path, monkeypatch):
         Perceiver.load("nobody")
 
 
+def test_many_faces_and_voices_at_many_strengths_are_as_one_by_one(eyes, face, mel):
+    faces_, mels = [face, eyes.see(face[::-1])], [mel, mel.T, eyes.hear(mel[::-1])]
+    many = eyes.perceive_all(faces_, mels, [0.2, 0.9])
+    assert many.perceived.shape == (2, 3, 2, SIZE, SIZE, 3) and many.probabilities.shape == (2, 3, 2, 7)
+    assert many.original.shape == many.reconstruction.shape == (2, SIZE, SIZE, 3) and many.alone.shape == (2, 7)
+    for i, j, k in np.ndindex(2, 3, 2):
+        one = eyes.perceive(faces_[i], mels[j], (0.2, 0.9)[k])
+        np.testing.assert_allclose(many.perceived[i, j, k], one.perceived, atol=1e-5)
+        np.testing.assert_allclose(many.probabilities[i, j, k], one.probabilities, atol=1e-5)
+        assert many.labels[i, j, k] == one.label
+    assert eyes.perceive_all([face], [mel]).perceived.shape == (1, 1, 1, SIZE, SIZE, 3)
+
+
+def test_more_pictures_than_one_batch(eyes):
+    mu = torch.randn(70, LATENT)
+    np.testing.assert_allclose(eyes.decode(mu)[[0, 69]], eyes.decode(mu[[0, 69]]), atol=1e-5)
+
+
+def test_reading_a_picture_is_the_classifier_on_its_latent(eyes, face):
+    seen = eyes.see(face)
+    np.testing.assert_allclose(eyes.read(seen.picture[None])[0], seen.probabilities, atol=1e-5)
+
+
 def test_any_picture_is_cropped_and_says_so(eyes, tmp_path, monkeypatch):
     report = type("Report", (), {"found_rate": 1.0})
     monkeypatch.setattr(faces, "crop_faces", lambda frames, size: (frames[:, :size, :size], report))
@@ -106,6 +138,109 @@ def test_any_picture_is_cropped_and_says_so(eyes, tmp_path, monkeypatch):
         assert seen.picture.shape == (SIZE, SIZE, 3) and "face found" in seen.notes[0]
     report.found_rate = 0.0
     assert "no face found" in eyes.see(photo).notes[0]
+
+
+def as_16_bit(photo):
+    return Image.fromarray((np.asarray(photo.convert("L")).astype(np.uint16) * 257))
+
+
+def as_turned(photo):
+    turned, exif = photo.transpose(Image.Transpose.ROTATE_90), Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise when it is shown
+    turned.info["exif"] = exif.tobytes()
+    return turned
+
+
+def as_pasted(photo):
+    photo = photo.convert("RGBA")
+    photo.putalpha(Image.new("L", photo.size, 255))
+    return photo
+
+
+KINDS = {
+    "png": lambda p: p, "grey.png": lambda p: p.convert("L"), "alpha.png": as_pasted, "bits.png": as_16_bit, "ink.jpg": lambda p: p.convert("CMYK"),
+    "palette.png": lambda p: p.quantize(64), "palette.gif": lambda p: p.quantize(64), "turned.jpg": as_turned, "grey-alpha.png": lambda p: p.convert("LA"),
+    "large.jpg": lambda p: p.resize((3200, 3200)), "one.bmp": lambda p: p, "float.tiff": lambda p: Image.fromarray(np.asarray(p.convert("L")) / np.float32(255)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_the_file_the_same_face_is_found(eyes, tmp_path, kind):
+    made = KINDS[kind](photo := Image.fromarray(drawn_face(200)))
+    made.save(path := tmp_path / f"me.{kind}", **({"exif": made.info["exif"]} if "exif" in made.info else {}))
+    seen, plain = eyes.see(path), eyes.see(photo)
+    assert seen.notes == (f"me.{kind}: face found and cropped",)
+    grey = [np.asarray(s.picture).mean(-1) for s in (seen, plain)]
+    assert np.abs(grey[0] - grey[1]).mean() < 0.05
+
+
+def test_what_is_transparent_is_white():
+    picture = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
+    assert np.asarray(perceiver.upright(picture)).min() == 255
+
+
+def test_a_video_gives_its_middle_frame(eyes, good_clip):
+    seen = eyes.see(good_clip)
+    assert "a video, its middle frame was taken" in seen.notes[0] and "face found" in seen.notes[1]
+
+
+def test_what_is_too_large_is_refused_before_it_is_decoded(eyes, tmp_path, monkeypatch):
+    Image.new("L", (8000, 5000)).save(wide := tmp_path / "wide.png", compress_level=1)
+    monkeypatch.setattr(Image.Image, "load", None)
+    with pytest.raises(PerceptionError, match="wide.png: 40 megapixels, more than 25; make it smaller"):
+        eyes.see(wide)
+    for name, use in (("whale.jpg", eyes.see), ("whale.wav", eyes.hear)):
+        with open(path := tmp_path / name, "wb") as file:
+            file.truncate(200_000_000)
+        with pytest.raises(PerceptionError, match=f"{name}: 200 MB, more than 100; use a smaller file"):
+            use(path)
+
+
+def test_a_large_jpeg_is_read_small(tmp_path):
+    Image.new("RGB", (8000, 5000), "red").save(path := tmp_path / "wide.jpg")
+    assert max(perceiver.open_picture(path).size) == perceiver.LOOK
+
+
+def test_what_is_too_long_is_refused(eyes, tmp_path):
+    from scipy.io import wavfile
+
+    wavfile.write(path := tmp_path / "day.wav", 100, np.zeros(70_000, np.uint8))
+    with pytest.raises(PerceptionError, match="day.wav: 12 minutes of sound, more than 10; cut it"):
+        eyes.hear(path)
+
+
+@pytest.mark.parametrize("rate, channels, seconds", [(8_000, 1, 0.3), (11_025, 2, 1), (48_000, 1, 90), (96_000, 2, 5)])
+def test_any_rate_and_length(eyes, tmp_path, rate, channels, seconds):
+    from scipy.io import wavfile
+
+    wave = np.sin(np.arange(round(rate * seconds)) * 2 * np.pi * 300 / rate) * 9_000
+    wavfile.write(path := tmp_path / "a.wav", rate, np.stack([wave] * channels, 1).astype(np.int16))
+    heard = eyes.hear(path)
+    assert heard.mel.shape == (128, 128) and heard.mel.any()
+    assert heard.notes == (("a.wav: only the middle 3.8 s are heard",) if seconds > 4 else ())
+
+
+def test_a_missing_file_is_one_line(eyes, tmp_path):
+    for use in (eyes.see, eyes.hear):
+        with pytest.raises(PerceptionError, match="nobody.png: No such file or directory; check the path"):
+            use(tmp_path / "nobody.png")
+
+
+def test_command_perceive(face, good_clip, tmp_path, capsys):
+    for name, model in networks().items():
+        checkpoints.save(tmp_path / "model" / name, model, {})
+    Image.fromarray(face).save(tmp_path / "me.png")
+    out = tmp_path / "new" / "out.png"
+    given = ["perceive", "--image", str(tmp_path / "me.png"), "--audio", str(good_clip), "--model", str(tmp_path / "model"), "-o", str(out)]
+    assert main(given) == 0
+    numbers = json.loads(out.with_suffix(".json").read_text())
+    assert numbers["strength"] == 0.7 and tuple(numbers["in_context"]) == CLASSES and numbers["label"] in capsys.readouterr().out
+    assert Image.open(out).size[0] > 3 * 256
+    assert main([*given[:-1], str(tmp_path / "out.doc")]) == 1 and "should end in .png" in capsys.readouterr().err
+    (tmp_path / "me.png").write_text("words")
+    assert main(given) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "me.png: not a readable picture" in error
 
 
 def test_any_sound_is_heard(eyes, tmp_path):
@@ -136,10 +271,13 @@ def test_what_is_no_picture(eyes, face, message):
         eyes.see(face)
 
 
-@pytest.mark.parametrize("content", [b"", b"these are words", b"\x89PNG\r\n\x1a\n cut short"])
-def test_a_broken_picture_is_one_line(eyes, tmp_path, content):
+@pytest.mark.parametrize(
+    "content, why",
+    [(b"", "an empty file"), (b"these are words", "no picture inside"), (b"\x89PNG\r\n\x1a\n cut short", "not a readable picture")],
+)
+def test_a_broken_picture_is_one_line(eyes, tmp_path, content, why):
     (path := tmp_path / "face.png").write_bytes(content)
-    with pytest.raises(PerceptionError, match="face.png: not a readable picture") as error:
+    with pytest.raises(PerceptionError, match=f"face.png: .*{why}") as error:
         eyes.see(path)
     assert "\n" not in str(error.value)
 

@@ -1,11 +1,14 @@
 """The loops: they learn, go on after a kill with the same numbers, and stop on NaN by name."""
 
 import dataclasses
+import io
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tqdm import tqdm
 
 from cmlib import training
 from cmlib.models import Posterior
@@ -61,17 +64,81 @@ def test_training_goes_on_from_given_weights(pictures):
 def test_a_killed_run_ends_with_the_numbers_of_an_undisturbed_one(pictures, tmp_path, schedule):
     settings = dataclasses.replace(TINY, schedule=schedule)
     whole, history = fit(pictures, settings)
-
-    def kill(model, row):
-        if row["epoch"] == 2:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        fit(pictures, settings, state=tmp_path / "face.state.pt", on_epoch=kill)
+        fit(pictures, settings, state=tmp_path / "face.state.pt", on_epoch=kill_after(2))
     resumed, resumed_history = fit(pictures, settings, state=tmp_path / "face.state.pt")
     for key, value in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[key], value, rtol=0, atol=0)
     pd.testing.assert_frame_equal(history.drop(columns="seconds"), resumed_history.drop(columns="seconds"))
+
+
+def kill_after(epoch):
+    def kill(model, row):
+        if row["epoch"] == epoch:
+            raise KeyboardInterrupt
+
+    return kill
+
+
+def test_the_csv_log_grows_epoch_by_epoch_and_holds_no_row_twice(pictures, tmp_path):
+    log, files = tmp_path / "deep" / "face.history.csv", dict(state=tmp_path / "face.state.pt")
+    lengths = []
+    with pytest.raises(KeyboardInterrupt):
+        fit(pictures, log=log, on_epoch=kill_after(2), **files)
+    log.write_text(log.read_text() + "3,0,0,0,0,0\n")  # killed after the log was written, before the state was
+    _, history = fit(pictures, log=log, on_epoch=lambda model, row: lengths.append(len(pd.read_csv(log))), **files)
+    assert lengths == [3]
+    pd.testing.assert_frame_equal(pd.read_csv(log), history)
+
+
+def test_the_log_for_tensorboard_goes_on_after_a_kill(pictures, tmp_path, monkeypatch):
+    made, written = [], []
+
+    class Board:
+        def __init__(self, folder, **more):
+            made.append((folder, more["purge_step"]))
+
+        def log_metrics(self, metrics, step):
+            written.append((step, metrics["validation"]))
+
+        def save(self):
+            pass
+
+    monkeypatch.setattr(training, "TensorBoardLogger", Board)
+    board, state = tmp_path / "board", tmp_path / "face.state.pt"
+    with pytest.raises(KeyboardInterrupt):
+        fit(pictures, state=state, log=board, on_epoch=kill_after(2))
+    _, history = fit(pictures, state=state, log=board)
+    assert made == [(board, 1), (board, 3)]  # what an earlier start wrote from this step on no longer counts
+    assert written == list(zip(history.epoch, history.validation))
+
+
+def test_tensorboard_that_is_not_there_is_named_with_its_cure(pictures, tmp_path):
+    try:
+        import tensorboard  # noqa: F401
+    except ModuleNotFoundError:
+        with pytest.raises(training.TrainingError, match="board: a log for TensorBoard .*pip install tensorboard"):
+            fit(pictures, log=tmp_path / "board")
+    else:
+        fit(pictures, log=tmp_path / "board")
+        assert list((tmp_path / "board").glob("events.out.tfevents.*"))
+
+
+def test_the_bar_counts_steps_from_where_the_training_goes_on(pictures, tmp_path, monkeypatch):
+    shown = []
+
+    def bar(**settings):
+        shown.append(io.StringIO())
+        return tqdm(**settings | {"disable": False}, file=shown[-1], mininterval=0, ncols=200)
+
+    monkeypatch.setattr(training, "tqdm", bar)
+    state = tmp_path / "face.state.pt"
+    with pytest.raises(KeyboardInterrupt):
+        fit(pictures, state=state, on_epoch=kill_after(2))
+    fit(pictures, state=state)
+    first, second = (text.getvalue() for text in shown)  # 3 epochs of 2 steps
+    assert re.search(r"epoch 1 of 3: .* 1/6 \[\d+:\d+<\d+:\d+, .*features=\d", first)  # time left after one step
+    assert " 4/6 [" in second and " 3/6 [" not in second and re.search(r"6/6 .*validation=0\.\d", second)
 
 
 def test_accumulated_gradients_are_averaged_over_what_there_is(pictures):

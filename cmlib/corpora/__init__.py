@@ -8,9 +8,16 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-CORPORA = ("actors", "ravdess")  # each is a module of this package with a function scan(root, song)
+CORPORA = {  # name: a file as it lies in the corpus's folder
+    "actors": "Actor_12/01-01-05-02-01-01-12.mp4",
+    "ravdess": "Actor_12/01-01-05-02-01-01-12.mp4",
+    "mead": "M003/video/front/angry/level_2/001.mp4",
+    "ravdess_released": "Actor_12/05/train/01-01-05-02-01-01-12/1.jpg",  # the authors' processed data
+    "mead_released": "M003/front/angry/level_2/1_001.jpg",
+}
 VIDEO = (".mp4", ".mov", ".mkv", ".avi", ".webm")
 SOUND = (".wav", ".flac", ".ogg", ".mp3", ".m4a")
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 Skipped = tuple[Path, str]  # a file that is no clip, and why
 
 
@@ -22,7 +29,7 @@ class CorpusError(ValueError):
 class Clip:
     """One recording of one utterance, and the files that hold it."""
 
-    path: Path  # the video, or the sound where there is no video
+    path: Path  # the video, or the first of ``frames``, or the sound where there is no picture
     audio_path: Path | None  # sound that lies in a file of its own, beside a video without sound
     has_video: bool
     corpus: str
@@ -32,6 +39,7 @@ class Clip:
     statement: int
     repetition: int
     name: str  # unique in its corpus
+    frames: tuple[Path, ...] = ()  # in place of a video: finished pictures, in order
 
 
 def default_root(corpus: str) -> Path:
@@ -44,21 +52,23 @@ def cache_root() -> Path:
     return Path(os.environ.get("CM_CACHE") or Path(__file__).resolve().parents[2] / "data" / "prepared")
 
 
-def scan(corpus: str, root: str | Path | None = None, song: bool = False) -> tuple[list[Clip], list[Skipped]]:
+def scan(
+    corpus: str, root: str | Path | None = None, song: bool = False, views: tuple[str, ...] = ("front",)
+) -> tuple[list[Clip], list[Skipped]]:
     """The clips of a corpus, sorted by name, and the files left out with the reason; CorpusError if there is no clip.
 
-    ``root``: its folder (default ``default_root(corpus)``).  ``song``: sung clips too.
+    ``root``: its folder (default ``default_root(corpus)``).  ``song``: sung clips too.  ``views``: the cameras of MEAD.
     """
     if corpus not in CORPORA:
         raise CorpusError(f"unknown corpus {corpus!r}: choose one of {', '.join(CORPORA)}")
     folder = Path(root) if root else default_root(corpus)
     if not folder.is_dir():
         raise CorpusError(f"{folder}: no such folder; put the corpus {corpus} there, or name its folder with --root")
-    clips, skipped = import_module(f"cmlib.corpora.{corpus}").scan(folder, song)
+    home = import_module(f"cmlib.corpora.{'processed' if corpus.endswith('_released') else corpus}")
+    clips, skipped = home.scan(folder, **({"views": views} if corpus == "mead" else {"song": song}))
     if not clips:
         why = f" ({len(skipped)} files left out, the first because: {skipped[0][1]})" if skipped else ""
-        wanted = "files such as Actor_12/01-01-05-02-01-01-12.mp4 belong there"
-        raise CorpusError(f"{folder}: no clip of {corpus} in it{why}; {wanted}")
+        raise CorpusError(f"{folder}: no clip of {corpus} in it{why}; files such as {CORPORA[corpus]} belong there")
     return sorted(clips, key=lambda clip: clip.name), sorted(skipped)
 
 
@@ -70,9 +80,14 @@ def verify(root: Path) -> list[str]:
         path = root / name.lstrip("*")
         if not path.exists():
             faults.append(f"{path}: missing; get it again")
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
+        elif _sha256(path) != wanted:
             faults.append(f"{path}: not what it was when the corpus was made; get it again")
     return faults
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def files(root: Path, suffixes: tuple[str, ...]) -> list[Path]:

@@ -1,4 +1,5 @@
-"""RAVDESS, or any tree of files with its names: folders ``Actor_NN`` anywhere below the root, video, sound or both.
+"""RAVDESS, or any tree of files with its names: folders ``Actor_NN`` anywhere below the root, video, sound or both,
+and the published archives as they are, without unpacking them (``cmlib.archives``).
 
 Of one recording the audio-visual file (01) is taken; else the video-only file (02) with the sound of the audio-only
 file (03); else the audio-only file.  So no sound is ever counted twice.
@@ -10,7 +11,8 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from cmlib.corpora import SOUND, VIDEO, Clip, Skipped, files
+from cmlib import archives
+from cmlib.corpora import SOUND, VIDEO, Clip, Skipped
 from cmlib.emotions import MODALITIES, ClipName
 
 AV, VIDEO_ONLY, AUDIO_ONLY = MODALITIES
@@ -18,8 +20,9 @@ AV, VIDEO_ONLY, AUDIO_ONLY = MODALITIES
 
 def scan(root: Path, song: bool = False, corpus: str = "ravdess") -> tuple[list[Clip], list[Skipped]]:
     """See ``cmlib.corpora.scan``."""
-    recordings, skipped = defaultdict(lambda: defaultdict(list)), []
-    for path in files(root, VIDEO + SOUND):
+    recordings = defaultdict(lambda: defaultdict(list))
+    found, skipped = archives.walk(root, VIDEO + SOUND)
+    for path in found:
         try:
             name = ClipName.parse(path.stem)
         except ValueError as error:

@@ -1,0 +1,363 @@
+"""The demo as a person meets it: headless Chromium drives notebook 08 in JupyterLab, and the app that `make demo` opens.
+
+Needs Chromium and the extra `browser`.  CM_SCREENSHOT=FILE keeps a picture of the app (docs/figures/demo.png).
+"""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import wavfile
+
+from cmlib.media import read_video
+
+ROOT = Path(__file__).resolve().parents[2]
+BOOK = ROOT / "notebooks" / "08_generation_demo.ipynb"
+CLIP = ROOT / "data" / "actors" / "Actor_05" / "01-01-03-02-01-01-05.mp4"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+ORIGINAL, RECONSTRUCTION, PERCEIVED, DIFFERENCE = range(4)
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)"),
+    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="no playwright here: pip install -e '.[browser]'"),
+    pytest.mark.skipif(not CLIP.exists(), reason="the corpus actors is not there"),
+]
+
+
+# -------------------------------------------------------------------- the two front ends
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS.split())
+        yield browser
+        browser.close()
+
+
+def serve(command: list[str], port: int, folder: Path, **more: str) -> subprocess.Popen:
+    """A server in a process group of its own, once it answers."""
+    private = {"JUPYTER_CONFIG_DIR": str(folder / "config"), "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings")}
+    with open(folder / "server.log", "w") as log:
+        server = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | private | more, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    for _ in range(600):
+        try:
+            socket.create_connection(("localhost", port), 1).close()
+            return server
+        except OSError:
+            assert server.poll() is None, (folder / "server.log").read_text()
+            time.sleep(0.1)
+    raise AssertionError((folder / "server.log").read_text())
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("localhost", 0))
+        return s.getsockname()[1]
+
+
+class Person:
+    """Somebody in front of the demo: ``page``, what the browser complained about, and where the kernel writes."""
+
+    def __init__(self, page, folder: Path, front: str):
+        self.page, self.folder, self.front, self.complaints = page, folder, front, []
+        page.on("console", lambda m: self.complaints.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url}"))
+
+    def picture(self, which: int) -> np.ndarray:
+        """One of the four large pictures as the browser shows it: (64, 64, 3) floats in 0...255."""
+        values = self.page.evaluate(
+            """async which => {
+              const image = document.querySelectorAll('.cm-picture img')[which], canvas = document.createElement('canvas');
+              await image.decode();
+              canvas.width = canvas.height = 64;
+              const context = canvas.getContext('2d');
+              context.drawImage(image, 0, 0, 64, 64);
+              return Array.from(context.getImageData(0, 0, 64, 64).data);
+            }""",
+            which,
+        )
+        return np.array(values, float).reshape(64, 64, 4)[..., :3]
+
+    def changed(self, which: int, before: np.ndarray, least: float = 1.0) -> np.ndarray:
+        """The picture as soon as it differs from ``before`` by ``least`` grey levels on average."""
+        for _ in range(100):
+            if np.abs((now := self.picture(which)) - before).mean() > least:
+                return now
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"picture {which} has not changed; the demo says: {self.said()}")
+
+    def settled(self) -> None:
+        """Wait until nothing on the page has changed for half a second."""
+        look, before = "document.querySelector('.cm-demo').innerHTML.length + document.querySelector('.cm-row').innerHTML", None
+        for _ in range(40):
+            self.page.wait_for_timeout(500)
+            if (now := self.page.evaluate(look)) == before:
+                return
+            before = now
+        raise AssertionError("the page does not come to rest")
+
+    def said(self) -> str:
+        return self.page.inner_text(".cm-lines").strip()
+
+    def hears(self, words: str) -> str:
+        """The line under the controls, as soon as it holds ``words``."""
+        self.page.wait_for_function("t => document.querySelector('.cm-lines').innerText.includes(t)", arg=words, timeout=20_000)
+        return self.said()
+
+    def choose(self, label: str, option: str) -> None:
+        self.page.locator(".cm-demo .widget-dropdown", has_text=label).locator("select").select_option(label=option)
+
+    def press(self, name: str) -> None:
+        self.page.get_by_role("button", name=name, exact=True).click()
+
+    def drag(self, to: float, steps: int = 40) -> None:
+        """Drag the strength from where it is."""
+        handle, track = self.page.locator(".cm-demo .noUi-handle"), self.page.locator(".cm-demo .noUi-base")
+        handle.scroll_into_view_if_needed()
+        at, along = handle.bounding_box(), track.bounding_box()
+        y = at["y"] + at["height"] / 2
+        self.page.mouse.move(at["x"] + at["width"] / 2, y)
+        self.page.mouse.down()
+        self.page.mouse.move(along["x"] + to * along["width"], y, steps=steps)
+        self.page.mouse.up()
+
+    def upload(self, what: str, path: Path) -> None:
+        """Give a file to the button "your own picture" or "your own sound"."""
+        with self.page.expect_file_chooser() as chooser:
+            self.page.locator(f".cm-demo button[title='your own {what}']").click()
+        chooser.value.set_files(path)
+
+
+@pytest.fixture(scope="module", params=["app", "lab"])
+def person(request, chromium, tmp_path_factory):
+    folder, port = tmp_path_factory.mktemp(request.param), free_port()
+    book = json.loads(BOOK.read_text())
+    for cell in book["cells"]:
+        if "parameters" in cell["metadata"].get("tags", []):
+            cell["source"] = "".join(cell["source"]).replace('out_dir = ""', f"out_dir = {str(folder / 'run')!r}")
+        cell.pop("outputs", None) if cell["cell_type"] != "code" else cell.update(outputs=[])
+    (folder / BOOK.name).write_text(json.dumps(book))
+    if request.param == "app":
+        given = [f"PY={sys.executable}", "READY=", f"DEMO=--no-browser --port={port}", f"NOTEBOOK={folder / BOOK.name}"]
+        server, address = serve(["make", "demo", *given], port, folder), ""
+    else:
+        options = [f"--ServerApp.{name}" for name in (f"port={port}", f"root_dir={folder}", "allow_root=True")]
+        options += ["--IdentityProvider.token=", "--no-browser"]
+        (news := folder / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings").parent.mkdir(parents=True)
+        news.write_text('{"fetchNews": "false"}')  # a question about news would lie on top
+        server = serve([sys.executable, "-m", "jupyterlab", *options], port, folder)
+        address = f"lab/tree/{BOOK.name}"
+    page = chromium.new_page(viewport={"width": 1000, "height": 1200})
+    page.set_default_timeout(30_000)
+    somebody = Person(page, folder, request.param)
+    try:
+        page.goto(f"http://localhost:{port}/{address}", wait_until="domcontentloaded")
+        if request.param == "lab":
+            page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+            page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+            page.get_by_role("menuitem", name="Run", exact=True).click()
+            page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        page.locator(".cm-row img").first.wait_for(state="attached", timeout=120_000)  # the corpus may have to be prepared first
+        if request.param == "lab":
+            page.get_by_text("written: 08_generation_demo.json").first.wait_for(state="attached")
+            page.locator(".cm-demo").first.evaluate("demo => demo.scrollIntoView()")
+        yield somebody
+    finally:
+        page.close()
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(20)
+
+
+@pytest.fixture(autouse=True)
+def from_the_start(person):
+    person.press("reset")
+    person.hears("At strength 0")
+    person.settled()
+
+
+# -------------------------------------------------------------------- what a person does
+
+
+def test_it_opens_whole(person):
+    assert "How do you perceive my face?" in person.page.inner_text(".cm-title")
+    assert person.page.locator(".cm-row img").count() == 7
+    assert all(person.picture(which).std() > 10 for which in range(4))
+    if person.front == "app":
+        assert person.page.locator("text=What it teaches").count() == 0, "the app shows the demo alone"
+
+
+def test_nothing_overflows(person):
+    within = """() => {
+      const demo = document.querySelector('.cm-demo'), box = demo.getBoundingClientRect();
+      const out = [...demo.querySelectorAll('*')].filter(e => {
+        const r = e.getBoundingClientRect();
+        const cut = getComputedStyle(e).overflowX != 'visible' && e.scrollWidth > e.clientWidth + 1 && e.tagName != 'SELECT';
+        return r.width && (r.left < box.left - 1 || r.right > box.right + 1 || (cut && !e.closest('.noUi-target')));
+      });
+      return [innerWidth - box.right, ...out.map(e => e.tagName + '.' + e.className)];
+    }"""
+    room, *outside = person.page.evaluate(within)
+    assert room >= 0 and outside == []
+
+
+def test_a_drag_moves_the_picture_and_nothing_else(person):
+    before = [person.picture(which) for which in range(4)]
+    person.drag(0)
+    after = person.changed(PERCEIVED, before[PERCEIVED])
+    person.settled()
+    assert person.page.inner_text(".cm-demo .widget-readout") == "0.00"
+    assert np.abs(person.picture(PERCEIVED) - before[RECONSTRUCTION]).mean() < 1e-6
+    assert np.ptp(person.picture(DIFFERENCE), (0, 1)).max() == 0, "without context nothing differs"
+    assert np.abs(after - before[PERCEIVED]).mean() > 1
+    for which in (ORIGINAL, RECONSTRUCTION):
+        assert np.array_equal(person.picture(which), before[which])
+
+
+def test_a_wild_drag_is_over_when_the_hand_is(person):
+    """300 moves; half a second after the last one the picture is that of the last one, not of one in a queue."""
+    person.drag(0)
+    person.settled()
+    end = person.picture(PERCEIVED)
+    person.drag(1)
+    person.changed(PERCEIVED, end)
+    person.settled()
+    for to in (0, 1, 0.5, 1, 0.2, 0):
+        person.drag(to, steps=50)
+    person.page.wait_for_timeout(500)
+    assert person.page.inner_text(".cm-demo .widget-readout") == "0.00"
+    assert np.abs(person.picture(PERCEIVED) - end).mean() < 1e-6
+
+
+def test_picking_a_face_and_a_voice(person):
+    before = person.picture(ORIGINAL)
+    person.choose("face", "actor 5 (never trained on)")
+    person.changed(ORIGINAL, before, 5)
+    here, sound = person.picture(PERCEIVED), person.page.get_attribute(".cm-demo audio", "src")
+    person.choose("sounds", "surprised")
+    person.changed(PERCEIVED, here, 0.2)
+    person.settled()
+    assert person.page.inner_text(".cm-here b") == "surprised"
+    assert person.page.get_attribute(".cm-demo audio", "src") != sound
+    seconds = person.page.evaluate("document.querySelector('.cm-demo audio').duration")
+    assert 0.5 < seconds < 4
+
+
+def test_presets_and_reset(person):
+    start = person.picture(PERCEIVED)
+    person.press("best effect")
+    best = float(re.search(r"changes by ([+-]\d+) points", person.hears("best of "))[1])
+    person.press("worst effect")
+    worst = float(re.search(r"changes by ([+-]\d+) points", person.hears("worst of "))[1])
+    assert best > max(worst, 0)
+    person.press("reset")
+    person.hears("At strength 0")
+    person.settled()
+    assert np.array_equal(person.picture(PERCEIVED), start)
+
+
+def test_own_picture_and_own_sound(person, tmp_path):
+    frames, _ = read_video(CLIP, 1)
+    photo = Image.fromarray(frames[0])
+    photo.resize((photo.width * 3, photo.height * 3)).save(mine := tmp_path / "me & you.jpg")
+    before, sound = person.picture(ORIGINAL), person.page.get_attribute(".cm-demo audio", "src")
+    person.upload("picture", mine)
+    assert person.hears("face found") == "me & you.jpg: face found and cropped"
+    assert person.page.locator(".cm-demo select").first.inner_text().replace("\xa0", " ").startswith("yours: me & you.jpg")
+    person.changed(ORIGINAL, before, 5)
+    wave = np.sin(2 * np.pi * 200 * np.arange(44_100 * 6) / 44_100)
+    wavfile.write(song := tmp_path / "song.wav", 44_100, (np.stack([wave, wave], 1) * 9_000).astype(np.int16))
+    person.upload("sound", song)
+    assert "song.wav: only the middle 3.8 s are heard" in person.hears("song.wav")
+    assert person.page.get_attribute(".cm-demo audio", "src") != sound
+    person.upload("picture", CLIP)
+    assert "a video, its middle frame was taken" in person.hears("a video")
+
+
+def spoiled(folder: Path) -> dict[str, tuple[str, Path, str]]:
+    """Bad files: what they are -> (button, file, words of the line that they deserve)."""
+    noise, rng = folder / "noise.png", np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (300, 300, 3), dtype=np.uint8)).save(noise)
+    (words := folder / "words.png").write_text("this is no picture\n" * 20)
+    (nothing := folder / "nothing.png").write_bytes(b"")
+    Image.new("L", (8000, 5000)).save(wide := folder / "wide.png", compress_level=1)  # 40 megapixels, a small file
+    wavfile.write(blip := folder / "blip.wav", 22_050, np.ones(1_102, np.int16))
+    wavfile.write(silence := folder / "silence.wav", 22_050, np.zeros(44_100, np.int16))
+    (torn := folder / "torn.mp4").write_bytes(CLIP.read_bytes()[:3_000])
+    with open(whale := folder / "whale.jpg", "wb") as file:
+        file.truncate(200_000_000)
+    (mute := folder / "mute.wav").write_text("no sound at all")
+    return {
+        "no face": ("picture", noise, "noise.png: no face found, so the middle of it was taken"),
+        "text": ("picture", words, "words.png: not a readable picture (no picture inside); use a PNG or JPEG file"),
+        "zero bytes": ("picture", nothing, "nothing.png: an empty file; copy or download it again"),
+        "40 megapixels": ("picture", wide, "wide.png: 40 megapixels, more than 25; make it smaller, or save it as a JPEG"),
+        "a torn video": ("picture", torn, "torn.mp4: "),
+        "200 MB": ("picture", whale, "whale.jpg: 200 MB, more than 9; use a smaller file"),
+        "0.05 s": ("sound", blip, "blip.wav: 0.05 s of sound is too short; use at least 0.3 s"),
+        "silence": ("sound", silence, "silence.wav: silent, so it says nothing"),
+        "text as sound": ("sound", mute, "mute.wav: "),
+    }
+
+
+def test_bad_files_get_one_line_and_the_demo_lives_on(person, tmp_path):
+    for kind, (what, path, words) in spoiled(tmp_path).items():
+        person.upload(what, path)
+        line = person.hears(words)
+        assert str(tmp_path) not in line and sum(path.name in row for row in line.splitlines()) == 1, kind
+        before = person.picture(PERCEIVED)
+        person.drag(0 if person.page.inner_text(".cm-demo .widget-readout") != "0.00" else 1, steps=5)
+        if kind != "silence":
+            person.changed(PERCEIVED, before, 0.2)
+        person.settled()
+
+
+def test_what_is_saved(person, tmp_path):
+    for button, kind in (("save picture", "png"), ("save strip", "png"), ("save GIF", "gif")):
+        before = person.page.inner_html(".cm-lines")
+        person.press(button)
+        person.page.wait_for_function("t => document.querySelector('.cm-lines').innerHTML != t", arg=before)
+        with person.page.expect_download() as download:
+            person.page.click(".cm-lines a[download]")
+        download.value.save_as(kept := tmp_path / download.value.suggested_filename)
+        assert kept.read_bytes() == (person.folder / "run" / "demo" / kept.name).read_bytes()
+        with Image.open(kept) as image:
+            assert image.format.lower() == kind and getattr(image, "n_frames", 1) == (40 if kind == "gif" else 1)
+
+
+def test_screenshot(person, tmp_path):
+    """What a reader of the README sees; pictures are where they should be, and not all the same."""
+    person.press("best effect")
+    person.hears("best of ")
+    person.settled()
+    demo = person.page.locator(".cm-demo")
+    demo.screenshot(path=(shot := tmp_path / "demo.png"), animations="disabled")
+    with Image.open(shot) as image:
+        pixels = np.asarray(image.convert("RGB"), float)
+        assert image.width > 500 and 0.3 < image.width / image.height < 1.5
+        assert pixels[:60].std() < pixels[len(pixels) // 3 : len(pixels) // 2].std(), "pictures in the middle, a title above"
+        if person.front == "app" and (wanted := os.environ.get("CM_SCREENSHOT")):
+            coarse = np.minimum(255, (pixels + 4) // 8 * 8)  # half as many bytes
+            Image.fromarray(coarse.astype(np.uint8)).save(wanted, optimize=True)
+
+
+def test_the_browser_had_no_complaint(person):
+    """Last: nothing was fetched from elsewhere, no script failed, whatever happened before."""
+    assert not [c for c in person.complaints if "favicon" not in c and "failed: blob:" not in c]  # a picture that was overtaken

@@ -1,0 +1,137 @@
+"""The authors' processed data: pictures with their sound or spectrogram, and lists of who is in which part."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+import yaml
+from conftest import face, tone
+from PIL import Image
+from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
+
+from cmlib import experiment, voices
+from cmlib.corpora import CorpusError, processed, scan
+from cmlib.experiment import Run
+from cmlib.splits import from_yaml
+from cmlib.store import prepare
+
+
+def picture(path, size=160, shade=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.maximum(face(size), shade)).save(path, quality=95)
+
+
+@pytest.fixture
+def ravdess(tmp_path):
+    """Two actors, two emotions, a clip for each part; frames are numbered without zeros; sound lies here and there."""
+    root, lists = tmp_path / "data" / "ravdess_released", {"train": [], "val": [], "test": []}
+    for actor in (1, 2):
+        for emotion in ("03", "05"):
+            for repetition, stage in enumerate(lists, 1):
+                clip = f"01-01-{emotion}-01-01-{repetition:02d}-{actor:02d}"
+                folder = f"Actor_{actor:02d}/{emotion}/{stage}/{clip}"
+                for number in (1, 2, 10):
+                    picture(root / folder / f"{number}.jpg", 160, 20 * number)
+                    lists[stage].append(f"{folder}/{number}.jpg")
+                where = root / folder if stage == "train" else (root / folder).parents[int(stage == "test")]
+                soundfile.write(where / f"{clip}.wav", tone(0.6, 22_050), 22_050, "FLOAT")
+    (root / "fold_1.yaml").write_text(yaml.safe_dump(lists))
+    return root
+
+
+@pytest.fixture
+def mead(tmp_path):
+    root = tmp_path / "data" / "mead_released"
+    for take in ("001", "002"):
+        for number in (1, 2, 11):
+            picture(root / "M003" / "front" / "contempt" / "level_2" / f"{number}_{take}.jpg")
+        (where := root / "M003" / "spectrograms" / "contempt" / "level_2").mkdir(parents=True, exist_ok=True)
+        np.save(where / f"{take}.npy", np.linspace(0, 1, 128 * 100, dtype=np.float32).reshape(128, 100))
+    return root
+
+
+def test_frames_and_sound_become_clips(ravdess, tmp_path):
+    clips, skipped = scan("ravdess_released", ravdess)
+    assert len(clips) == 12 and not skipped and all(c.audio_path.stem == c.name for c in clips)
+    assert [p.stem for p in clips[0].frames] == ["1", "2", "10"] and clips[0].path == clips[0].frames[0]
+    s = prepare("ravdess_released", "smoke", ravdess, tmp_path / "cache", workers=1)
+    assert s.frames.shape == (24, 32, 32, 3) and s.clips.emotion.tolist() == (["happy"] * 6 + ["angry"] * 6)
+    wanted = voices.mel(tone(0.6, 22_050), released=True).astype(np.float16)
+    assert np.abs(s.mels[0].astype(float) - wanted).max() < 0.002
+    assert np.abs(s.mels[0].astype(float) - voices.mel(tone(0.6, 22_050))).max() > 0.1
+    assert s.clips.file[0].endswith("1.jpg") and s.path(s.clips.iloc[0]).suffix == ".wav"
+    picture(clips[0].frames[0].with_name("3.jpg"))
+    assert prepare("ravdess_released", "smoke", ravdess, tmp_path / "cache").folder != s.folder  # one frame more
+
+
+def test_released_spectrograms_are_those_of_torchaudio_as_it_comes():
+    sound = torch.from_numpy(tone(4.0, 22_050))[:83_200]
+    decibels = AmplitudeToDB(top_db=100)(MelSpectrogram(sample_rate=22_050, n_fft=1310, n_mels=128)(sound))
+    wanted = (decibels - decibels.min()) / (decibels.max() - decibels.min())
+    np.testing.assert_allclose(voices.mel(sound.numpy(), released=True), wanted, atol=1e-5)
+
+
+def test_spectrograms_and_takes_of_mead(mead, tmp_path):
+    s = prepare("mead_released", "smoke", mead, tmp_path / "cache", workers=1)
+    assert s.clips.name.tolist() == ["M003-contempt-2-001", "M003-contempt-2-002"] and s.clips.actor.tolist() == [103, 103]
+    assert s.card["frames"] == 4 and s.mels.shape == (2, 128, 128) and s.clips.duration.tolist() == [0, 0]
+    assert np.abs(np.diff(s.mels[0].astype(float).mean(1))).max() < 0.02 and s.mels[0, 0, 0] == 0 and s.mels[0, -1, -1] == 1
+
+
+def test_what_has_no_partner_or_cannot_be_read_is_named(ravdess, mead, tmp_path):
+    picture(ravdess / "Actor_01" / "04" / "train" / "01-01-04-01-01-01-01" / "1.jpg")  # no sound
+    soundfile.write(ravdess / "Actor_01" / "04" / "01-01-04-01-01-02-01.wav", tone(0.2, 22_050), 22_050)  # no frames
+    picture(ravdess / "Actor_01" / "03" / "train" / "01-01-04-01-01-01-01" / "1.jpg")  # in another emotion's folder
+    reasons = sorted(reason for _, reason in scan("ravdess_released", ravdess)[1])
+    assert [r.split(":")[0] for r in reasons] == ["name", "sound", "sound"] and "there are no frames" in reasons[2]
+    spectrograms = mead / "M003" / "spectrograms" / "contempt" / "level_2"
+    np.save(spectrograms / "001.npy", np.array([print], object), allow_pickle=True)
+    s = prepare("mead_released", "smoke", mead, tmp_path / "cache", workers=1)
+    assert len(s.clips) == 1 and "001.npy: not a readable array" in s.skipped.reason[0]
+    np.save(spectrograms / "002.npy", np.full((128, 128), np.nan))
+    with pytest.raises(CorpusError, match="wanted a spectrogram .H, W. of finite numbers"):
+        processed.spectrogram(spectrograms / "002.npy")
+
+
+def test_the_margin_is_cut_as_the_authors_cut_it(tmp_path):
+    wide = np.zeros((500, 640, 3), np.uint8)
+    wide[89:411, 159:481] = 200  # the central 322 pixels
+    Image.fromarray(wide).save(tmp_path / "1.png")
+    assert processed.picture(tmp_path / "1.png", 128).min() == 200
+    Image.fromarray(wide[:100, :100]).save(tmp_path / "2.png")
+    assert processed.picture(tmp_path / "2.png", 64).shape == (64, 64, 3)
+
+
+def test_fold_0_is_the_authors_split(ravdess, tmp_path, monkeypatch):
+    monkeypatch.setenv("CM_DATA", str(ravdess.parent))
+    monkeypatch.setenv("CM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(experiment, "ROOT", tmp_path)
+    run = Run("ravdess_released", "smoke", fold=0)
+    names = run.store.clips.name
+    assert {n[15:17] for n in names[run.split.train]} == {"01"} and {n[15:17] for n in names[run.split.val]} == {"02"}
+    assert len(run.split.train) == len(run.split.val) == len(run.split.test) == 4
+    assert set(run.store.clips.actor[run.split.train]) == set(run.store.clips.actor[run.split.test]) == {1, 2}
+    (ravdess / "fold_1.yaml").unlink()
+    with pytest.raises(CorpusError, match="one YAML file in here, or fold_1.yaml; there: none"):
+        _ = Run("ravdess_released", "smoke", fold=0).split
+
+
+def test_lists_are_read_whatever_folder_they_start_from(tmp_path):
+    clips = pd.DataFrame({"name": ["M003-fear-1-001", "M003-fear-1-002", "M003-fear-1-003", "M003-fear-1-004"]})
+    frame = "/shared/datasets/mead/M003/front/fear/level_1/7_{}.jpg"
+    lists = [{"train": [frame.format("002")], "val": [frame.format("001")], "test": []}]
+    lists += [{"train": [], "val": [], "test": [frame.format("004"), frame.format("999")]}]
+    files = [tmp_path / f"{i}.yaml" for i in range(2)]
+    for file, content in zip(files, lists):
+        file.write_text(yaml.safe_dump(content))
+    split = from_yaml(files, clips)
+    assert (split.train.tolist(), split.val.tolist(), split.test.tolist()) == ([1], [0], [3])
+    files[1].write_text(yaml.safe_dump({"train": [], "val": [], "test": [frame.format("002")]}))
+    with pytest.raises(ValueError, match="M003-fear-1-002 is in train and in test"):
+        from_yaml(files, clips)
+    files[1].write_text("train: [a]\n")
+    with pytest.raises(ValueError, match="1.yaml: wanted three lists"):
+        from_yaml(files, clips)
+    with pytest.raises(ValueError, match="none of the 2 clips listed is in the corpus"):
+        from_yaml(files[:1], clips.assign(name="other"))
