@@ -14,11 +14,11 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from cmlib import checkpoints, metrics, training
@@ -32,6 +32,9 @@ from cmlib.recipes import recipe
 from cmlib.splits import AS_RELEASED, Split, from_yaml, split
 from cmlib.store import Store, prepare
 from cmlib.training import Pictures
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 ROOT = Path(__file__).resolve().parents[1]
 FUSIONS = ("face", "voice", "product_of_experts", "concatenation")
@@ -143,8 +146,9 @@ class Run:
         if not shipped.with_suffix(".safetensors").exists() or any(self.own(part) for part in ("face", "voice", "classifier_face")):
             return None  # a shipped network belongs to the shipped networks below it
         card = checkpoints.read_card(shipped)
-        same = json.loads(json.dumps(dataclasses.asdict(self.settings(name)))) == card["settings"]
-        return shipped if same and (card["fold"], card["seed"]) == (self.fold, self.seed) else None
+        # a setting that the card does not know yet had no effect then, as its default has none
+        wanted, usual = (json.loads(json.dumps(dataclasses.asdict(x))) for x in (self.settings(name), type(self.settings(name))()))
+        return shipped if wanted == usual | card["settings"] and (card["fold"], card["seed"]) == (self.fold, self.seed) else None
 
     def own(self, name: str) -> bool:
         """Whether this run has trained ``name`` itself, from what would be used today."""

@@ -19,6 +19,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from PIL import Image
 
 EMOTION_COLORS = {
     "neutral": "#8B8B8B", "calm": "#57CFE2", "happy": "#EFDC37", "sad": "#1B2A5C",
@@ -83,6 +84,17 @@ def save(fig: Figure, name: str, out_dir: str | Path, data: pd.DataFrame | None 
         data.to_csv(part := folder / f"{name}.csv.part", index=False, float_format="%.6g")
         os.replace(part, folder / f"{name}.csv")
     return fig
+
+
+def animation(pictures: Sequence[np.ndarray], name: str, out_dir: str | Path, seconds: float = 0.12) -> bytes:
+    """Write pictures (H, W, 3) in 0...1 as ``out_dir``/figures/``name``.gif, ``seconds`` each, for ever; returns its bytes."""
+    frames = [Image.fromarray((255 * picture(p)).round().astype(np.uint8)).quantize(96) for p in pictures]
+    frames[0].save(buffer := io.BytesIO(), "GIF", save_all=True, append_images=frames[1:], duration=round(1000 * seconds), loop=0)
+    path = Path(out_dir) / "figures" / f"{name}.gif"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".part").write_bytes(buffer.getvalue())
+    os.replace(path.with_suffix(".part"), path)
+    return buffer.getvalue()
 
 
 def picture(image) -> np.ndarray:

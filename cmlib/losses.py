@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -26,11 +28,38 @@ def feature_error(real: Tensor, reconstructed: Tensor) -> Tensor:
     return F.mse_loss(reconstructed, real)
 
 
-def detail_error(real: Tensor, reconstructed: Tensor) -> Tensor:
-    """Mean absolute error of horizontal and vertical differences of neighbouring pixels; (B, C, H, W) twice."""
-    across = (real.diff(dim=-1) - reconstructed.diff(dim=-1)).abs().mean()
-    down = (real.diff(dim=-2) - reconstructed.diff(dim=-2)).abs().mean()
-    return across + down
+@cache
+def focus_map(size: int, strength: float) -> Tensor:
+    """Weights (size, size) with mean one for crops as ``cmlib.faces`` makes them, whose eyes lie at 40 % of the height.
+
+    Before division by its mean the weight is 1, and up to 1 + ``strength`` in three Gaussian spots: at each eye with its
+    brow, and at the mouth.  That is where expressions are, on a tenth of the area.
+    """
+    y, x = torch.meshgrid(*[(torch.arange(size) + 0.5) / size] * 2, indexing="ij")
+    spots = ((0.37, 0.35, 0.09, 0.12), (0.37, 0.65, 0.09, 0.12), (0.74, 0.5, 0.09, 0.15))  # y, x, and their widths
+    map_ = 1 + strength * sum(torch.exp(-0.5 * (((y - a) / c) ** 2 + ((x - b) / d) ** 2)) for a, b, c, d in spots)
+    return map_ / map_.mean()
+
+
+def pixel_error(real: Tensor, reconstructed: Tensor, focus: float = 0.0) -> Tensor:
+    """Mean squared error of pixels, each weighted by ``focus_map`` where ``focus`` > 0; (B, C, S, S) twice."""
+    if not focus:
+        return F.mse_loss(reconstructed, real)
+    return ((reconstructed - real).square() * focus_map(real.shape[-1], focus).to(real.device)).mean()
+
+
+def detail_error(real: Tensor, reconstructed: Tensor, focus: float = 0.0) -> Tensor:
+    """Mean absolute error of horizontal and vertical differences of neighbouring pixels; (B, C, S, S) twice.
+
+    Each difference is weighted by ``focus_map`` at its first pixel where ``focus`` > 0.
+    """
+    error = real - reconstructed
+    across, down = error.diff(dim=-1).abs(), error.diff(dim=-2).abs()
+    if focus:
+        weights = focus_map(real.shape[-1], focus).to(real.device)
+        across, down = across * weights[:, :-1], down * weights[:-1]
+    return across.mean() + down.mean()
+
 
 
 def discriminator_loss(real: Tensor, reconstructed: Tensor, sampled: Tensor) -> Tensor:

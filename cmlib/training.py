@@ -12,12 +12,11 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
@@ -27,6 +26,9 @@ from cmlib.models import Can, Classifier, Posterior, VaeGan
 from cmlib.profiles import Can as CanSettings
 from cmlib.profiles import Head
 from cmlib.profiles import VaeGan as VaeGanSettings
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 LARGE = 256_000_000  # bytes: memory-mapped pictures beyond this are not left to pile up in the process
 READ = 16_000_000  # bytes read from them between two times that their pages are given back
@@ -76,6 +78,8 @@ def launch(precision: str = "auto", devices: int = 1, nodes: int = 1) -> Fabric:
 
     With several devices this command is started once more for each; all but the first show no progress.
     """
+    from lightning_fabric import Fabric  # a second and 150 MB, which only training needs
+
     if precision == "auto":
         gains = torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
         precision = "bf16-mixed" if gains else "32-true"
@@ -102,25 +106,14 @@ def batches(
             yield part
 
 
-def vary(x: Tensor, settings: VaeGanSettings, rng: np.random.Generator) -> Tensor:
-    """Training pictures (B, C, S, S) moved and made noisy as ``settings`` say; the edge is repeated where they moved from.
-
-    Half of the batch gets a noise floor: bands of white noise at a level drawn from 0...``noise_floor``, added as power
-    (x = 1 + dB / 100), then each is scaled to 0...1 again, as ``voices.mel`` does.
-    """
-    if any(settings.translate):
-        rows, columns = settings.translate
-        down, right = (int(rng.integers(2 * most + 1)) for most in (rows, columns))
-        size = x.shape[-1]
-        x = F.pad(x, (columns, columns, rows, rows), mode="replicate")[..., down : down + size, right : right + size]
-    if settings.noise_floor:
-        level = torch.from_numpy(rng.uniform(0, settings.noise_floor, (len(x), 1, 1, 1))).float().to(x.device)
-        noise = torch.empty_like(x).exponential_() * 10 ** (10 * (level - 1))
-        noisy = 1 + torch.log10(10 ** (10 * (x - 1)) + noise) / 10
-        low, high = noisy.amin((1, 2, 3), keepdim=True), noisy.amax((1, 2, 3), keepdim=True)
-        chosen = torch.from_numpy(rng.random((len(x), 1, 1, 1)) < 0.5).to(x.device)
-        x = torch.where(chosen, (noisy - low) / (high - low).clamp_min(1e-6), x)
-    return x
+def moved(x: Tensor, most: tuple[int, int], rng: np.random.Generator) -> Tensor:
+    """A batch (B, C, S, S) moved by chance, by up to ``most`` (rows, columns); the edge is repeated where it came from."""
+    rows, columns = most
+    if not (rows or columns):
+        return x
+    down, right, size = int(rng.integers(2 * rows + 1)), int(rng.integers(2 * columns + 1)), x.shape[-1]
+    x = F.pad(x, (columns, columns, rows, rows), mode="replicate")
+    return x[..., down : down + size, right : right + size].contiguous(memory_format=torch.channels_last)
 
 
 def _seed(seed: int, epoch: int, rank: int = 0) -> np.random.Generator:
@@ -160,6 +153,8 @@ def _logger(log: Path | None, done: int) -> Callable[[list[dict]], None]:
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.suffix == ".csv":  # written anew each time: a killed run leaves no row twice
         return lambda history: pd.DataFrame(history).to_csv(log, index=False)
+    from lightning_fabric.loggers import TensorBoardLogger
+
     try:
         board = TensorBoardLogger(log, name="", version="", purge_step=done + 1)
     except ModuleNotFoundError:
@@ -224,10 +219,10 @@ def vaegan_step(
     total = settings.kl_weight * terms["kl"]
     use_discriminator = settings.feature_level > 0 or settings.adversarial_weight > 0
     if settings.pixel_weight or settings.feature_level == 0:
-        terms["pixels"] = F.mse_loss(reconstruction.float(), x)
+        terms["pixels"] = losses.pixel_error(x, reconstruction.float(), settings.focus)
         total = total + (settings.pixel_weight + settings.feature_weight * (settings.feature_level == 0)) * terms["pixels"]
     if settings.detail_weight:
-        terms["detail"] = losses.detail_error(x, reconstruction.float())
+        terms["detail"] = losses.detail_error(x, reconstruction.float(), settings.focus)
         total = total + settings.detail_weight * terms["detail"]
     if head is not None and labels is not None and (known := labels >= 0).any():
         terms["labels"] = F.cross_entropy(head(posterior.mu[known]).float(), labels[known])
@@ -327,7 +322,7 @@ def train_vaegan(
         for number, rows in enumerate(batches(train, settings.batch, rng, least), 1):
             flip = rng.random(len(rows))[mine] < 0.5 if flips else None
             x = pictures.batch(rows[mine], flip).to(fabric.device, memory_format=torch.channels_last)
-            x = vary(x, settings, rng)
+            x = moved(x, settings.translate, rng)
             y = torch.from_numpy(labels[rows[mine]]).to(fabric.device) if head else None
             weight = len(x) * world / len(rows)
             with fabric.autocast():

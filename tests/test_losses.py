@@ -66,3 +66,16 @@ def test_gates_rest_one_side_but_never_both():
     assert losses.equilibrium_gates(0.1, 0.5) == (False, True)
     assert losses.equilibrium_gates(1.2, 0.5) == (True, False)
     assert losses.equilibrium_gates(0.1, 1.2) == (True, True)
+
+
+def test_focus_weighs_eyes_and_mouth_and_keeps_the_scale():
+    weights = losses.focus_map(64, 4.0)
+    assert float(weights.mean()) == pytest.approx(1, abs=1e-6)
+    assert weights[24, 22] > 3 * weights[2, 2] and weights[47, 32] > 3 * weights[60, 60]
+    real, other = torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64)
+    error = ((real - other) ** 2).mean((0, 1))
+    torch.testing.assert_close(losses.pixel_error(real, other, 4.0), (error * weights).mean())
+    torch.testing.assert_close(losses.pixel_error(real, other), error.mean())
+    across = (real - other).diff(dim=-1).abs().mean((0, 1)) * weights[:, :-1]
+    down = (real - other).diff(dim=-2).abs().mean((0, 1)) * weights[:-1]
+    torch.testing.assert_close(losses.detail_error(real, other, 4.0), across.mean() + down.mean())

@@ -104,3 +104,30 @@ def test_a_part_left_out_of_a_checkpoint_keeps_its_own_weights(tmp_path):
     card_file.write_text(card_file.read_text().replace("discriminator", "decoder"))
     with pytest.raises(checkpoints.CheckpointError, match="does not fit its card"):
         checkpoints.load(tmp_path / "less")
+
+
+def test_directions_of_expression_hold_the_shift_and_leave_identity_out():
+    g = torch.Generator().manual_seed(0)
+    people, labels = torch.arange(20).repeat_interleave(60), (torch.arange(1200) % 4) - 1  # -1 and three classes
+    expression = torch.linalg.qr(torch.randn(16, 3, generator=g))[0].T
+    identity = 5 * torch.randn(20, 16, generator=g)
+    levels = torch.cat([torch.zeros(1, 3), 2 * torch.eye(3)])
+    faces = identity[people] + levels[labels + 1] @ expression + 0.1 * torch.randn(1200, 16, generator=g)
+    can = Can(16, 3, directions=3)
+    can.fit_directions(faces, labels, people)
+    torch.testing.assert_close(can.basis.T @ can.basis, torch.eye(3), atol=1e-5, rtol=0)
+    onto = can.basis @ can.basis.T
+    torch.testing.assert_close(expression @ onto, expression, atol=0.02, rtol=0)  # the true directions lie in the span
+    face, voice = (Posterior(torch.randn(8, 16, generator=g), torch.zeros(8, 16)) for _ in range(2))
+    moved = can.shift(face, voice).mu - face.mu
+    torch.testing.assert_close(moved @ onto, moved, atol=1e-5, rtol=0)
+    assert moved.norm() > 0
+    with pytest.raises(ValueError, match="need more than 4 classes"):
+        Can(16, 3, directions=4).fit_directions(faces, labels, people)
+
+
+def test_linear_map_in_place_of_attention():
+    can = Can(16, attention="linear")
+    face, voice = (Posterior(torch.randn(8, 16), torch.zeros(8, 16)) for _ in range(2))
+    wanted = face.mu + torch.cat([face.mu, voice.mu], 1) @ can.att_mu.map.weight.T + can.att_mu.map.bias
+    torch.testing.assert_close(can.shift(face, voice).mu, wanted, rtol=1e-4, atol=1e-5)

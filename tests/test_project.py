@@ -19,7 +19,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CONDA_NAMES = {"pytorch": "torch", "pysoundfile": "soundfile"}
 ROOMS = (
     "emotions profiles archives corpora fetch media faces gallery voices store splits models losses training checkpoints released recipes plan metrics "
-    "judge experiment evaluation perceiver figures notebooks report redraw demo rating cli"
+    "judge experiment evaluation representations perceiver figures notebooks report redraw demo rating cli"
 ).split()  # a later one may import an earlier one, never the reverse
 
 

@@ -14,7 +14,7 @@ from cmlib import training
 from cmlib.models import Posterior
 from cmlib.profiles import Can as CanSettings
 from cmlib.profiles import Head, VaeGan
-from cmlib.training import Pictures, train_can, train_classifier, train_vaegan
+from cmlib.training import Pictures, moved, train_can, train_classifier, train_vaegan
 
 TINY = VaeGan(width=0.0625, latent=8, epochs=3, batch=16, learning_rate=2e-3, optimiser="adam")
 
@@ -104,7 +104,7 @@ def test_the_log_for_tensorboard_goes_on_after_a_kill(pictures, tmp_path, monkey
         def save(self):
             pass
 
-    monkeypatch.setattr(training, "TensorBoardLogger", Board)
+    monkeypatch.setattr("lightning_fabric.loggers.TensorBoardLogger", Board)
     board, state = tmp_path / "board", tmp_path / "face.state.pt"
     with pytest.raises(KeyboardInterrupt):
         fit(pictures, state=state, log=board, on_epoch=kill_after(2))
@@ -188,6 +188,17 @@ def test_encoding_once_equals_encoding_again_with_mirror_images(pictures):
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())  # frozen means frozen
 
 
+def test_pictures_are_moved_within_their_limits():
+    x, seen = torch.zeros(2, 1, 16, 16), set()
+    x[:, :, 8, 8] = 1
+    for seed in range(200):
+        y = moved(x, (1, 3), np.random.default_rng(seed))
+        assert y.shape == x.shape and float(y.sum()) == 2
+        seen.add(tuple(int(v) - 8 for v in y[0, 0].nonzero()[0]))
+    assert seen == {(r, c) for r in (-1, 0, 1) for c in range(-3, 4)}
+    assert moved(x, (0, 0), np.random.default_rng(0)) is x
+
+
 def separable(count=350, width=10, seed=0):
     g, labels = torch.Generator().manual_seed(seed), np.arange(count) % 7
     centres = torch.randn(7, width, generator=torch.Generator().manual_seed(5)) * 2
@@ -201,7 +212,7 @@ def test_classifier_reads_unseen_latents():
     assert (model(test.mu).argmax(1).numpy() == truth).mean() > 0.85
 
 
-@pytest.mark.parametrize("change", [{}, {"kl_direction": "shifted_to_prior"}, {"normalise": True}, {"pairing": "emotion"}, {"finetune": False}])
+@pytest.mark.parametrize("change", [{}, {"kl_direction": "shifted_to_prior"}, {"normalise": True}, {"pairing": "emotion"}, {"finetune": False}, {"attention": "linear"}])
 def test_can_learns_from_a_voice_what_a_blank_face_cannot_tell(change):
     (voice, labels), (other, truth) = separable(700), separable(700, seed=1)
     blank = lambda n, seed: Posterior(torch.randn(n, 10, generator=torch.Generator().manual_seed(seed)), torch.full((n, 10), -3.0))  # noqa: E731
@@ -212,3 +223,23 @@ def test_can_learns_from_a_voice_what_a_blank_face_cannot_tell(change):
     assert (logits.argmax(1).numpy() == truth).mean() > 0.6
     assert (model(unseen, other, 0.0)[0].argmax(1).numpy() == truth).mean() < 0.3  # without context: chance
     assert model.classifier.weight.requires_grad is False and np.isfinite(history.to_numpy()).all()
+
+
+def test_neutral_faces_learn_to_be_read_as_the_voice_says():
+    (voice, labels), (other, truth) = separable(700), separable(700, seed=1)
+    face = Posterior(torch.randn(700, 10, generator=torch.Generator().manual_seed(2)), torch.full((700, 10), -3.0))
+    face.mu[:, :7] += 3 * torch.eye(7)[labels]  # faces say it all; a tenth of them are neutral and say nothing
+    labels = np.where(np.arange(700) % 10 == 0, -1, labels)
+    face.mu[labels < 0, :7] = torch.randn(70, 7, generator=torch.Generator().manual_seed(3))
+    blank = Posterior(torch.randn(700, 10, generator=torch.Generator().manual_seed(4)), torch.full((700, 10), -3.0))
+    heard = {}
+    for share in (0.0, 0.5):
+        settings = CanSettings(epochs=40, learning_rate=3e-3, pairing="emotion", neutral=share, directions=7)
+        people = np.arange(700) % 7
+        model, _ = train_can(Posterior(face.mu[None], face.logvar[None]), voice, labels, settings, people=people)
+        heard[share] = (model(blank, other)[0].argmax(1).numpy() == truth).mean()
+    assert heard[0.5] > heard[0.0] + 0.1 and heard[0.5] > 0.5
+    with pytest.raises(ValueError, match="voices of others"):
+        train_can(face, voice, labels, CanSettings(neutral=0.5))
+    with pytest.raises(ValueError, match="whose each face is"):
+        train_can(Posterior(face.mu[None], face.logvar[None]), voice, labels, CanSettings(directions=7))
