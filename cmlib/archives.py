@@ -99,7 +99,7 @@ def _members(archive: Path, suffixes: tuple[str, ...]) -> tuple[list[Path], list
         parts, path = PurePosixPath(name).parts, Path(f"{archive}!/{name}")
         if name.endswith("/") or PurePosixPath(name).suffix.lower() not in suffixes:
             continue
-        if name[0] == "/" or ".." in parts or "\\" in name or ":" in parts[0]:
+        if name != str(PurePosixPath(name)) or name[0] == "/" or ".." in parts or "\\" in name or ":" in parts[0]:
             skipped.append((path, f"{path}: a name that leads out of the archive; get the archive from its publisher"))
         elif not any(part.startswith((".", "__MACOSX")) for part in parts):
             found.append(path)

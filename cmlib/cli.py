@@ -11,7 +11,7 @@ from cmlib.corpora import CORPORA
 from cmlib.profiles import PROFILES
 
 FUSED = ("classifier_face", "classifier_voice", "classifier_product_of_experts", "classifier_concatenation")
-STAGES = {"face": ("face",), "voice": ("voice",), "classifier": FUSED, "can": ("can",)}
+STAGES = {"face": ("face",), "voice": ("voice",), "classifier": FUSED, "can": ("can_released", "can")}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -233,7 +233,7 @@ def _train(a: argparse.Namespace) -> int:
             run.vaegan(kind, fabric=fabric, log=a.log)
     for name in names if fabric.is_global_zero else ():  # on latents, which takes seconds: one device does it
         if name not in ("face", "voice"):
-            run.can() if name == "can" else run.classifier(name.removeprefix("classifier_"))
+            run.reader(name.removeprefix("classifier_"))
         scores = checkpoints.read_card(run.find(name))["validation"]
         said = [f"{k} {v:.5f}" if isinstance(v, float) else f"{k} {v['value']:.3f}" for k, v in scores.items()]
         print(f"{name}: validation {', '.join(said)}; {run.find(name)}.safetensors")

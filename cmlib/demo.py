@@ -62,7 +62,7 @@ class Demo:
         self.task: asyncio.Task | None = None
         clips = run.store.clips
         self.everyone = np.arange(len(clips))
-        self.unseen = sorted(set(clips.actor.iloc[run.split.test]))
+        self.unseen = sorted(set(clips.actor.iloc[run.split.test]) - set(clips.actor.iloc[run.split.train]))
         others = sorted(set(clips.actor) - set(self.unseen))
         self.actors = [(f"actor {a} (never trained on)", a) for a in self.unseen] + [(f"actor {a}", a) for a in others]
         emotions = self._emotions(None)

@@ -128,11 +128,15 @@ class Run:
             return CanSettings()
         return self.profile.head if name.startswith("classifier_") else getattr(self.profile, name)
 
+    @staticmethod
+    def below(name: str) -> tuple[str, ...]:
+        """The networks that ``name`` is built on."""
+        known = {"face": (), "voice": (), "classifier_face": ("face",), "classifier_voice": ("voice",)}
+        return known.get(name, ("classifier_face", "voice") if name.startswith("can") else ("face", "voice"))
+
     def recipe(self, name: str) -> str:
         """Fingerprint of all that makes the network ``name`` what it is."""
-        below = {"face": (), "voice": (), "can": ("classifier_face", "voice"),
-                 "can_released": ("classifier_face", "voice"), "classifier_face": ("face",), "classifier_voice": ("voice",)}
-        parts = [self.recipe(part) for part in below.get(name, ("face", "voice"))]
+        parts = [self.recipe(part) for part in self.below(name)]
         if start := getattr(self.settings(name), "start", ""):
             parts.append(checkpoints.read_card(ROOT / "checkpoints" / start)["recipe"])
         crowd_pictures = len(self.faces) - len(self.store.frames) if name == "face" else 0
@@ -143,7 +147,7 @@ class Run:
         if self.own(name):
             return self.path(name)
         shipped = ROOT / "checkpoints" / f"{self.corpus}-{self.profile_name}" / name
-        if not shipped.with_suffix(".safetensors").exists() or any(self.own(part) for part in ("face", "voice", "classifier_face")):
+        if not shipped.with_suffix(".safetensors").exists() or any(self.find(p) != shipped.with_name(p) for p in self.below(name)):
             return None  # a shipped network belongs to the shipped networks below it
         card = checkpoints.read_card(shipped)
         # a setting that the card does not know yet had no effect then, as its default has none
@@ -161,7 +165,7 @@ class Run:
         return {
             "stage": name, "corpus": self.corpus, "profile": self.profile_name, "fold": self.fold, "seed": self.seed,
             "classes": list(self.classes), "settings": dataclasses.asdict(self.settings(name)), "recipe": self.recipe(name),
-            "store": self.store.card["key"], "validation": scores,
+            "below": {part: self.recipe(part) for part in self.below(name)}, "store": self.store.card["key"], "validation": scores,
         }  # fmt: skip
 
     def save(self, name: str, model: nn.Module, history: pd.DataFrame, scores: dict) -> None:
@@ -172,7 +176,7 @@ class Run:
     def history(self, name: str) -> pd.DataFrame | None:
         """The training history of a stage, where this run trained it."""
         path = self.path(name).with_suffix(".history.csv")
-        return pd.read_csv(path) if path.exists() else None
+        return pd.read_csv(path) if path.exists() and self.own(name) else None
 
     # ---------------------------------------------------------------- stages
 
@@ -322,14 +326,15 @@ def pretrain(size: int = 64, seed: int = 0, folder: str | Path | None = None) ->
             raise CorpusError(f"{default_root('crowd')}: the pictures of the crowd are not there; get them again (git checkout data/crowd)")
         held_out, data, work = table.person.isin(table.person.unique()[-30:]).to_numpy(), len(table), f"crowd-{size}"
         counts = {"people": {"training": int(table.person.nunique()) - 30, "validation": 30}}
-    state = ROOT / "runs" / f"{work}.state.pt"
+    made = recipe(name, size, seed, dataclasses.asdict(settings), data)
+    state = ROOT / "runs" / f"{work}.{made[:8]}.state.pt"
     model, history = training.train_vaegan(
         pictures, np.flatnonzero(~held_out), np.flatnonzero(held_out), settings, channels=3, size=size,
         labels=labels if labels.max() >= 0 else None, seed=seed, state=state, log=ROOT / "runs" / f"{work}.history.csv",
     )  # fmt: skip
     card = {
         "stage": "face", "corpus": name, "seed": seed, **counts,
-        "settings": dataclasses.asdict(settings), "recipe": recipe(name, size, seed, dataclasses.asdict(settings), data),
+        "settings": dataclasses.asdict(settings), "recipe": made,
         "validation": {"reconstruction_mse": history.validation.iloc[-1]}, "command": command,
     }  # fmt: skip
     path = ROOT / "checkpoints" / f"{name}-{size}" / "face"
@@ -341,5 +346,5 @@ def pretrain(size: int = 64, seed: int = 0, folder: str | Path | None = None) ->
 def neutral_rows(run: Run, clips: np.ndarray) -> np.ndarray:
     """One frame (the middle one) of the first neutral clip of each actor among ``clips``."""
     table = run.store.clips.iloc[clips]
-    chosen = table[table.emotion == EMOTIONS[0]].drop_duplicates("actor")
+    chosen = table[(table.emotion == EMOTIONS[0]) & (table.n_frames > 0)].drop_duplicates("actor")
     return (chosen.first_frame + chosen.n_frames // 2).to_numpy()

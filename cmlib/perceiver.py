@@ -108,6 +108,11 @@ class Perceptions:
     notes: tuple[str, ...] = ()
 
 
+def _as_released(card: dict) -> bool:
+    """Whether a voice network has learnt the spectrograms of the released code."""
+    return "released" in card or str(card.get("corpus", "")).endswith("_released")
+
+
 class Perceiver:
     """The four trained networks of one experiment, ready for single faces and voices on the CPU.
 
@@ -132,8 +137,12 @@ class Perceiver:
             tried += [ROOT / "runs" / name / "checkpoints", ROOT / "checkpoints" / name]
         for folder in tried:
             if all((folder / f"{stage}.safetensors").exists() for stage in STAGES):
+                made = {stage: checkpoints.read_card(folder / stage) for stage in STAGES}
+                asked = [(p, r) for card in made.values() for p, r in card.get("below", {}).items() if p in made]
+                if any(made[p].get("recipe") != r for p, r in asked):
+                    continue  # a training that was stopped half way: its networks do not belong together
                 networks, cards = zip(*(checkpoints.load(folder / stage, kind) for stage, kind in STAGES.items()))
-                return cls(*networks, tuple(cards[-1].get("classes", CLASSES)), "released" in cards[1])
+                return cls(*networks, tuple(cards[-1].get("classes", CLASSES)), _as_released(cards[1]))
         wanted = ", ".join(f"{stage}.safetensors" for stage in STAGES)
         raise checkpoints.CheckpointError(
             f"{where}: found no folder with {wanted}; train them with make reproduce, or in notebooks 02 to 05"
@@ -143,7 +152,7 @@ class Perceiver:
     def of(cls, run: Run) -> Perceiver:
         """From an experiment, whose missing stages are trained."""
         networks = run.vaegan("face"), run.vaegan("voice"), run.classifier("face"), run.can()
-        return cls(*networks, run.classes, "released" in checkpoints.read_card(run.find("voice")))
+        return cls(*networks, run.classes, _as_released(checkpoints.read_card(run.find("voice"))))
 
     # ---------------------------------------------------------------- one face, one voice
 
@@ -346,9 +355,9 @@ def _image(x: Tensor) -> np.ndarray:
 def example(run: Run, clips: np.ndarray, emotion: str, actor: int | None = None) -> int | None:
     """The strongest first clip of an emotion among the rows ``clips`` of the store; None if there is none.
 
-    Clips of ``actor`` are preferred where there are any.
+    Clips with a picture are preferred, then those of ``actor``.
     """
     table = run.store.clips.iloc[clips].assign(row=clips)
-    table = table[table.emotion == emotion].assign(other=lambda t: t.actor != actor, weak=lambda t: -t.intensity)
-    order = table.sort_values(["other", "weak", "actor", "statement", "repetition"]).row
+    table = table[table.emotion == emotion].assign(blind=lambda t: t.n_frames == 0, other=lambda t: t.actor != actor, weak=lambda t: -t.intensity)
+    order = table.sort_values(["blind", "other", "weak", "actor", "statement", "repetition"]).row
     return int(order.iloc[0]) if len(order) else None

@@ -106,8 +106,8 @@ _QUICK_VOICE = VaeGan(width=0.125, latent=128, epochs=20, batch=32, learning_rat
                       kl_weight=1e-6, feature_level=0, feature_weight=0.0, pixel_weight=1.0, label_weight=0.1, translate=(3, 12))
 # 784 clips of 14 actors: without these the attention learns its training voices by heart (docs/experiments.md)
 _QUICK_HEAD = Head(weight_decay=0.5)
-_QUICK_CAN = Can(weight_decay=3e-2, kl_weight=1e-4, pairing="emotion", voice_noise=0.5, finetune=False, normalise=True,
-                 directions=7, neutral=0.4)
+_QUICK_CAN = Can(weight_decay=3e-3, kl_weight=1e-4, pairing="emotion", voice_noise=2.0, finetune=False, normalise=True,
+                 directions=7, neutral=0.2)
 
 PROFILES = {
     "smoke": Profile(

@@ -1,7 +1,7 @@
 """Mental representations in numbers, from outside the model: is the voice's emotion seen in the face, is it still the
 same person, is it still a face?
 
-Three witnesses that share no weights with the networks.  The *judge* is a small network of another architecture that
+Three witnesses, two of which share nothing with the networks.  The *judge* is a small network of another architecture that
 learnt expressions from real frames of other actors than those who are judged.  *Fisherfaces* learnt from the crowd who
 looks like whom.  *Typicality* asks whether the decoded picture, encoded once more, lies where pictures of faces lie.
 """
@@ -21,9 +21,9 @@ from torch.nn import functional as F
 
 from cmlib import judge as judges
 from cmlib import metrics
-from cmlib.corpora import CorpusError, crowd
+from cmlib.corpora import CorpusError, crowd, default_root
 from cmlib.evaluation import PARTS
-from cmlib.experiment import Run
+from cmlib.experiment import ROOT, Run
 from cmlib.judge import Judge
 from cmlib.models import Can, Posterior
 
@@ -42,7 +42,7 @@ class Pairs:
 def neutral_pairs(run: Run, part: str = "test") -> Pairs:
     """The middle frame of every neutral clip with every labelled voice of the same actor, in "validation" or "test"."""
     clips, table = getattr(run.split, PARTS[part]), run.store.clips
-    neutral = clips[(table.emotion.iloc[clips] == "neutral").to_numpy()]
+    neutral = clips[((table.emotion == "neutral") & (table.n_frames > 0)).to_numpy()[clips]]
     return _same_actor(run, neutral, run.labelled(clips))
 
 
@@ -53,8 +53,8 @@ def conflict_pairs(run: Run, part: str = "test") -> Pairs:
     """
     table, clips = run.store.clips, run.labelled(getattr(run.split, PARTS[part]))
     alike = ["actor", "statement", "repetition", "intensity"]
-    rows = table.iloc[clips].assign(row=clips)[[*alike, "row"]]
-    both = rows.merge(rows, on=alike, suffixes=("_face", "_voice"))
+    rows = table.iloc[clips].assign(row=clips)
+    both = rows.loc[rows.n_frames > 0, [*alike, "row"]].merge(rows[[*alike, "row"]], on=alike, suffixes=("_face", "_voice"))
     return Pairs(_middle(run)[both.row_face.to_numpy()], both.row_voice.to_numpy())
 
 
@@ -99,11 +99,13 @@ class Fisherfaces:
 
     @classmethod
     def of_crowd(cls, size: int, limit: int | None = None) -> Fisherfaces:
-        """Learnt from the people of the crowd; CorpusError without them."""
-        table = crowd.table(limit=limit)
+        """Learnt from the people of the crowd, where ``$CM_DATA`` has none the shipped one; CorpusError without it."""
+        home = default_root("crowd")
+        home = home if home.is_dir() else ROOT / "data" / "crowd"
+        table = crowd.table(home, limit)
         if table.empty:
-            raise CorpusError("data/crowd: the pictures of the crowd are not there; git checkout data/crowd")
-        return cls(crowd.load(size, limit), table.person.to_numpy())
+            raise CorpusError(f"{home}: the pictures of the crowd are not there; git checkout data/crowd")
+        return cls(crowd.load(size, limit, home), table.person.to_numpy())
 
     @staticmethod
     def _flat(x: Tensor) -> np.ndarray:

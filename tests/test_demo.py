@@ -36,7 +36,7 @@ def run(tmp_path_factory):
         mels=rng.random((len(rows), 128, 128)).astype(np.float16), path=path,
     )  # fmt: skip
     return SimpleNamespace(
-        store=store, split=SimpleNamespace(test=np.flatnonzero(clips.actor == 2)), folder=tmp_path_factory.mktemp("run")
+        store=store, split=SimpleNamespace(train=np.array([], int), test=np.flatnonzero(clips.actor == 2)), folder=tmp_path_factory.mktemp("run")
     )  # fmt: skip
 
 

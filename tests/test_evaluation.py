@@ -155,7 +155,7 @@ def test_leakage_helps_where_every_actor_speaks_a_language_of_their_own():
 
 
 def test_ablations_train_what_differs(toy):
-    settings = {"KL weight 1": {"kl_weight": 1.0}, "nothing": {}, "of another version": {"colour": "red"}}
+    settings = {"KL weight 1": {"kl_weight": 1.0}, "nothing": {}}
     table = evaluation.ablations(toy[1], settings, strengths=(0.0,)).set_index("change")
     assert list(table.index) == ["as in the profile", "strength 0", "KL weight 1"]
     rows = toy[1].frames_of(toy[1].split.val)
