@@ -45,7 +45,8 @@ def execute(path: Path, run: Path, **more) -> dict:
 def test_notebook_runs(path, run):
     numbers = execute(path, run)
     assert numbers
-    assert not [name for name, value in walk(numbers) if value is None], "not a number"
+    missing = [name for name, value in walk(numbers) if value is None and not name.endswith("/sd")]  # of one fold there is none
+    assert not missing, "not a number"
 
 
 def walk(value, name=""):
