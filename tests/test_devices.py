@@ -115,7 +115,8 @@ def test_train_command(corpus, tmp_path, monkeypatch, capsys):
     command = ["train", "all", "--profile", "smoke", "--precision", "32-true"]
     assert main(command) == 0
     said = [line for line in capsys.readouterr().out.splitlines() if ": validation " in line]
-    assert [line.split(":")[0] for line in said] == ["face", "voice", *(f"classifier_{f}" for f in FUSIONS), "can"]
+    stages = ["face", "voice", *(f"classifier_{f}" for f in FUSIONS), "can_released", "can"]
+    assert [line.split(":")[0] for line in said] == stages
     files = [Path(line.rsplit("; ")[1]) for line in said]
     assert all(f.is_file() and f.is_relative_to(tmp_path / "runs" / "actors-smoke") for f in files)
     assert re.search(r"reconstruction_mse 0\.\d{5}", said[0]) and re.search(r"clip_accuracy [01]\.\d{3}", said[-1])

@@ -22,7 +22,8 @@ def test_steps_and_time_are_those_of_the_profile(monkeypatch):
     monkeypatch.setattr(plan, "cost", lambda channels, size, settings: (0.5, 2e9 * channels))
     table = plan.plan("actors", "quick").set_index("stage")
     quick, training = get_profile("quick"), 24 - len(FOLDS[0]) - len(FOLDS[1])
-    assert table.pictures["face"] == training * 60 * 8 + 1440 and table.pictures["voice"] == training * 60
+    assert quick.data.crowd_limit is None  # the whole crowd: 600 people, 12 pictures of each
+    assert table.pictures["face"] == training * 60 * 8 + 7200 and table.pictures["voice"] == training * 60
     assert table.steps["face"] == -(-table.pictures["face"] // quick.face.batch) * quick.face.epochs
     assert table.hours["face"] == table.steps["face"] * 0.5 / 3600 and table.memory_gb["face"] == 6.0
     assert table.pictures["can"] == training * 56 * 8
