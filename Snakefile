@@ -62,6 +62,7 @@ NOTEBOOKS = {
     "08_generation_demo": (["04_expression_classifier", "05_context_attention"], False),
     "09_rating_study": (["04_expression_classifier", "05_context_attention"], False),
     "10_rating_analysis": (["04_expression_classifier", "05_context_attention"], False),
+    "11_more_witnesses": (["07_mental_representations"], False),
 }
 READS = {"01_data_preparation": [CORPUS], "02_face_vae": ["crowd"]}  # data folders
 # What may change a result; the other files of cmlib only carry things to and fro.

@@ -80,6 +80,10 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--train", action="store_true", help="train what is not trained yet")
     p.set_defaults(run=_evaluate)
 
+    p = commands.add_parser("ablate", help="train the face VAE-GAN with other measures of reconstruction, for notebook 11")
+    _experiment(p)
+    p.set_defaults(run=_ablate)
+
     p = commands.add_parser("figures", help="draw figures again, without training: SVG, PDF, PNG, CSV")
     p.add_argument("names", nargs="*", metavar="NAME", help="such as 06_test_accuracy (default: every one)")
     _experiment(p)
@@ -100,12 +104,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _corpus(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("corpus", help=", ".join(CORPORA))
+    more = "ravdess+song has sung clips too, mead+left_30+top further cameras"
+    parser.add_argument("corpus", help=f"{', '.join(CORPORA)}; {more}")
     parser.add_argument("--root", help="its folder (default: $CM_DATA/CORPUS, or data/CORPUS)")
     parser.add_argument("--profile", default="quick", choices=PROFILES, help="size, number of frames (default: quick)")
     parser.add_argument("--cache", help="where prepared corpora are kept (default: $CM_CACHE, or data/prepared)")
-    parser.add_argument("--song", action="store_true", help="sung clips too")
-    parser.add_argument("--views", default="front", help="cameras of MEAD, as in front,left_30 (default: front)")
 
 
 def _experiment(parser: argparse.ArgumentParser, fold: str = "1 to 5") -> None:
@@ -143,7 +146,7 @@ def _prepare(a: argparse.Namespace) -> int:
     from cmlib.store import prepare  # here, because it loads torch
 
     started = time.monotonic()
-    store = prepare(a.corpus, a.profile, a.root, a.cache, a.workers, song=a.song, views=tuple(a.views.split(",")))
+    store = prepare(a.corpus, a.profile, a.root, a.cache, a.workers)
     card = store.card
     print(f"{card['corpus']}: {card['clips']} clips of {card['actors']} actors, {card['frames']} frames")
     if store.has_faces:
@@ -157,7 +160,8 @@ def _prepare(a: argparse.Namespace) -> int:
         kinds = store.skipped.reason.str.extract(r"^(name|song|suffix|duplicate|view|missing|sound|archive): ")[0]
         kinds = kinds.fillna("unreadable")
         print("skipped: " + ", ".join(f"{n} {kind}" for kind, n in kinds.value_counts().items()))
-        for at, reason in store.skipped[~kinds.isin(["song", "duplicate"])].head(20).itertuples(index=False):
+        alike = kinds.isin(["song", "duplicate"]) & kinds.duplicated()  # of these the first says it all
+        for at, reason in store.skipped[~alike].head(20).itertuples(index=False):
             print(f"  {reason}" if at in reason else f"  {at}: {reason}")
         print(f"  all of them: {store.folder / 'skipped.csv'}")
     if a.sheet:
@@ -308,6 +312,15 @@ def percent(score) -> str:
     return f"{100 * score.value:5.1f} ({100 * score.low:.1f} to {100 * score.high:.1f})"
 
 
+def _ablate(a: argparse.Namespace) -> int:
+    from cmlib import representations
+    from cmlib.experiment import Run
+
+    table = representations.face_ablations(Run(a.corpus, a.profile, a.seed, int(a.fold)), train=True)
+    print(table.to_string(index=False, float_format="{:.4f}".format))
+    return 0
+
+
 def _figures(a: argparse.Namespace) -> int:
     from cmlib import redraw
     from cmlib.experiment import Run
@@ -359,7 +372,7 @@ def _verify(a: argparse.Namespace) -> int:
     root = Path(a.root or corpora.default_root(a.corpus))
     faults = corpora.verify(root)
     if not faults:
-        store = prepare(a.corpus, a.profile, a.root, a.cache, song=a.song, views=tuple(a.views.split(",")))
+        store = prepare(a.corpus, a.profile, a.root, a.cache)
         faults = store.verify()
         print(f"{root}, {store.folder}: {'damaged' if faults else 'as they were written'}")
     for fault in faults:

@@ -7,6 +7,7 @@ over actors (``metrics.actor_interval``).  Nothing here chooses anything: settin
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +20,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from cmlib import losses, media, metrics, training, voices
+from cmlib import checkpoints, losses, media, metrics, training, voices
 from cmlib.experiment import MODELS, Run
 from cmlib.models import Can, Posterior, concatenation, product_of_experts
 from cmlib.profiles import Can as CanSettings
+from cmlib.recipes import recipe
 from cmlib.splits import random_split
 from cmlib.training import Pictures
 
@@ -101,13 +103,8 @@ def join(parts: Sequence[Answers]) -> Answers:
     offset = 1 + max(int(p.clips.max()) for p in parts)
     clips = np.concatenate([p.clips + i * offset for i, p in enumerate(parts)])
     said = {name: np.concatenate([p.log_probabilities[name] for p in parts]) for name in parts[0].log_probabilities}
-    return Answers(
-        said,
-        *(
-            np.concatenate([getattr(p, k) for p in parts]) if k != "clips" else clips
-            for k in ("labels", "clips", "actors")
-        ),
-    )
+    labels, actors = (np.concatenate([getattr(p, k) for p in parts]) for k in ("labels", "actors"))
+    return Answers(said, labels, clips, actors)
 
 
 def score(answers: Answers, resamples: int = 2000) -> pd.DataFrame:
@@ -119,13 +116,6 @@ def score(answers: Answers, resamples: int = 2000) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def table(run: Run, models: Iterable[str] = MODELS) -> pd.DataFrame:
-    """``score`` on the validation and on the test actors of a run: columns part, model, score, value, low, high."""
-    return pd.concat(
-        [score(ask(run, part, models), run.profile.bootstrap).assign(part=part) for part in PARTS], ignore_index=True
-    )
-
-
 def pooled(runs: Sequence[Run], part: str = "test", models: Iterable[str] = MODELS) -> tuple[pd.DataFrame, Answers]:
     """All folds (and seeds) together: (scores, the answers behind them).
 
@@ -133,34 +123,18 @@ def pooled(runs: Sequence[Run], part: str = "test", models: Iterable[str] = MODE
     know it.  ``mean``, ``sd`` and ``count`` are over the runs, whose networks share training actors: sd is no interval.
     """
     parts = [ask(run, part, models) for run in runs]
-    every = pd.concat([score(p, 1) for p in parts])
-    spread_of = (
-        every.groupby(["model", "score"]).value.apply(lambda v: pd.Series(metrics.mean_and_sd(v.to_numpy()))).unstack()
-    )
+    values = pd.concat([score(p, 1) for p in parts]).groupby(["model", "score"]).value
+    spread = values.apply(lambda v: pd.Series(metrics.mean_and_sd(v.to_numpy()))).unstack()
     everyone = join(parts)
-    return score(everyone, runs[0].profile.bootstrap).merge(spread_of.reset_index(), on=["model", "score"]), everyone
+    return score(everyone, runs[0].profile.bootstrap).merge(spread.reset_index(), on=["model", "score"]), everyone
 
 
 def differences(answers: Answers, model: str = "can", resamples: int = 2000) -> pd.DataFrame:
     """Clip accuracy of ``model`` minus each other's, by ``metrics.paired_difference``: other, value, low, high, p."""
     clips = answers.by_clip()
-    right = clips.right()
-    rows = [
-        {"other": o, **metrics.paired_difference(right[model], r, clips.actors, resamples)}
-        for o, r in right.items()
-        if o != model
-    ]
-    return pd.DataFrame(rows)
-
-
-def recalls(answers: Answers, classes: Sequence[str]) -> pd.DataFrame:
-    """Share of each emotion's clips that a model finds: one row per model, one column per class."""
-    clips = answers.by_clip()
-    found = {
-        name: metrics.confusion(clips.labels, p.argmax(1), len(classes)).diagonal()
-        for name, p in clips.log_probabilities.items()
-    }
-    return pd.DataFrame.from_dict(found, "index", columns=list(classes)).rename_axis("model").reset_index()
+    ours = (right := clips.right()).pop(model)
+    gains = {name: metrics.paired_difference(ours, r, clips.actors, resamples) for name, r in right.items()}
+    return pd.DataFrame([{"other": name, **gain} for name, gain in gains.items()])
 
 
 def calibration(answers: Answers, bins: int = 10) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -172,10 +146,9 @@ def calibration(answers: Answers, bins: int = 10) -> tuple[pd.DataFrame, pd.Data
     for name, p in clips.log_probabilities.items():
         p = p - np.logaddexp.reduce(p, 1, keepdims=True)
         bars.append(metrics.reliability(p, clips.labels, bins).assign(model=name))
-        error, right = metrics.calibration_error(p, clips.labels, bins), p.argmax(1) == clips.labels
-        rows.append(
-            {"model": name, "calibration_error": error, "confidence": np.exp(p.max(1)).mean(), "accuracy": right.mean()}
-        )
+        error = metrics.calibration_error(p, clips.labels, bins)
+        sure, right = np.exp(p.max(1)).mean(), (p.argmax(1) == clips.labels).mean()
+        rows.append({"model": name, "calibration_error": error, "confidence": sure, "accuracy": right})
     return pd.DataFrame(rows), pd.concat(bars, ignore_index=True)
 
 
@@ -217,14 +190,19 @@ def robustness(
     At most ``clips`` labelled clips of the part, of every emotion as many (None: all).  White noise in the voice
     (``SNRS``), a blurred face (``SIGMAS``), a grey bar over eyes and brows or over the mouth (``BARS``), and a missing
     sense: its latent is the mean of the training clips', or that of silence.  "nothing": the same clips undisturbed.
+    Where voices come as finished spectrograms there is no sound to add noise to: no rows of noise, and a line says so.
     """
-    own = some(run, run.labelled(getattr(run.split, PARTS[part])), clips, seed)
+    own = run.labelled(getattr(run.split, PARTS[part]))
+    own = some(run, own[run.store.clips.n_frames.to_numpy()[own] > 0], clips, seed)
     rows = run.frames_of(own)
     clip_of = run.frame_clip[rows]
     place = np.searchsorted(own, clip_of)  # (N,) of each frame among the chosen clips
     face, voice = run.paired(rows)
     frames = np.asarray(run.store.frames[rows])
-    sounds = [voices.resample(*media.read_audio(run.store.path(run.store.clips.iloc[c]))) for c in own]
+    paths = [run.store.path(run.store.clips.iloc[c]) for c in own]
+    audible = all(path.suffix != ".npy" for path in paths)  # as the authors' processed MEAD has them
+    sounds = [voices.resample(*media.read_audio(path)) for path in paths if audible]
+    released = run.corpus.endswith("_released")  # whose mel bands are others
     networks = {"face": run.vaegan("face"), "voice": run.vaegan("voice")}
     readers = {name: run.reader(name) for name in models}
     actors, resamples = run.store.clips.actor.to_numpy()[clip_of], run.profile.bootstrap
@@ -233,7 +211,8 @@ def robustness(
         return Posterior(*(x[0] for x in training.encode(networks[kind], Pictures(pictures), np.arange(len(pictures)))))
 
     def heard(snr: float) -> Posterior:
-        mels = [voices.mel(with_noise(s, snr, np.random.default_rng([seed, c]))) for c, s in zip(own, sounds)]
+        noisy = (with_noise(s, snr, np.random.default_rng([seed, c])) for c, s in zip(own, sounds))
+        mels = [voices.mel(s, released=released) for s in noisy]
         return Posterior(*(x[place] for x in latent("voice", np.stack(mels))))
 
     def mean(kind: str) -> Posterior:
@@ -247,7 +226,10 @@ def robustness(
 
     silence = latent("voice", np.zeros((1, voices.BANDS, voices.BANDS), np.float32))
     cases = [("nothing", "", face, voice)]
-    cases += [("noise in the voice", f"{snr} dB", face, heard(snr)) for snr in SNRS]
+    if audible:
+        cases += [("noise in the voice", f"{snr} dB", face, heard(snr)) for snr in SNRS]
+    else:
+        print(f"{run.corpus}: spectrograms without their sound, so no noise in the voice is tried")
     cases += [("blurred face", f"{sigma} px", latent("face", blurred(frames, sigma)), voice) for sigma in SIGMAS]
     cases += [("covered face", name, latent("face", covered(frames, bar)), voice) for name, bar in BARS.items()]
     cases += [("missing sense", "mean voice", face, mean("voice")), ("missing sense", "mean face", mean("face"), voice)]
@@ -296,26 +278,22 @@ def leakage(run: Run, seed: int = 0) -> pd.DataFrame:
             splits = {"actors apart": tuple(map(run.labelled, apart)), "clips mixed": mixed}
         labels, actors = run.clip_labels[clip_of], run.store.clips.actor.to_numpy()[clip_of]
         for name, (seen, asked) in splits.items():
-            probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500)).fit(
-                latents[seen], labels[seen]
-            )
-            right = probe.predict(latents[asked]) == labels[asked]
-            interval = metrics.actor_interval(
-                lambda r, right=right: right[r].mean(), actors[asked], run.profile.bootstrap
-            )
+            probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
+            right = probe.fit(latents[seen], labels[seen]).predict(latents[asked]) == labels[asked]
+            hits = lambda r, right=right: right[r].mean()  # noqa: E731
+            interval = metrics.actor_interval(hits, actors[asked], run.profile.bootstrap)
             done.append({"sense": sense, "split": name, **interval})
     return pd.DataFrame(done)
 
 
 @torch.no_grad()
-def ablations(
-    run: Run, settings: Mapping[str, dict] = ABLATIONS, strengths: Sequence[float] = STRENGTHS
-) -> pd.DataFrame:
+def ablations(run: Run, settings: Mapping = ABLATIONS, strengths: Sequence[float] = STRENGTHS) -> pd.DataFrame:
     """Context networks with one setting changed each, trained on cached latents and scored on the VALIDATION actors.
 
-    ``settings`` names changes to the profile's settings; those that it has already are left out.  Columns:
-    change, value, low, high (clip accuracy), kl (mean KL(face || shifted), nats), shift (root mean square change of the
-    latent mean, in units of its spread over training faces), seconds (of training).
+    ``settings`` names changes to the profile's settings; those that it has already are left out.  A network is trained
+    once: it is kept in the run's folder ``ablations``.  Columns: change, value, low, high (clip accuracy), kl (mean
+    KL(face || shifted), nats), shift (root mean square change of the latent mean, in units of its spread over training
+    faces), seconds (of training it, or of reading it).
     """
     base, asked = run.profile.can, run.frames_of(run.split.val)
     spread = run.face_latents.mu[:, run.frames_of(run.split.train)].flatten(0, 1).std(0)
@@ -323,16 +301,27 @@ def ablations(
     done = []
     for name, variant in {"as in the profile": base, **{n: v for n, v in variants.items() if v != base}}.items():
         began = time.perf_counter()
-        model, _ = run.train_can(variant)
+        model = _context_network(run, variant)
         seconds = time.perf_counter() - began
         for t in (1.0, *strengths) if variant == base else (1.0,):
             score = run.scores(run.log_probabilities("can", asked, model, t), asked)["clip_accuracy"]
             own, heard = run.paired(asked)
             there = model.shift(own, heard, t)
-            kl, moved = (
-                float(losses.kl_between(*own, *there).mean()),
-                float(((there.mu - own.mu) / spread).square().mean().sqrt()),
-            )
+            kl = float(losses.kl_between(*own, *there).mean())
+            moved = float(((there.mu - own.mu) / spread).square().mean().sqrt())
             named = name if t == 1 else f"strength {t:g}"
-            done.append({"change": named, **score, "kl": kl, "shift": moved, "seconds": seconds if t == 1 else 0.0})
+            done.append({"change": named, **score, "kl": kl, "shift": moved, "seconds": seconds})
     return pd.DataFrame(done)
+
+
+def _context_network(run: Run, settings: CanSettings) -> Can:
+    """With these settings the run's own network, one that was kept, or one that is trained now."""
+    for name in ("can", "can_released"):
+        if settings == run.settings(name):
+            return run.can(name)
+    below = [run.find(name).with_suffix(".safetensors").read_bytes() for name in ("face", "voice", "classifier_face")]
+    made = recipe(run.recipe("can"), dataclasses.asdict(settings), hashlib.sha256(b"".join(below)).hexdigest())
+    path = run.folder / "ablations" / f"can-{made}"
+    if not path.with_suffix(".json").exists():  # the card is written last
+        checkpoints.save(path, run.train_can(settings)[0], {"stage": "can", "settings": dataclasses.asdict(settings)})
+    return checkpoints.load(path, Can)[0]

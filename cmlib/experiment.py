@@ -87,7 +87,7 @@ class Run:
     def faces(self) -> Pictures:
         """Frames of the corpus, then the pictures of the crowd (rows from ``len(store.frames)`` on)."""
         limit = self.profile.data.crowd_limit
-        people = crowd.load(self.profile.data.image_size, limit) if limit != 0 and self.corpus == "actors" else ()
+        people = crowd.load(self.profile.data.image_size, limit) if limit != 0 else ()
         return Pictures(self.store.frames, people)
 
     @cached_property
@@ -113,8 +113,9 @@ class Run:
         return np.flatnonzero(keep[self.frame_clip])
 
     def labelled(self, clips: np.ndarray) -> np.ndarray:
-        """Those of the clip rows that are not neutral."""
-        return clips[self.clip_labels[clips] >= 0]
+        """Those of the clip rows that have a class and, in a corpus with faces, a picture."""
+        seen = self.store.clips.n_frames.to_numpy() > 0
+        return clips[(self.clip_labels[clips] >= 0) & (seen[clips] | (not self.store.has_faces))]
 
     # ---------------------------------------------------------------- checkpoints
 
@@ -169,9 +170,13 @@ class Run:
         }  # fmt: skip
 
     def save(self, name: str, model: nn.Module, history: pd.DataFrame, scores: dict) -> None:
-        """Keep a trained network, its card and its history."""
+        """Keep a trained network, its card and, unless empty, its history."""
         checkpoints.save(self.path(name), model, self.card(name, scores))
-        history.to_csv(self.path(name).with_suffix(".history.csv"), index=False)
+        path = self.path(name).with_suffix(".history.csv")
+        if len(history):
+            history.to_csv(path, index=False)
+        else:
+            path.unlink(missing_ok=True)  # that of another training
 
     def history(self, name: str) -> pd.DataFrame | None:
         """The training history of a stage, where this run trained it."""
@@ -196,7 +201,7 @@ class Run:
             if self.settings(kind).labels == "all":
                 labels[: len(self.frame_clip)] = self.clip_labels[self.frame_clip]
             if len(labels) > len(self.frame_clip):
-                labels[len(self.frame_clip) :] = crowd.labels(self.profile.data.crowd_limit)
+                labels[len(self.frame_clip) :] = crowd.labels(self.profile.data.crowd_limit, self.classes)
             train, validation = (self.frames_of(clips, labelled=False) for clips in (train, validation))
             train = np.concatenate([train, np.arange(len(self.store.frames), len(pictures))])
         start = self.settings(kind).start
@@ -208,8 +213,12 @@ class Run:
             labels=labels if labels.max() >= 0 else None, flips=face, seed=self.seed, state=state, start=start, fabric=fabric,
             log=self.folder / "tensorboard" / kind if log == "tensorboard" else self.path(kind).with_suffix(".history.csv"),
         )  # fmt: skip
+        if len(history):
+            error = history.validation.iloc[-1]
+        else:  # no epochs: the start as it is
+            error = training.reconstruction_error(model, pictures, validation, fabric)
         if fabric.is_global_zero:
-            self.save(kind, model, history, {"reconstruction_mse": history.validation.iloc[-1]})
+            self.save(kind, model, history, {"reconstruction_mse": error})
             state.unlink(missing_ok=True)
         fabric.barrier()
         return checkpoints.load(self.path(kind), VaeGan)[0]
@@ -267,7 +276,11 @@ class Run:
         """The context attention network ("can", or "can_released"), its classifier started from the face classifier."""
         if path := self.find(name):
             return checkpoints.load(path, Can)[0]
-        model, history = self.train_can(self.settings(name))
+        model, history = self.train_can(settings := self.settings(name))
+        if (found := model.config["directions"]) < settings.directions:
+            known = set(self.store.clips.emotion.iloc[self.frame_clip[self.frames_of(self.split.train, labelled=False)]])
+            lacking = ", ".join(e for e in (EMOTIONS[0], *self.classes) if e not in known)
+            print(f"{name}: no training faces of {lacking}, so {found} directions of expression, not {settings.directions}")
         self.save(name, model, history, self._validation(name, model))
         return model
 
@@ -279,8 +292,10 @@ class Run:
         """A context attention network with other ``settings`` (profiles.Can) on this run's latents: (network, history)."""
         rows = self.frames_of(self.split.train, labelled=False)
         clips = self.frame_clip[rows]
+        labels = self.clip_labels[clips]  # K kinds of faces, neutral ones too, show K - 1 directions
+        settings = dataclasses.replace(settings, directions=min(settings.directions, len(np.unique(labels)) - 1))
         return training.train_can(
-            *self.paired(rows, views=True), self.clip_labels[clips], settings, people=self.store.clips.actor.to_numpy()[clips],
+            *self.paired(rows, views=True), labels, settings, people=self.store.clips.actor.to_numpy()[clips],
             classifier=self.classifier("face"), classes=len(self.classes), seed=self.seed,
         )  # fmt: skip
 

@@ -136,15 +136,8 @@ def image_grid(
                 ax.set_xlabel(captions[r][c], fontsize="x-small", labelpad=2)
         if r == 0 and c < len(column_labels):
             ax.set_title(column_labels[c], loc="center", fontsize="small", fontweight="normal", pad=6)
-            if column_labels[c] in EMOTION_COLORS:
-                ax.plot(
-                    [0, 1],
-                    [1.04, 1.04],
-                    transform=ax.transAxes,
-                    color=EMOTION_COLORS[column_labels[c]],
-                    lw=3,
-                    clip_on=False,
-                )
+            if color := EMOTION_COLORS.get(column_labels[c]):
+                ax.plot([0, 1], [1.04, 1.04], transform=ax.transAxes, color=color, lw=3, clip_on=False)
         if c == 0 and r < len(row_labels):
             ax.set_ylabel(row_labels[r], rotation=0, ha="right", va="center", fontsize="small")
     if title:
@@ -157,21 +150,13 @@ def reconstructions(originals: Sequence, decoded: Sequence, labels: Sequence[str
     return image_grid([list(originals), list(decoded)], ("original", "decoded"), labels, title=title)
 
 
-def perception_strip(
-    grid: Sequence[Sequence], faces: Sequence[str], voices: Sequence[str], captions=None, title: str = ""
-) -> Plot:
-    """Mental representations ``grid[face][voice]``: one row per face, one column per voice."""
-    return image_grid(grid, faces, voices, captions, title)
-
-
 @_styled
 def mel(spectrogram, title: str = "", seconds: float = 83_200 / 22_050) -> Plot:
     """A mel spectrogram (mel bands, frames) in 0...1, low frequencies below, against time."""
     fig = _new(5, 2.4)
     ax = fig.axes_grid()[0, 0]
-    drawn = ax.imshow(
-        picture(spectrogram), origin="lower", aspect="auto", cmap="magma", vmin=0, vmax=1, extent=(0, seconds, 0, 128)
-    )
+    look = dict(origin="lower", aspect="auto", cmap="magma", vmin=0, vmax=1, extent=(0, seconds, 0, 128))
+    drawn = ax.imshow(picture(spectrogram), **look)
     ax.set(xlabel="time, s", ylabel="mel band", title=title)
     ax.grid(False)
     fig.colorbar(drawn, ax=ax, label="level (0 to 1 per clip)", pad=0.02)
@@ -219,17 +204,8 @@ def latent_scatter(points, labels: Sequence[str], title: str = "") -> Plot:
     fig = _new(5.2, 3.8)
     ax = fig.axes_grid()[0, 0]
     for name in [e for e in EMOTION_COLORS if e in labels]:
-        own = points[labels == name]
-        ax.scatter(
-            *own.T,
-            s=22,
-            c=EMOTION_COLORS[name],
-            marker=EMOTION_MARKERS[name],
-            label=name,
-            alpha=0.8,
-            lw=0.3,
-            edgecolor="white",
-        )
+        look = dict(s=22, c=EMOTION_COLORS[name], marker=EMOTION_MARKERS[name], alpha=0.8, lw=0.3, edgecolor="white")
+        ax.scatter(*points[labels == name].T, label=name, **look)
     ax.set(xlabel=names[0], ylabel=names[1], title=title)
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return fig
@@ -259,16 +235,11 @@ def accuracy_bars(models: dict[str, dict], chance: float, score: str = "clip_acc
     fig = _new(5.6, 0.5 * len(models) + 0.9)
     ax = fig.axes_grid()[0, 0]
     for row, (name, scores) in enumerate(models.items()):
-        s = scores[score]
-        ax.barh(row, s["value"], color=ACCENT if name == "can" else "#B9C6D3", height=0.62)
-        ax.plot([s["low"], s["high"]], [row, row], color=INK, lw=1.4, marker="|", ms=7)
-        ax.text(
-            max(s["high"], s["value"]) + 0.015,
-            row,
-            f"{100 * s['value']:.0f} %",
-            va="center",
-            fontweight="bold" if name == "can" else None,
-        )
+        value, low, high = (scores[score][k] for k in ("value", "low", "high"))
+        ax.barh(row, value, color=ACCENT if name == "can" else "#B9C6D3", height=0.62)
+        ax.plot([low, high], [row, row], color=INK, lw=1.4, marker="|", ms=7)
+        look = dict(va="center", fontweight="bold" if name == "can" else None)
+        ax.text(max(high, value) + 0.015, row, f"{100 * value:.0f} %", **look)
     ax.axvline(chance, color=INK, ls="--", lw=1)
     ax.text(chance + 0.005, -0.62, f"chance {100 * chance:.0f} %", fontsize="x-small", va="center")
     ax.set(yticks=range(len(models)), xlim=(0, 1.08), ylim=(len(models) - 0.5, -0.9), title=title)
@@ -346,9 +317,8 @@ def probability_bars(before, after, labels: Sequence[str], title: str = "") -> P
     rows, colors = np.arange(len(labels)), [EMOTION_COLORS[e] for e in labels]
     ax.barh(rows - 0.2, before, 0.36, color="white", edgecolor=colors, lw=1.5, label="before: face alone")
     ax.barh(rows + 0.2, after, 0.36, color=colors, edgecolor=colors, lw=1.5, label="after: in context")
-    ax.set(
-        yticks=rows, yticklabels=labels, xlim=(0, 1), ylim=(len(labels) - 0.4, -0.6), xlabel="probability", title=title
-    )
+    ax.set(xlim=(0, 1), ylim=(len(labels) - 0.4, -0.6), xlabel="probability", title=title)
+    ax.set_yticks(rows, labels)
     ax.grid(False, axis="y")
     for patch in ax.legend(loc="lower right", fontsize="x-small").get_patches():
         patch.set(edgecolor=INK, facecolor="white" if patch.get_facecolor()[:3] == (1, 1, 1) else INK)
@@ -372,10 +342,8 @@ def attention_function(
     ax = fig.axes_grid()[0, 0]
     for row, out in enumerate(values):
         label = labels[row] if row < len(labels) else None
-        color = EMOTION_COLORS.get(
-            label, ACCENT if len(values) == 1 else sns.color_palette("viridis", len(values))[row]
-        )
-        ax.plot(queries, out, color=color, lw=1.8, label=label)
+        other = ACCENT if len(values) == 1 else sns.color_palette("viridis", len(values))[row]
+        ax.plot(queries, out, color=EMOTION_COLORS.get(label, other), lw=1.8, label=label)
     for bound, name in zip(bounds or (), ("min u", "max u")):
         ax.axhline(bound, color=QUIET, ls="--", lw=1)
         ax.text(queries[0], bound, f" {name}", fontsize="x-small", va="bottom")
@@ -407,9 +375,8 @@ def strength_curves(table: pd.DataFrame, label: str, title: str = "") -> Plot:
     ax = fig.axes_grid()[0, 0]
     for name, own in table.groupby("emotion", sort=False) if "emotion" in table else [(None, table)]:
         color = EMOTION_COLORS.get(name, ACCENT)
-        ax.plot(
-            own["strength"], own["value"], color=color, marker=EMOTION_MARKERS.get(name, "o"), ms=5, lw=1.8, label=name
-        )
+        look = dict(color=color, marker=EMOTION_MARKERS.get(name, "o"), ms=5, lw=1.8, label=name)
+        ax.plot(own["strength"], own["value"], **look)
         if {"low", "high"} <= set(own.columns):
             ax.fill_between(own["strength"], own["low"], own["high"], color=color, alpha=0.15, lw=0)
     ax.set(xlabel="context strength t", ylabel=label, title=title)

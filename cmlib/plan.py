@@ -44,7 +44,7 @@ def plan(corpus: str = "actors", profile: Profile | str = "quick", fold: int = 1
     table = pd.DataFrame({"actor": [c.actor for c in clips], "labelled": [c.emotion in classes for c in clips]})
     train = table.iloc[split(table, fold).train]
     each, seen = frames_per_clip(clips, profile), any(c.has_video for c in clips)
-    people = len(crowd.table(limit=profile.data.crowd_limit)) if corpus == "actors" else 0
+    people = len(crowd.table(limit=profile.data.crowd_limit))
     rows = []
     if seen:
         rows.append(_row("face", round(len(train) * each) + people, 3, profile.data.image_size, profile.face))

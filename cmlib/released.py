@@ -31,6 +31,9 @@ PREFIXES = ("model.", "model_imgs.", "model_audio.", "att_mu.", "att_logvar.", H
 KINDS = ("vaegan", "classifier", "can")  # a network out of a later stage's file takes the place of an earlier one's
 STAGES = ("face", "voice", "classifier_face", "can")  # what a demo needs
 SHOWN = 6  # keys that a line of a report names
+PATHS = {"PosixPath": pathlib.PurePosixPath, "WindowsPath": pathlib.PureWindowsPath}  # of any system, read on any
+HOMES = ("pathlib", "pathlib._local")  # of these in Python, and in Python 3.13
+VALUES = [argparse.Namespace, *((PATHS[kind], f"{home}.{kind}") for kind in PATHS for home in HOMES)]  # no code in them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Imported:
 def read(path: Path) -> dict[str, Tensor]:
     """The ``state_dict`` of a file, in float32; CheckpointError where it is none, is cut short, or would run code."""
     try:
-        with torch.serialization.safe_globals([argparse.Namespace, pathlib.PosixPath]):  # settings: values, no code
+        with torch.serialization.safe_globals(VALUES):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file; check the path") from None

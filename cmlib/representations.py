@@ -8,6 +8,7 @@ looks like whom.  *Typicality* asks whether the decoded picture, encoded once mo
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,9 @@ import pandas as pd
 import torch
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,8 +28,10 @@ from cmlib import metrics
 from cmlib.corpora import CorpusError, crowd, default_root
 from cmlib.evaluation import PARTS
 from cmlib.experiment import ROOT, Run
-from cmlib.judge import Judge
-from cmlib.models import Can, Posterior
+from cmlib.judge import Judge, Recogniser
+from cmlib.models import Can, Posterior, VaeGan
+from cmlib.profiles import Profile
+from cmlib.profiles import VaeGan as VaeGanSettings
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SIDE = 32  # pixels of the pictures that fisherfaces look at
@@ -43,19 +49,9 @@ def neutral_pairs(run: Run, part: str = "test") -> Pairs:
     """The middle frame of every neutral clip with every labelled voice of the same actor, in "validation" or "test"."""
     clips, table = getattr(run.split, PARTS[part]), run.store.clips
     neutral = clips[((table.emotion == "neutral") & (table.n_frames > 0)).to_numpy()[clips]]
-    return _same_actor(run, neutral, run.labelled(clips))
-
-
-def conflict_pairs(run: Run, part: str = "test") -> Pairs:
-    """The middle frame of every labelled clip with the voice of one labelled clip of the same actor for each emotion.
-
-    The voice is that of the same sentence, repetition and, where there is one, intensity.
-    """
-    table, clips = run.store.clips, run.labelled(getattr(run.split, PARTS[part]))
-    alike = ["actor", "statement", "repetition", "intensity"]
-    rows = table.iloc[clips].assign(row=clips)
-    both = rows.loc[rows.n_frames > 0, [*alike, "row"]].merge(rows[[*alike, "row"]], on=alike, suffixes=("_face", "_voice"))
-    return Pairs(_middle(run)[both.row_face.to_numpy()], both.row_voice.to_numpy())
+    voices, actor = run.labelled(clips), table.actor.to_numpy()
+    face, voice = np.nonzero(actor[neutral][:, None] == actor[voices])
+    return Pairs(_middle(run)[neutral[face]], voices[voice])
 
 
 def _middle(run: Run) -> np.ndarray:
@@ -63,23 +59,20 @@ def _middle(run: Run) -> np.ndarray:
     return (run.store.clips.first_frame + run.store.clips.n_frames // 2).to_numpy()
 
 
-def _same_actor(run: Run, faces: np.ndarray, voices: np.ndarray) -> Pairs:
-    actor = run.store.clips.actor.to_numpy()
-    face, voice = np.nonzero(actor[faces][:, None] == actor[voices])
-    return Pairs(_middle(run)[faces[face]], voices[voice])
-
-
 # -------------------------------------------------------------------- witnesses
 
 
-def train_judge(run: Run, learns_from: str = "others", epochs: int = 12) -> Judge:
-    """A judge for the test actors of a run: ``learns_from`` "others", all actors but those, or "validation".
+def train_judge(run: Run, learns_from: str = "others", epochs: int | None = None) -> Judge:
+    """A judge that learns from real frames of "others" (all actors but those tested), of "validation" or "training" actors.
 
-    The validation actors alone are strangers to the judged networks, too, but they are five.
+    "validation" is the strict one: the judged networks were never trained on its teachers, but they are five (four).
+    ``epochs``: 12 if not said, fewer in profile smoke.
     """
-    known = {"others": np.r_[run.split.train, run.split.val], "validation": run.split.val}[learns_from]
-    rows, labels = run.frames_of(known), run.clip_labels[run.frame_clip]
-    return judges.train_judge(run.faces, rows[:: 1 + len(rows) // 4000], labels, epochs=epochs, seed=run.seed)
+    epochs = epochs or min(12, 4 * run.profile.face.epochs) or 12  # faces may be those of others, not trained
+    parts = {"others": ("train", "val"), "validation": ("val",), "training": ("train",)}[learns_from]
+    rows = run.frames_of(np.concatenate([getattr(run.split, part) for part in parts]))
+    rows, labels = rows[:: 1 + len(rows) // 4000], run.clip_labels[run.frame_clip]
+    return judges.train_judge(run.faces, rows, labels, epochs=epochs, seed=run.seed)
 
 
 class Fisherfaces:
@@ -142,34 +135,70 @@ class Typicality:
 
 @torch.no_grad()
 def measure(
-    run: Run, can: Can, pairs: Pairs, judge: Judge, who: Fisherfaces, strengths: Sequence[float] = STRENGTHS
-) -> pd.DataFrame:
-    """One row per pair and strength.
+    run: Run, can: Can, pairs: Pairs, judge: Judge | Recogniser, who: Fisherfaces | None = None,
+    strengths: Sequence[float] = STRENGTHS,
+) -> pd.DataFrame:  # fmt: skip
+    """One row per pair and strength; only pairs whose voice has an emotion that the judge knows.
 
     Columns: actor, emotion (of the voice), strength; ``judged``: the judge's probability of the voice's emotion in the
-    decoded picture; ``named``: whether it is the judge's first choice; ``read``: whether it is the network's;
-    ``kept``: whether the picture is more like the actor's own mean vector of real frames than like that of any other
-    actor; ``distance``: ``Typicality`` of the picture, 1 being its limit.
+    decoded picture; ``named``: whether it is the judge's first choice; ``read``: whether it is the network's; with
+    ``who`` also ``kept``: whether the picture is more like the actor's own mean vector of real frames than like that of
+    any other actor; and ``distance``: ``Typicality`` of the picture, 1 being its limit.
     """
-    table, face_net, typical = run.store.clips, run.vaegan("face"), Typicality.of(run)
+    table, face_net = run.store.clips, run.vaegan("face")
+    known = np.isin(table.emotion.to_numpy()[pairs.clips], asked(judge, run))
+    pairs = Pairs(pairs.frames[known], pairs.clips[known])
     emotion, actor = run.clip_labels[pairs.clips], table.actor.to_numpy()[pairs.clips]
-    actors, gallery = _gallery(run, who)
-    own, rows = np.searchsorted(actors, actor), np.arange(len(emotion))
     face = Posterior(*(x[0, pairs.frames] for x in run.face_latents))
     voice = Posterior(*(x[pairs.clips] for x in run.voice_latents))
+    if who:
+        typical, (actors, gallery) = Typicality.of(run), _gallery(run, who)
+    every, (first, same) = np.arange(len(emotion)), np.unique(pairs.frames, return_index=True, return_inverse=True)[1:]
     done = []
     for t in strengths:
-        logits, shifted = can(face, voice, t)
-        pictures = torch.cat([face_net.decoder(part).clamp(0, 1) for part in shifted.mu.split(128)])
-        seen = np.exp(judges.read(judge, pictures))
-        alike = who(pictures) @ gallery.T  # (N, actors)
-        again = torch.cat([face_net.encoder(part).mu for part in pictures.split(128)])
-        done.append(pd.DataFrame({
-            "actor": actor, "emotion": [run.classes[e] for e in emotion], "strength": t,
-            "judged": seen[rows, emotion], "named": seen.argmax(1) == emotion, "read": logits.argmax(1).numpy() == emotion,
-            "kept": alike.argmax(1) == own, "distance": typical(again).numpy() / typical.limit,
-        }))  # fmt: skip
+        rows, of = (every, every) if t else (first, same)  # without context one picture for all voices of a face
+        logits, shifted = can(*(Posterior(*(x[rows] for x in p)) for p in (face, voice)), t)
+        pictures = _decoded(face_net, shifted.mu)
+        seen, read = np.exp(judges.read(judge, pictures))[of], logits.argmax(1).numpy()[of]
+        said = {"judged": seen[every, emotion], "named": seen.argmax(1) == emotion, "read": read == emotion}
+        if who:
+            alike = actors[(who(pictures) @ gallery.T).argmax(1)]  # (N, actors) -> (N,)
+            again = torch.cat([face_net.encoder(part).mu for part in pictures.split(128)])
+            said |= {"kept": alike[of] == actor, "distance": typical(again).numpy()[of] / typical.limit}
+        where = {"actor": actor, "emotion": [run.classes[e] for e in emotion], "strength": t}
+        done.append(pd.DataFrame(where | said))
     return pd.concat(done, ignore_index=True)
+
+
+def asked(judge: Judge | Recogniser, run: Run) -> tuple[str, ...]:
+    """The emotions that a judge can be asked about: the classes of the run, or those of them that a recogniser knows."""
+    return judge.asked if isinstance(judge, Recogniser) else run.classes
+
+
+@torch.no_grad()
+def seen(run: Run, judge: Judge | Recogniser, part: str = "test") -> pd.DataFrame:
+    """What a judge sees without any context, in the middle frames of labelled clips, real and reconstructed.
+
+    One row per picture: actor, emotion (played), pictures ("real", "reconstructed"), judged and named as in ``measure``;
+    only emotions that the judge knows.
+    """
+    table, clips = run.store.clips, run.labelled(getattr(run.split, PARTS[part]))
+    known = np.isin(table.emotion, asked(judge, run)) & (table.n_frames > 0).to_numpy()
+    clips = clips[known[clips]]
+    rows, truth = _middle(run)[clips], run.clip_labels[clips]
+    both = {"real": run.faces.batch(rows), "reconstructed": _decoded(run.vaegan("face"), run.face_latents.mu[0, rows])}
+    done = []
+    for name, pictures in both.items():
+        p = np.exp(judges.read(judge, pictures))
+        said = {"judged": p[np.arange(len(p)), truth], "named": p.argmax(1) == truth}
+        where = {"actor": table.actor.to_numpy()[clips], "emotion": table.emotion.to_numpy()[clips], "pictures": name}
+        done.append(pd.DataFrame(where | said))
+    return pd.concat(done, ignore_index=True)
+
+
+def _decoded(face_net: VaeGan, mu: Tensor) -> Tensor:
+    """Latents (N, D) -> pictures (N, 3, S, S) in 0...1."""
+    return torch.cat([face_net.decoder(part).clamp(0, 1) for part in mu.split(128)])
 
 
 def _gallery(run: Run, who: Fisherfaces) -> tuple[np.ndarray, np.ndarray]:
@@ -209,5 +238,77 @@ def kept(table: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def recognition(table: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
+    """Share of pictures whose intended emotion is a judge's first choice, over rows with columns judge, pictures, actor,
+    emotion and named: judge, pictures, value, low, high (95 % interval over actors), emotions (asked about)."""
+    rows = []
+    for (judge, pictures), part in table.groupby(["judge", "pictures"], sort=False):
+        interval = metrics.actor_interval(_mean(part.named.to_numpy()), part.actor.to_numpy(), resamples)
+        rows.append({"judge": judge, "pictures": pictures, **interval, "emotions": part.emotion.nunique()})
+    return pd.DataFrame(rows)
+
+
 def _mean(values: np.ndarray) -> Callable[[np.ndarray], float]:
     return lambda rows: values[rows].mean()
+
+
+# -------------------------------------------------------------------- settings of the face VAE-GAN
+
+
+@dataclass(frozen=True)
+class FaceVariant(Run):
+    """A run whose face VAE-GAN has settings of its own."""
+
+    face: VaeGanSettings = VaeGanSettings()
+
+    @property
+    def profile(self) -> Profile:
+        return dataclasses.replace(super().profile, face=self.face)
+
+
+def face_variants(run: Run) -> dict[str, Run]:
+    """The run itself, and runs in its folder ``ablations`` with features of another level, or with an adversarial term."""
+    base = run.profile.face
+    found, weight = {"as in the profile": run}, base.feature_weight or 0.05  # docs/experiments.md, 12
+    for level, name in enumerate(("pixels, no features", "features of level 1", "features of level 2")):
+        for adversarial in (0.0, 1e-3):  # 1e-3: about as much as the pixels count
+            measure = dict(feature_level=level, feature_weight=weight if level else base.feature_weight)
+            face = dataclasses.replace(base, **measure, adversarial_weight=adversarial)
+            if face != base and (level != 1 or not adversarial):
+                name += ", adversarial" * bool(adversarial)
+                folder = run.folder / "ablations" / name.replace(",", "").replace(" ", "-")
+                found[name] = FaceVariant(run.corpus, run.profile_name, run.seed, run.fold, str(folder), face)
+    return found
+
+
+@torch.no_grad()
+def face_ablations(run: Run, train: bool = False) -> pd.DataFrame:
+    """What the measure of reconstruction does to faces and latents, on VALIDATION actors; one row per trained variant.
+
+    ``train`` trains those of ``face_variants`` that are not there; a killed training goes on.  Empty where only the
+    run's own network is there.  Columns: change, mse (reconstruction from the mean, over pixels), and clip accuracies
+    with intervals over actors: of a judge that learnt from real frames of training actors, on reconstructions (judge,
+    judge_low, judge_high), and of a logistic regression on the latents (probe, probe_low, probe_high).
+    """
+    variants = face_variants(run)
+    if train:
+        [variant.vaegan("face") for variant in variants.values()]
+    there = {name: variant for name, variant in variants.items() if variant.find("face")}
+    if len(there) < 2:
+        return pd.DataFrame()
+    known, asked = (run.frames_of(clips) for clips in (run.split.train, run.split.val))
+    judge, labels, real = train_judge(run, "training"), run.clip_labels[run.frame_clip], run.faces.batch(asked)
+    done = []
+    for name, variant in there.items():
+        mu = variant.face_latents.mu[0]
+        drawn = _decoded(variant.vaegan("face"), mu[asked])
+        probe = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=500)).fit(mu[known], labels[known])
+        linear = np.full((len(asked), len(run.classes)), -1e9)  # a corpus may lack a class in training
+        linear[:, probe.classes_] = probe.predict_log_proba(mu[asked])
+        answers = {"judge": judges.read(judge, drawn), "probe": linear}
+        row = {"change": name, "mse": float((drawn - real).square().mean())}
+        for reader, said in answers.items():
+            score = run.scores(said, asked)["clip_accuracy"]
+            row |= {reader: score["value"], f"{reader}_low": score["low"], f"{reader}_high": score["high"]}
+        done.append(row)
+    return pd.DataFrame(done)

@@ -163,18 +163,18 @@ class FrameDataset(torch.utils.data.Dataset):
 
 def prepare(
     corpus: str, profile: Profile | str = "quick", root: str | Path | None = None, cache: str | Path | None = None,
-    workers: int | None = None, progress: bool | None = None, song: bool = False, views: tuple[str, ...] = ("front",),
+    workers: int | None = None, progress: bool | None = None,
 ) -> Store:  # fmt: skip
     """The prepared corpus: opened if it is there, else made now (and continued if that was begun before).
 
     ``root``: folder of the corpus (default ``$CM_DATA``/corpus or data/corpus, else the one it was last prepared from); ``cache``: where prepared corpora are
     kept (default ``$CM_CACHE`` or data/prepared); ``workers``: processes (default: one a core); ``progress``: a bar
-    (default: on a terminal or in a notebook, unless CM_QUIET is set); ``song``: sung clips too; ``views``: the cameras of MEAD.
+    (default: on a terminal or in a notebook, unless CM_QUIET is set).
     """
     profile = get_profile(profile) if isinstance(profile, str) else profile
     cache = Path(cache or corpora.cache_root())
     root = Path(root or _last_root(corpus, cache))
-    clips, skipped = corpora.scan(corpus, root, song, views)
+    clips, skipped = corpora.scan(corpus, root)
     clips = spread(clips, profile.data.clips_limit)
     settings = {"image_size": profile.data.image_size, "frames_per_clip": profile.data.frames_per_clip}
     key = inputs_key(clips, root, settings)
@@ -206,7 +206,8 @@ def _last_root(corpus: str, cache: Path) -> Path:
     """The default folder of a corpus; where there is none, the one that it was last prepared from with --root."""
     folder = corpora.default_root(corpus)
     if not folder.is_dir():
-        for card in sorted(cache.glob(f"{corpus}-*/card.json"), key=lambda path: path.stat().st_mtime, reverse=True):
+        named = f"{corpus.partition('+')[0]}[-+]*/card.json"
+        for card in sorted(cache.glob(named), key=lambda path: path.stat().st_mtime, reverse=True):
             if (used := Path(json.loads(card.read_text())["root"])).is_dir():
                 return used
     return folder

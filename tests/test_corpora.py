@@ -39,7 +39,7 @@ def test_song_is_left_out_unless_asked_for(tmp_path):
     touch(tmp_path, "01-01-03-01-01-01-01.mp4", "01-02-03-01-01-01-01.mp4")
     clips, skipped = scan("ravdess", tmp_path)
     assert len(clips) == 1 and "song" in skipped[0][1]
-    assert len(scan("ravdess", tmp_path, song=True)[0]) == 2  # speech and song are two recordings
+    assert len(scan("ravdess+song", tmp_path)[0]) == 2  # speech and song are two recordings
 
 
 def test_what_is_no_clip_is_listed_or_passed_over(tmp_path):
@@ -68,11 +68,13 @@ def test_nothing_there_is_one_clear_line(tmp_path):
         scan("ravdess", tmp_path)
     with pytest.raises(CorpusError, match="choose one of actors, ravdess"):
         scan("celeba", tmp_path)
+    with pytest.raises(CorpusError, match="actors has no 'song' to add; choose of actors alone"):
+        scan("actors+song", tmp_path)
 
 
 def test_folders_come_from_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("CM_DATA", str(tmp_path))
-    assert corpora.default_root("ravdess") == tmp_path / "ravdess"
+    assert corpora.default_root("ravdess") == corpora.default_root("ravdess+song") == tmp_path / "ravdess"
     monkeypatch.delenv("CM_DATA")
     assert corpora.default_root("actors") == ROOT / "data" / "actors"
 

@@ -97,6 +97,12 @@ def test_a_start_is_the_shipped_network_of_the_crowd(toy, tmp_path, monkeypatch)
     there = dict(experiment.checkpoints.load(path)[0].named_parameters())
     for name, p in toy().vaegan("face").named_parameters():
         assert name.startswith("discriminator") or torch.equal(p, there[name]), name
+    monkeypatch.setitem(profiles.PROFILES, "smoke", dataclasses.replace(smoke, face=dataclasses.replace(face, epochs=0)))
+    as_it_is = toy()
+    for name, p in as_it_is.vaegan("face").encoder.state_dict().items():  # running statistics too
+        assert torch.equal(p, experiment.checkpoints.load(path)[0].encoder.state_dict()[name]), name
+    card = json.loads(as_it_is.path("face").with_suffix(".json").read_text())
+    assert card["validation"]["reconstruction_mse"] > 0 and as_it_is.own("face") and as_it_is.history("face") is None
 
 
 def test_without_the_crowd_pretraining_says_so(toy):

@@ -1,5 +1,7 @@
 """MEAD as it is published: embedded clips in its layout, transcoded to its sizes, through scan, prepare and training."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from conftest import RATE, ROOT, tone, write_clip
@@ -11,6 +13,7 @@ from cmlib.corpora import CorpusError, mead, scan
 from cmlib.emotions import CLASSES, MEAD_CLASSES, MeadName, classes_of
 from cmlib.experiment import Run
 from cmlib.perceiver import Perceiver
+from cmlib.profiles import PROFILES
 from cmlib.splits import fold_of
 from cmlib.store import prepare
 
@@ -65,13 +68,30 @@ def test_sound_joins_its_picture_and_prepare_reads_both(tree, tmp_path):
 
 
 def test_other_views_are_clips_of_the_same_recording(tree):
-    clips, skipped = scan("mead", tree, views=("left_30", "top", "front"))
+    clips, skipped = scan("mead+top+left_30", tree)
     assert [c.name for c in clips][-2:] == ["W009-happy-3-002", "W009-happy-3-002-left_30"]
     assert clips[-1].audio_path == clips[-2].audio_path and clips[-1].actor == clips[-2].actor
     lacking = {path.name: reason for path, reason in skipped if "missing: view" in reason}
     assert lacking == {"M003": "missing: view left_30, top", "W009": "missing: view top"}
-    with pytest.raises(CorpusError, match="views side: choose of front, down"):
-        scan("mead", tree, views=("side",))
+    with pytest.raises(CorpusError, match=r"mead has no 'side' to add; choose of mead\+down, mead\+left_30"):
+        scan("mead+side", tree)
+
+
+def test_a_view_that_mead_does_not_have_is_named(tmp_path):
+    touch(tmp_path, "M005/video/front/sad/level_1/001.mp4", "M005/video/behind/sad/level_1/001.mp4")
+    reasons = [reason for _, reason in scan("mead", tmp_path)[1] if reason.startswith("view: ")]
+    assert reasons == ["view: behind, 1 videos left out; MEAD has no such camera"]
+
+
+def test_what_was_added_is_prepared_once_and_found_by_its_name(tree, tmp_path, monkeypatch):
+    monkeypatch.setenv("CM_DATA", str(tmp_path / "none"))
+    monkeypatch.setenv("CM_CACHE", str(tmp_path / "cache"))
+    assert main(["prepare", "mead+left_30", "--root", str(tree), "--profile", "smoke"]) == 0
+    run = Run("mead+left_30", "smoke")
+    assert len(run.store.clips) == 5 and len(list((tmp_path / "cache").glob("mead*-*/card.json"))) == 1
+    assert run.classes == MEAD_CLASSES and run.store.card["corpus"] == run.corpus
+    assert run.folder.name == "mead+left_30-smoke"
+    assert len(Run("mead", "smoke").store.clips) == 4  # the same folder, found through the other's card
 
 
 def test_a_partial_download_is_used_and_counted(tmp_path):
@@ -109,16 +129,26 @@ def test_classes_keep_their_number_and_contempt_takes_calm(tree):
     assert {fold_of(100 + n) for n in range(1, 43)} == {fold_of(200 + n) for n in range(1, 43)} == {1, 2, 3, 4, 5}
 
 
-@pytest.mark.parametrize("profile, classes", [("smoke", MEAD_CLASSES), ("smoke-8", (*MEAD_CLASSES, "neutral"))])
-def test_training_knows_seven_classes_or_eight(tmp_path, monkeypatch, good_clip, profile, classes):
-    for actor in ("M001", "M002", "M003", "M004", "W005"):
-        for word, level in (("contempt", 1), ("angry", 2), ("neutral", 1)):
-            path = tmp_path / "data" / "mead" / actor / "video" / "front" / word / f"level_{level}" / "001.mp4"
-            path.parent.mkdir(parents=True)
-            path.write_bytes(good_clip.read_bytes())
+@pytest.fixture
+def small(tmp_path, monkeypatch, good_clip):
+    """Makes five actors with a clip of each of these words, and a place of its own for what comes of them."""
     monkeypatch.setenv("CM_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("CM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(experiment, "ROOT", tmp_path)
+
+    def make(*words):
+        for actor in ("M001", "M002", "M003", "M004", "W005"):
+            for word in words:
+                path = tmp_path / "data" / "mead" / actor / "video" / "front" / word / "level_1" / "001.mp4"
+                path.parent.mkdir(parents=True)
+                path.write_bytes(good_clip.read_bytes())
+
+    return make
+
+
+@pytest.mark.parametrize("profile, classes", [("smoke", MEAD_CLASSES), ("smoke-8", (*MEAD_CLASSES, "neutral"))])
+def test_training_knows_seven_classes_or_eight(small, profile, classes):
+    small("contempt", "angry", "neutral")
     run = Run("mead", profile)
     seven = len(classes) == 7
     assert run.classes == classes and sorted(set(run.clip_labels)) == ([-1, 0, 3] if seven else [0, 3, 7])
@@ -129,9 +159,21 @@ def test_training_knows_seven_classes_or_eight(tmp_path, monkeypatch, good_clip,
     assert perception.label in classes and tuple(perception.summary()["in_context"]) == classes
 
 
+def test_without_neutral_faces_there_are_fewer_directions_and_that_is_said(small, monkeypatch, capsys):
+    small("contempt", "angry", "happy")
+    quick = dataclasses.replace(PROFILES["quick"].can, epochs=1)
+    monkeypatch.setitem(PROFILES, "smoke", dataclasses.replace(PROFILES["smoke"], can=quick))
+    run = Run("mead", "smoke")
+    assert quick.directions == 7 and quick.neutral and run.can().config["directions"] == 2
+    said = "can: no training faces of neutral, sad, fearful, disgust, surprised, so 2 directions of expression, not 7"
+    assert said in capsys.readouterr().out
+    assert run.log_probabilities("can", run.frames_of(run.split.test)).shape[1] == 7
+
+
 def test_the_command_says_what_is_missing(tree, tmp_path, capsys):
-    assert main(["prepare", "mead", "--root", str(tree), "--profile", "smoke", "--cache", str(tmp_path), "--views", "front,left_30"]) == 0
+    assert main(["prepare", "mead", "--root", str(tree), "--profile", "smoke", "--cache", str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert "mead: 5 clips of 2 actors" in out and "W009: missing: front of angry level_1" in out
-    assert main(["prepare", "mead", "--root", str(tree), "--views", "behind"]) == 1
+    assert "mead: 4 clips of 2 actors" in out and "W009: missing: front of angry level_1" in out
+    assert "left_30: view: left_30, 1 videos left out; the corpus mead+left_30 has them" in out
+    assert main(["prepare", "mead+behind", "--root", str(tree)]) == 1
     assert mead.VIEWS[-1] in capsys.readouterr().err

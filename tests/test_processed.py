@@ -10,7 +10,7 @@ from conftest import face, tone
 from PIL import Image
 from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
 
-from cmlib import experiment, voices
+from cmlib import evaluation, experiment, voices
 from cmlib.corpora import CorpusError, processed, scan
 from cmlib.experiment import Run
 from cmlib.splits import from_yaml
@@ -79,6 +79,16 @@ def test_spectrograms_and_takes_of_mead(mead, tmp_path):
     assert np.abs(np.diff(s.mels[0].astype(float).mean(1))).max() < 0.02 and s.mels[0, 0, 0] == 0 and s.mels[0, -1, -1] == 1
 
 
+def test_of_several_views_the_front_is_used(mead):
+    other = mead / "M003" / "down" / "contempt" / "level_2"
+    for take, number in (("001", 1), ("003", 1)):  # "down" comes before "front" in the alphabet
+        picture(other / f"{number}_{take}.jpg")
+    np.save(mead / "M003" / "spectrograms" / "contempt" / "level_2" / "003.npy", np.zeros((128, 128), np.float32))
+    clips, skipped = scan("mead_released", mead)
+    assert [clip.path.parents[2].name for clip in clips] == ["front", "front", "down"] and len(clips[0].frames) == 3
+    assert [path for path, _ in skipped] == [other] and "duplicate: M003-contempt-2-001 is in" in skipped[0][1]
+
+
 def test_what_has_no_partner_or_cannot_be_read_is_named(ravdess, mead, tmp_path):
     picture(ravdess / "Actor_01" / "04" / "train" / "01-01-04-01-01-01-01" / "1.jpg")  # no sound
     soundfile.write(ravdess / "Actor_01" / "04" / "01-01-04-01-01-02-01.wav", tone(0.2, 22_050), 22_050)  # no frames
@@ -115,6 +125,40 @@ def test_fold_0_is_the_authors_split(ravdess, tmp_path, monkeypatch):
     (ravdess / "fold_1.yaml").unlink()
     with pytest.raises(CorpusError, match="one YAML file in here, or fold_1.yaml; there: none"):
         _ = Run("ravdess_released", "smoke", fold=0).split
+
+
+def test_noise_is_heard_in_the_authors_bands(ravdess, tmp_path, monkeypatch):
+    monkeypatch.setenv("CM_DATA", str(ravdess.parent))
+    monkeypatch.setenv("CM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(experiment, "ROOT", tmp_path)
+    monkeypatch.setattr(evaluation, "SNRS", (120,))  # as good as none
+    heard, mel = [], voices.mel
+    monkeypatch.setattr(voices, "mel", lambda *a, **k: heard.append(mel(*a, **k)) or heard[-1])
+    run = Run("ravdess_released", "smoke", fold=0)
+    mels = run.store.mels[run.split.test].astype(float)
+    heard.clear()  # those of preparing
+    table = evaluation.robustness(run, models=("voice", "can"))
+    assert np.abs(np.stack(heard) - mels).max() < 0.01
+    value = table.pivot_table(index="disturbance", columns="model", values="value")
+    assert (value.loc["noise in the voice"] == value.loc["nothing"]).all()
+
+
+def test_spectrograms_alone_get_no_noise_and_that_is_said(mead, tmp_path, monkeypatch, capsys):
+    lists = {part: [] for part in ("train", "val", "test")}
+    for emotion in ("contempt", "happy"):
+        for part, take in zip(lists, ("001", "002", "003")):
+            frame = f"M003/front/{emotion}/level_2/1_{take}.jpg"
+            picture(mead / frame)
+            lists[part].append(frame)
+            (where := mead / "M003" / "spectrograms" / emotion / "level_2").mkdir(parents=True, exist_ok=True)
+            np.save(where / f"{take}.npy", np.random.default_rng(int(take)).random((128, 128), np.float32))
+    (mead / "fold_1.yaml").write_text(yaml.safe_dump(lists))
+    monkeypatch.setenv("CM_DATA", str(mead.parent))
+    monkeypatch.setenv("CM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(experiment, "ROOT", tmp_path)
+    table = evaluation.robustness(Run("mead_released", "smoke", fold=0), models=("face", "can"))
+    assert set(table.disturbance) == {"nothing", "blurred face", "covered face", "missing sense"}
+    assert "mead_released: spectrograms without their sound, so no noise" in capsys.readouterr().out
 
 
 def test_lists_are_read_whatever_folder_they_start_from(tmp_path):

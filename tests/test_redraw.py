@@ -1,5 +1,6 @@
 """Figures by name: who draws them, without training, and a page of all of them that stays small."""
 
+import re
 import shutil
 
 import numpy as np
@@ -13,6 +14,7 @@ from cmlib.experiment import MODELS, Run
 PARAMETERS = 'corpus = "actors"\nprofile = "quick"\nseed = 0\nfold = 1\nout_dir = ""'
 DRAWS = """import pandas as pd
 from cmlib import figures
+print("drawn")
 for name in ("left", "right"):
     figures.save(figures.mel([[0, 1], [1, 0]]), f"99_{name}", out_dir, pd.DataFrame({"fold": [fold]}))"""
 
@@ -92,6 +94,63 @@ def test_one_figure_is_drawn_and_only_its_files_are_copied(notebooks, monkeypatc
     assert (notebooks / "out" / "99_right.pdf").read_bytes()[:5] == b"%PDF-"
     with pytest.raises(redraw.RedrawError, match="99_test.ipynb draws no 99_never"):
         redraw.redraw(run, ["99_never"], notebooks / "out")
+
+
+def test_a_cell_that_fails_is_one_line_that_names_it(notebooks):
+    book = notebooks / "notebooks" / "99_test.ipynb"
+    book.write_text(book.read_text().replace("if False:", "if 1 / 0:"))
+    with pytest.raises(redraw.RedrawError, match="99_test.ipynb: its code cell 3 failed: ZeroDivisionError: division by zero; run"):
+        redraw.draw(book, [0, 1, 2], {"out_dir": str(notebooks)})
+
+
+CELLS = """
+import numpy as np; from cmlib import figures
+x = np.zeros(3); slow = sum(range(9)); y = 1
+def scaled(v): return factor * v
+factor, unused = 2, 5
+x[0] = 7
+table = [scaled(v) for v in x]; y = 2
+x = "another"; seed = 3
+np.random.seed(seed)
+if y: fig = x
+for name in ("a", "b"):
+    fig = y
+    figures.save(fig, f"98_{name}", ".")
+figures.save(table, "98_table", ".")
+if not y: raise SystemExit(0)
+with open("f") as f:
+    fig = slow
+figures.save(fig, "98_slow", ".")
+z = y; fig = z
+figures.save(fig, "98_last", ".")
+"""
+
+
+@pytest.mark.parametrize(
+    "name, kept",
+    [
+        ("98_table", [0, 1, 2, 3, 4, 5, 10]),  # with what its function reads and what changed the array
+        ("98_*", [0, 1, 2, 3, 4, 5, 9]),  # the loop binds what it draws
+        ("98_slow", [0, 1, 2, 3, 4, 5, 11, 12, 13]),  # with a cell that may end the notebook
+        ("98_last", [0, 1, 2, 3, 4, 5, 11, 14, 15]),  # not what was bound before and is bound anew
+    ],
+)
+def test_only_the_cells_that_a_figure_needs_are_run(name, kept):
+    parts = [part.strip() for part in re.split(r"\n(?=\S)", CELLS.strip())]
+    code = [redraw.Cell(part) for part in parts]
+    at = next(i for i, cell in enumerate(code) if name in cell.figures)
+    assert redraw.needed(code, [at]) == kept
+
+
+def test_figures_of_a_notebook_are_drawn_together_but_for_those_behind_long_cells():
+    figures = redraw.catalogue()
+    code = {book: redraw.cells(book) for book in figures.values()}
+    work = redraw.tasks(figures)
+    slow = [sum("long" in code[book][k].tags for k in numbers) for book, numbers in work]
+    assert slow == sorted(slow, reverse=True) and len(slow) == len(code) + sum(slow)
+    assert {name for book, numbers in work for k in numbers for name in code[book][k].figures} == set(figures)
+    ((book, numbers),) = redraw.tasks(redraw.wanted(["06_ablations"], figures))
+    assert [name for k in numbers for name in code[book][k].figures] == ["06_ablations"]
 
 
 def test_the_same_figure_gives_the_same_bytes(tmp_path):

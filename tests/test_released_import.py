@@ -5,6 +5,8 @@ import dataclasses
 import os
 import pathlib
 import pickle
+import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -162,10 +164,27 @@ def test_a_file_that_would_run_code_is_refused_and_runs_none(stages, tmp_path, c
     assert target.exists(), "the trap itself works"
 
 
-def test_settings_that_hold_values_only_are_no_obstacle(stages, tmp_path):
-    settings = {"hyper_parameters": argparse.Namespace(lr=3e-4, where=pathlib.PosixPath("/data"))}
+class Pickled:
+    """Pickled as ``kind(*parts)``, whatever system it was made on."""
+
+    def __init__(self, kind, *parts):
+        self.reduced = kind, parts
+
+    def __reduce__(self):
+        return self.reduced
+
+
+@pytest.mark.parametrize("home", ["pathlib", "pathlib._local"])  # as Python 3.13 names it
+@pytest.mark.parametrize("kind, parts", [("WindowsPath", ("C:\\", "data")), ("PosixPath", ("/", "data"))])
+def test_settings_that_hold_values_only_are_no_obstacle(stages, tmp_path, monkeypatch, home, kind, parts):
     state = torch.load(stages[0]["face"], weights_only=True)["state_dict"]
-    assert import_checkpoint(lightning(tmp_path / "a.ckpt", state, **settings), tmp_path / "out").kind == "vaegan"
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, home, pathlib)
+        patch.setattr(getattr(pathlib, kind), "__module__", home)
+        settings = argparse.Namespace(lr=3e-4, where=Pickled(getattr(pathlib, kind), *parts))
+        file = lightning(tmp_path / "a.ckpt", state, hyper_parameters=settings)
+    assert f"{home}\n{kind}".encode() in zipfile.ZipFile(file).read("a/data.pkl")
+    assert import_checkpoint(file, tmp_path / "out").kind == "vaegan"
 
 
 @pytest.mark.parametrize("content, fault", [

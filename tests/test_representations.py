@@ -1,14 +1,17 @@
 """Witnesses of mental representations, on made-up faces whose truth is known."""
 
 import shutil
+import sys
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from cmlib import experiment, representations
+from cmlib import cli, experiment, judge, representations
 from cmlib.experiment import Run
+from cmlib.judge import Recogniser
 from cmlib.models import Can
 from cmlib.representations import Fisherfaces, Typicality, congruence, kept
 
@@ -97,9 +100,130 @@ def test_pairs_share_their_actor(toy_run):
     assert len(shown) and (table.emotion.iloc[shown] == "neutral").all()
     assert (table.actor.to_numpy()[shown] == table.actor.to_numpy()[pairs.clips]).all()
     assert (toy_run.clip_labels[pairs.clips] >= 0).all()
-    both = representations.conflict_pairs(toy_run)
-    table_of = lambda rows: table.iloc[rows][["actor", "statement", "repetition"]].to_numpy()  # noqa: E731
-    np.testing.assert_array_equal(table_of(toy_run.frame_clip[both.frames]), table_of(both.clips))
+
+
+@pytest.mark.parametrize("teachers, parts", [("others", ("train", "val")), ("validation", ("val",)), ("training", ("train",))])
+def test_a_judge_learns_from_whom_it_should_and_only_once(toy_run, monkeypatch, teachers, parts):
+    met, train = [], judge._train
+    monkeypatch.setattr(judge, "_train", lambda faces, rows, *a: met.append(rows) or train(faces, rows, *a))
+    first, second = (representations.train_judge(toy_run, teachers, epochs=1) for _ in range(2))
+    actors = toy_run.store.clips.actor.to_numpy()
+    wanted = {a for part in parts for a in actors[getattr(toy_run.split, part)]}
+    assert len(met) == 1 and set(actors[toy_run.frame_clip[met[0]]]) == wanted
+    x = toy_run.faces.batch(np.arange(4))
+    np.testing.assert_array_equal(judge.read(first, x), judge.read(second, x))
+
+
+CLASSES = ("calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+
+
+@pytest.fixture
+def network(tmp_path, monkeypatch):
+    """A package facex and a runtime: its network says "happy" as far as the picture is red, else "neutral"."""
+    (tmp_path / "facex" / "assets").mkdir(parents=True)
+    (tmp_path / "facex" / "__init__.py").write_text("raise ImportError('tensorflow')")
+    (tmp_path / "facex" / "assets" / "model_optimized.tflite").write_bytes(b"weights")
+    (tmp_path / "ai_edge_litert").mkdir()
+    (tmp_path / "ai_edge_litert" / "__init__.py").write_text("")
+
+    class Interpreter:
+        def __init__(self, file, num_threads):
+            assert open(file, "rb").read() == b"weights"
+
+        def allocate_tensors(self):
+            self.seen = []
+
+        def get_input_details(self):
+            return [{"index": 0, "shape": np.array([1, 8, 8, 3])}]
+
+        def get_output_details(self):
+            return [{"index": 1}]
+
+        def set_tensor(self, index, x):
+            assert x.shape == (1, 8, 8, 3) and x.dtype == np.float32
+            self.seen.append(x[0])
+
+        def invoke(self):
+            pass
+
+        def get_tensor(self, index):
+            red = self.seen[-1][..., 0].mean()
+            return np.array([[0, 0, 0, red, 1 - red, 0, 0]], np.float32)
+
+    monkeypatch.syspath_prepend(tmp_path)
+    runtime = ModuleType("ai_edge_litert.interpreter")
+    runtime.Interpreter = Interpreter
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", runtime)
+
+
+def test_a_recogniser_is_asked_in_our_classes(network):
+    recogniser = Recogniser(CLASSES)
+    assert recogniser.asked == CLASSES[1:]
+    x = torch.zeros(2, 3, 40, 40)
+    x[0, 0] = 0.8
+    p = np.exp(judge.read(recogniser, x))
+    assert p.shape == (2, 8)
+    np.testing.assert_allclose(p, [[0, 0.8, 0, 0, 0, 0, 0, 0.2], [0, 0, 0, 0, 0, 0, 0, 1]], atol=1e-6)
+    assert (recogniser.network.seen[0][..., 1:] == 0).all()
+    p = np.exp(Recogniser(("neutral", "contempt", *CLASSES[1:]))(x))  # as in MEAD with neutral as a class
+    np.testing.assert_allclose(p[0], [0.2, 0, 0.8, 0, 0, 0, 0, 0, 0], atol=1e-6)
+
+
+def test_a_recogniser_that_is_not_installed_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(judge, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match="pip install -e '.\\[recogniser\\]' && pip install --no-deps facex==1.1.0"):
+        Recogniser(CLASSES)
+
+
+def test_the_recogniser_that_is_installed_reads_a_face():
+    try:
+        recogniser = Recogniser(CLASSES)
+    except ModuleNotFoundError as error:
+        pytest.skip(str(error))
+    p = np.exp(recogniser(torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))))
+    np.testing.assert_allclose(p.sum(1), 1, atol=1e-3)
+    assert (p[:, 0] < 1e-9).all() and len(np.unique(p[:, 1:], axis=0)) == 3
+
+
+def test_a_judge_is_asked_only_what_it_knows(toy_run, network):
+    recogniser, can = Recogniser(toy_run.classes), Can(toy_run.profile.face.latent, len(toy_run.classes)).eval()
+    recogniser.asked = ("happy",)
+    pairs = representations.neutral_pairs(toy_run)
+    table = representations.measure(toy_run, can, pairs, recogniser, strengths=(0.0, 1.0))
+    assert set(table.emotion) == {"happy"} and len(table) == len(pairs.clips) and "kept" not in table
+    seen = representations.seen(toy_run, recogniser)
+    assert set(seen.emotion) == {"happy"} and list(dict.fromkeys(seen.pictures)) == ["real", "reconstructed"]
+    frames = toy_run.store.frames[representations._middle(toy_run)[toy_run.store.clips.emotion == "happy"]]
+    red = [f[..., 0].mean() / 255 for f in frames]
+    assert min(red) - 0.05 < seen.judged[seen.pictures == "real"].iloc[0] < max(red) + 0.05
+    assert (seen.named == (seen.judged > 0.5)).all()
+
+
+def test_recognition_is_a_share_of_first_choices():
+    table = pd.DataFrame({"judge": "j", "pictures": ["real"] * 4 + ["reconstructed"] * 4, "actor": [1, 1, 2, 2] * 2,
+                          "emotion": ["happy", "sad"] * 4, "named": [True, True, True, False] + [False] * 4})  # fmt: skip
+    found = representations.recognition(table, 200).set_index("pictures")
+    assert found.value.tolist() == [0.75, 0] and found.low["real"] == 0.5 and found.high["real"] == 1
+    assert found.emotions.tolist() == [2, 2]
+
+
+def test_face_variants_are_trained_once_and_compared(toy_run, monkeypatch, capsys):
+    assert representations.face_ablations(toy_run).empty  # at most the run's own network is there
+    assert cli.main(["ablate", "--profile", "smoke"]) == 0
+    assert "features of level 2, adversarial" in capsys.readouterr().out
+    monkeypatch.setattr(experiment.training, "train_vaegan", lambda *a, **k: pytest.fail("trained again"))
+    table = representations.face_ablations(toy_run, train=True).set_index("change")
+    variants = representations.face_variants(toy_run)
+    assert list(table.index) == list(variants) and len(variants) == 5
+    level = {name: (v.profile.face.feature_level, v.profile.face.adversarial_weight > 0) for name, v in variants.items()}
+    assert level == {"as in the profile": (2, False), "pixels, no features": (0, False), "pixels, no features, adversarial": (0, True),
+                     "features of level 1": (1, False), "features of level 2, adversarial": (2, True)}  # fmt: skip
+    asked = toy_run.frames_of(toy_run.split.val)
+    x = toy_run.faces.batch(asked)
+    for name, variant in variants.items():
+        drawn = variant.vaegan("face")(x)[0].clamp(0, 1)
+        assert table.mse[name] == pytest.approx(float((drawn - x).square().mean()), rel=1e-4)
+    assert table.mse.nunique() == 5 and table[["judge", "probe"]].apply(lambda c: c.between(0, 1)).all(axis=None)
 
 
 def test_measuring_at_strength_zero_is_the_reconstruction(toy_run):

@@ -15,6 +15,10 @@ CORPORA = {  # name: a file as it lies in the corpus's folder
     "ravdess_released": "Actor_12/05/train/01-01-05-02-01-01-12/1.jpg",  # the authors' processed data
     "mead_released": "M003/front/angry/level_2/1_001.jpg",
 }
+EXTRAS = {  # what a name may add to a corpus, as in "mead+left_30": sung clips, further cameras
+    "ravdess": ("song",),
+    "mead": ("down", "left_30", "left_60", "right_30", "right_60", "top"),
+}
 VIDEO = (".mp4", ".mov", ".mkv", ".avi", ".webm")
 SOUND = (".wav", ".flac", ".ogg", ".mp3", ".m4a")
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -42,9 +46,24 @@ class Clip:
     frames: tuple[Path, ...] = ()  # in place of a video: finished pictures, in order
 
 
+def parts_of(corpus: str) -> tuple[str, tuple[str, ...]]:
+    """"mead+left_30" -> ("mead", ("left_30",)); CorpusError where there is no such corpus, or no such addition.
+
+    What is added is part of the name, so that two choices are two corpora with stores, runs and networks of their own.
+    """
+    name, *added = corpus.split("+")
+    if name not in CORPORA:
+        raise CorpusError(f"unknown corpus {name!r}: choose one of {', '.join(CORPORA)}")
+    if wrong := set(added) - set(EXTRAS.get(name, ())):
+        choices = ", ".join(f"{name}+{extra}" for extra in EXTRAS.get(name, ())) or f"{name} alone"
+        raise CorpusError(f"{corpus}: {name} has no {min(wrong)!r} to add; choose of {choices}")
+    return name, tuple(added)
+
+
 def default_root(corpus: str) -> Path:
-    """``$CM_DATA``/corpus, or ``data/``corpus beside the package."""
-    return Path(os.environ.get("CM_DATA") or Path(__file__).resolve().parents[2] / "data") / corpus
+    """``$CM_DATA``/corpus, or ``data/``corpus beside the package; the same whatever is added to the corpus."""
+    data = Path(os.environ.get("CM_DATA") or Path(__file__).resolve().parents[2] / "data")
+    return data / corpus.partition("+")[0]
 
 
 def cache_root() -> Path:
@@ -52,23 +71,21 @@ def cache_root() -> Path:
     return Path(os.environ.get("CM_CACHE") or Path(__file__).resolve().parents[2] / "data" / "prepared")
 
 
-def scan(
-    corpus: str, root: str | Path | None = None, song: bool = False, views: tuple[str, ...] = ("front",)
-) -> tuple[list[Clip], list[Skipped]]:
+def scan(corpus: str, root: str | Path | None = None) -> tuple[list[Clip], list[Skipped]]:
     """The clips of a corpus, sorted by name, and the files left out with the reason; CorpusError if there is no clip.
 
-    ``root``: its folder (default ``default_root(corpus)``).  ``song``: sung clips too.  ``views``: the cameras of MEAD.
+    ``corpus``: such as "ravdess", "ravdess+song", "mead+left_30+top".  ``root``: its folder (default
+    ``default_root(corpus)``).
     """
-    if corpus not in CORPORA:
-        raise CorpusError(f"unknown corpus {corpus!r}: choose one of {', '.join(CORPORA)}")
+    name, added = parts_of(corpus)
     folder = Path(root) if root else default_root(corpus)
     if not folder.is_dir():
-        raise CorpusError(f"{folder}: no such folder; put the corpus {corpus} there, or name its folder with --root")
-    home = import_module(f"cmlib.corpora.{'processed' if corpus.endswith('_released') else corpus}")
-    clips, skipped = home.scan(folder, **({"views": views} if corpus == "mead" else {"song": song}))
+        raise CorpusError(f"{folder}: no such folder; put the corpus {name} there, or name its folder with --root")
+    home = import_module(f"cmlib.corpora.{'processed' if name.endswith('_released') else name}")
+    clips, skipped = home.scan(folder, added)
     if not clips:
         why = f" ({len(skipped)} files left out, the first because: {skipped[0][1]})" if skipped else ""
-        raise CorpusError(f"{folder}: no clip of {corpus} in it{why}; files such as {CORPORA[corpus]} belong there")
+        raise CorpusError(f"{folder}: no clip of {name} in it{why}; files such as {CORPORA[name]} belong there")
     return sorted(clips, key=lambda clip: clip.name), sorted(skipped)
 
 

@@ -7,6 +7,6 @@ from pathlib import Path
 from cmlib.corpora import Clip, Skipped, ravdess
 
 
-def scan(root: Path, song: bool = False) -> tuple[list[Clip], list[Skipped]]:
+def scan(root: Path, added: tuple[str, ...] = ()) -> tuple[list[Clip], list[Skipped]]:
     """See ``cmlib.corpora.scan``."""
-    return ravdess.scan(root, song, corpus="actors")
+    return ravdess.scan(root, added, corpus="actors")

@@ -31,9 +31,9 @@ def table(root: str | Path | None = None, limit: int | None = None) -> pd.DataFr
     return rows
 
 
-def labels(limit: int | None = None) -> np.ndarray:
-    """Class of each picture of ``load(size, limit)`` in ``CLASSES``, -1 for neutral: (N,)."""
-    return np.array([CLASSES.index(m) if m in CLASSES else -1 for m in table(limit=limit).mood], int)
+def labels(limit: int | None = None, classes: tuple[str, ...] = CLASSES) -> np.ndarray:
+    """Class of each picture of ``load(size, limit)`` in ``classes``, -1 where its mood is none of them: (N,)."""
+    return np.array([classes.index(m) if m in classes else -1 for m in table(limit=limit).mood], int)
 
 
 def load(size: int, limit: int | None = None, root: str | Path | None = None) -> np.ndarray:

@@ -10,17 +10,16 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from cmlib.corpora import SOUND, VIDEO, Clip, CorpusError, Skipped, files
+from cmlib.corpora import EXTRAS, SOUND, VIDEO, Clip, Skipped, files
 from cmlib.emotions import MEAD_EMOTIONS, MeadName
 
-VIEWS = ("front", "down", "left_30", "left_60", "right_30", "right_60", "top")
+VIEWS = ("front", *EXTRAS["mead"])
 CELLS = frozenset((word, level) for word in MEAD_EMOTIONS for level in (1, 2, 3) if word != "neutral" or level == 1)
 
 
-def scan(root: Path, views: tuple[str, ...] = VIEWS[:1]) -> tuple[list[Clip], list[Skipped]]:
-    """See ``cmlib.corpora.scan``.  ``views``: of ``VIEWS``; the others are left out in one line each."""
-    if not views or set(views) - set(VIEWS):
-        raise CorpusError(f"mead: views {','.join(views) or '(none)'}: choose of {', '.join(VIEWS)}")
+def scan(root: Path, added: tuple[str, ...] = ()) -> tuple[list[Clip], list[Skipped]]:
+    """See ``cmlib.corpora.scan``.  ``added``: views beside the front; the others are left out in one line each."""
+    views = [view for view in VIEWS if view in (VIEWS[0], *added)]
     videos, sounds, others, skipped = {}, {}, Counter(), []
     for path in files(root, VIDEO + SOUND):
         try:
@@ -36,7 +35,9 @@ def scan(root: Path, views: tuple[str, ...] = VIEWS[:1]) -> tuple[list[Clip], li
             kept = (videos if name.view else sounds).setdefault((name.recording, name.view), (path, name))
             if kept[0] != path:
                 skipped.append((path, f"duplicate: the same recording as {kept[0]}"))
-    skipped += [(at, f"view: {view}, {n} videos, left out unless asked for") for (at, view), n in others.items()]
+    for (at, view), n in others.items():
+        where = f"the corpus mead+{view} has them" if view in VIEWS else "MEAD has no such camera"
+        skipped.append((at, f"view: {view}, {n} videos left out; {where}"))
     skipped += _missing(videos, sounds, views)
     skipped += [(tar, "archive: not unpacked; unpack it in its folder (tar xf)")
                 for tar in sorted(root.glob("*/*.tar")) if not tar.with_suffix("").is_dir()]  # fmt: skip
@@ -58,7 +59,7 @@ def _clip(path: Path, name: MeadName, sounds: dict) -> Clip:
     )  # fmt: skip
 
 
-def _missing(videos: dict, sounds: dict, views: tuple[str, ...]) -> list[Skipped]:
+def _missing(videos: dict, sounds: dict, views: list[str]) -> list[Skipped]:
     """What each actor lacks: views asked for, levels of emotions, the sound of videos, the videos of sounds."""
     lines, taken = [], {}
     for path, name in [*videos.values(), *sounds.values()]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cmlib.corpora import PICTURES, Clip, CorpusError, Skipped, files
+from cmlib.corpora import PICTURES, Clip, CorpusError, Skipped, files, mead
 from cmlib.emotions import MEAD_EMOTIONS, ClipName, MeadName
 
 CROP = 322  # side of the central square of a picture that is kept, pixels: the rest is margin
@@ -40,8 +40,11 @@ def name_of(clip: ClipName | MeadName) -> str:
     return clip.stem if isinstance(clip, ClipName) else clip.recording
 
 
-def scan(root: Path, song: bool = False) -> tuple[list[Clip], list[Skipped]]:
-    """See ``cmlib.corpora.scan``; the layouts of both corpora."""
+def scan(root: Path, added: tuple[str, ...] = ()) -> tuple[list[Clip], list[Skipped]]:
+    """See ``cmlib.corpora.scan``; the layouts of both corpora, to which nothing can be ``added``.
+
+    Of several views of a take one is used: the front, else the next in the order of ``mead.VIEWS``.
+    """
     pictures, sounds, skipped, clips = defaultdict(list), {}, [], {}
     for path in files(root, (*PICTURES, ".wav", ".npy")):
         clip = clip_of(path.absolute().as_posix())
@@ -51,10 +54,11 @@ def scan(root: Path, song: bool = False) -> tuple[list[Clip], list[Skipped]]:
             pictures[path.parent, clip].append(path)
         else:
             sounds.setdefault(name_of(clip), path)
-    for (folder, clip), frames in pictures.items():
+    sides = {view: i for i, view in enumerate(mead.VIEWS)}
+    for (folder, clip), frames in sorted(pictures.items(), key=lambda p: sides.get(getattr(p[0][1], "view", "front"), 9)):
         name = name_of(clip)
-        if isinstance(clip, ClipName) and clip.channel == "song" and not song:
-            skipped.append((folder, "song: left out unless asked for"))
+        if isinstance(clip, ClipName) and clip.channel == "song":
+            skipped.append((folder, "song: left out"))
         elif name not in sounds:
             skipped.append((folder, f"sound: {len(frames)} frames of {name}, but no .wav or .npy of it"))
         elif name in clips:

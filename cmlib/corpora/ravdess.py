@@ -18,8 +18,8 @@ from cmlib.emotions import MODALITIES, ClipName
 AV, VIDEO_ONLY, AUDIO_ONLY = MODALITIES
 
 
-def scan(root: Path, song: bool = False, corpus: str = "ravdess") -> tuple[list[Clip], list[Skipped]]:
-    """See ``cmlib.corpora.scan``."""
+def scan(root: Path, added: tuple[str, ...] = (), corpus: str = "ravdess") -> tuple[list[Clip], list[Skipped]]:
+    """See ``cmlib.corpora.scan``.  ``added``: "song", or nothing."""
     recordings = defaultdict(lambda: defaultdict(list))
     found, skipped = archives.walk(root, VIDEO + SOUND)
     for path in found:
@@ -29,8 +29,8 @@ def scan(root: Path, song: bool = False, corpus: str = "ravdess") -> tuple[list[
             skipped.append((path, f"name: {error}"))
             continue
         is_video = path.suffix.lower() in VIDEO
-        if name.channel == "song" and not song:
-            skipped.append((path, "song: left out unless asked for"))
+        if name.channel == "song" and "song" not in added:
+            skipped.append((path, f"song: left out; the corpus {corpus}+song has it"))
         elif is_video == (name.modality == AUDIO_ONLY):
             skipped.append((path, f"suffix: {path.suffix} does not fit the modality {name.modality} of the name"))
         else:
