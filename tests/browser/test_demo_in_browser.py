@@ -86,7 +86,8 @@ class Person:
         values = self.page.evaluate(
             """async which => {
               const image = document.querySelectorAll('.cm-picture img')[which], canvas = document.createElement('canvas');
-              await image.decode();
+              for (let tries = 0; ; tries++)  // a picture that is replaced while it is decoded cannot be
+                try { await image.decode(); break; } catch (error) { if (tries > 20) throw error; await new Promise(r => setTimeout(r, 50)); }
               canvas.width = canvas.height = 64;
               const context = canvas.getContext('2d');
               context.drawImage(image, 0, 0, 64, 64);
