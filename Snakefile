@@ -4,11 +4,10 @@
 import fcntl
 import hashlib
 import logging
-import os
 import sys
 from pathlib import Path
 
-from cmlib.corpora import cache_root
+from cmlib.corpora import cache_root, default_root
 from cmlib.profiles import PROFILES
 
 ROOT = Path(workflow.basedir)
@@ -17,14 +16,14 @@ FOLD, SEED = int(config.get("fold", 1)), int(config.get("seed", 0))
 # fold 1 and seed 0 live in runs/<corpus>-<profile>; any other pair beside it, so that no run overwrites another
 OTHER = "" if (FOLD, SEED) == (1, 0) else f"-fold{FOLD}-seed{SEED}"
 RUN = f"runs/{CORPUS}-{PROFILE}{OTHER}"
-DATA = Path(os.environ.get("CM_DATA") or ROOT / "data")
+FOLDER = default_root(CORPUS)
 
 if PROFILE not in PROFILES:
     sys.exit(f"PROFILE={PROFILE}: unknown; choose one of {', '.join(PROFILES)}")
 if not 1 <= FOLD <= 5:
     sys.exit(f"FOLD={FOLD}: there are five folds, 1 to 5")
-if not (DATA / CORPUS).is_dir() and not any(cache_root().glob(f"{CORPUS}-*")):
-    sys.exit(f"CORPUS={CORPUS}: no folder {DATA / CORPUS}; put the clips there, set CM_DATA to the folder that holds {CORPUS}/, or: cm prepare {CORPUS} --root FOLDER")
+if not FOLDER.is_dir() and not any(cache_root().glob(f"{CORPUS}-*")):
+    sys.exit(f"CORPUS={CORPUS}: no folder {FOLDER}; put the clips there, set CM_DATA to the folder that holds {FOLDER.name}/, or: cm prepare {CORPUS} --root FOLDER")
 
 # The notebooks tell about themselves, so snakemake need not: only its warnings, its own errors, and "Nothing to be done".
 def worth_saying(record):
@@ -77,7 +76,8 @@ def numbers(notebook):
 
 def listing(corpus):
     """Hash of the names and sizes of the corpus' files: what was made from them is stale when they change."""
-    files = sorted((str(p.relative_to(DATA)), p.stat().st_size) for p in (DATA / corpus).rglob("*") if p.is_file() and p.suffix != ".md")
+    root = default_root(corpus)
+    files = sorted((str(p.relative_to(root.parent)), p.stat().st_size) for p in root.rglob("*") if p.is_file() and p.suffix != ".md")
     return hashlib.sha256(repr(files).encode()).hexdigest()[:16]
 
 
