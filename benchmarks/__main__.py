@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from benchmarks import context, preparation, reading, step
+from benchmarks import beside, context, preparation, reading, step
 from benchmarks.measure import QUICK, ROOT, Row, Sizes
 
 GROUPS: dict[str, Callable[[Sizes], list[Row]]] = {
@@ -23,6 +23,7 @@ GROUPS: dict[str, Callable[[Sizes], list[Row]]] = {
     "store": reading.store_rows,
     "can": context.rows,
     "prepare": preparation.rows,
+    "beside": beside.rows,
 }
 
 

@@ -1,9 +1,10 @@
-"""Processes whose memory is looked at: ``python -m benchmarks.child TASK '{"argument": ...}'`` prints it as JSON."""
+"""Processes whose memory or pace is looked at: ``python -m benchmarks.child TASK '{"argument": ...}'`` prints it as JSON."""
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 
 import numpy as np
 import torch
@@ -22,6 +23,17 @@ def step(way: str, sizes: dict) -> dict[str, float]:
     [work() for _ in range(3)]
     peak = torch.cuda.max_memory_allocated()
     return {"growth": (peak - before) / MEGABYTE, "peak": peak / MEGABYTE}
+
+
+def pace(steps: int, sizes: dict) -> dict[str, float]:
+    """Seconds of one of ``steps`` training steps as the loop makes them, after two that are not counted."""
+    from benchmarks.step import a_step
+
+    work = a_step(Sizes(**sizes), "loop")
+    [work() for _ in range(2)]
+    started = time.perf_counter()
+    [work() for _ in range(steps)]
+    return {"seconds": (time.perf_counter() - started) / steps}
 
 
 def store(folder: str, batch: int) -> dict[str, float]:
@@ -58,4 +70,4 @@ def prepare(folder: str, times: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"step": step, "store": store, "prepare": prepare}[sys.argv[1]](**json.loads(sys.argv[2]))))
+    print(json.dumps({"step": step, "pace": pace, "store": store, "prepare": prepare}[sys.argv[1]](**json.loads(sys.argv[2]))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -35,11 +36,12 @@ class Sizes:
     trainings: int = 5
     filmed: int = 3  # clips that are prepared from video
     times: int = 16  # as often, where its memory is looked at, against twice
+    steps: int = 12  # training steps beside another program
 
 
 QUICK = Sizes(
     size=32, batch=4, width=0.125, latent=16, repetitions=2, clips=6, frames_per_clip=2, items=4, seconds=0.5,
-    stored=8_000, can_clips=24, can_latent=16, trainings=2, filmed=1, times=3,
+    stored=8_000, can_clips=24, can_latent=16, trainings=2, filmed=1, times=3, steps=3,
 )  # fmt: skip
 
 
@@ -124,10 +126,10 @@ def growth(work: Callable[[], object]) -> dict[str, float]:
     return {"growth": max(peak - before, 1e-3), "peak": peak}
 
 
-def in_child(task: str, **arguments) -> dict[str, float]:
-    """``growth`` of the task of that name in ``benchmarks.child``, in a process that does nothing else."""
+def in_child(task: str, environment: dict[str, str] | None = None, **arguments) -> dict[str, float]:
+    """What the task of that name in ``benchmarks.child`` finds, in a process that does nothing else."""
     command = [sys.executable, "-m", "benchmarks.child", task, json.dumps(arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | (environment or {}), capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])

@@ -55,8 +55,7 @@ def simulate(root: Path, sizes: Sizes) -> Store:
         for number in range(len(list(folder.iterdir())), NAMES):
             (folder / f"03-00-00-00-00-{number:02d}-00.wav").touch()
     settings = {"image_size": sizes.size, "frames_per_clip": sizes.frames_per_clip}
-    card = {"format": FORMAT, "key": "simulated", "corpus": "actors", "root": str(root), "settings": settings}
-    store._assemble(parts.parent, clips, [], root, card, time.monotonic())
+    store._assemble(parts.parent, store.Raw("actors", root, clips, [], settings), time.monotonic())
     return Store.open(parts.parent)
 
 

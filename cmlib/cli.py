@@ -290,7 +290,7 @@ def _evaluate(a: argparse.Namespace) -> int:
 def _scores(part: str, scores, answers, resamples: int) -> None:
     """Print a table of ``evaluation.pooled``, and what separates the context network from the others."""
     from cmlib import evaluation
-    from cmlib.figures import MODEL_NAMES
+    from cmlib.looks import MODEL_NAMES
 
     columns = dict(clip_accuracy="clip accuracy", frame_accuracy="frame accuracy", unweighted_average_recall="mean recall")
     several = bool(scores["count"].max() > 1)

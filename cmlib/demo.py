@@ -22,13 +22,13 @@ from pathlib import Path
 import ipywidgets as widgets
 import matplotlib as mpl
 import numpy as np
+import soundfile
 from PIL import Image
-from scipy.io import wavfile
 
 from cmlib import media, voices
 from cmlib.emotions import CLASSES, EMOTIONS, MEAD_CLASSES
 from cmlib.experiment import Run
-from cmlib.figures import ACCENT, EMOTION_COLORS, picture
+from cmlib.looks import ACCENT, EMOTION_COLORS
 from cmlib.perceiver import (
     Heard, Perceiver, Perception, PerceptionError, Seen, check_size, example, labelled, read_sound,
 )  # fmt: skip
@@ -48,7 +48,7 @@ YOURS = "yours"  # the choice of a list that stands for an uploaded file
 class Demo:
     """The widgets and what they do; ``widget`` is shown, ``perception`` is the latest answer.
 
-    Faces and voices come from the prepared corpus of ``run``; the actors that no network was trained on come first.
+    Faces and voices come from the corpus of ``run``, which need not be prepared; the actors that no network was trained on come first.
     What is saved goes to ``run.folder``/demo, and is offered as a download.
     """
 
@@ -60,9 +60,9 @@ class Demo:
         self.own: dict[widgets.Dropdown, Callable[[], None]] = {}  # how to show again what was uploaded
         self.quiet = False  # changes are no choice of the person's
         self.task: asyncio.Task | None = None
-        clips = run.store.clips
+        clips, split = run.shown.clips, run.split_of(run.shown)
         self.everyone = np.arange(len(clips))
-        self.unseen = sorted(set(clips.actor.iloc[run.split.test]) - set(clips.actor.iloc[run.split.train]))
+        self.unseen = sorted(set(clips.actor.iloc[split.test]) - set(clips.actor.iloc[split.train]))
         others = sorted(set(clips.actor) - set(self.unseen))
         self.actors = [(f"actor {a} (never trained on)", a) for a in self.unseen] + [(f"actor {a}", a) for a in others]
         emotions = self._emotions(None)
@@ -171,7 +171,7 @@ class Demo:
 
     def _emotions(self, actor) -> list[str]:
         """What an actor has shown (None: anybody), in the usual order."""
-        clips = self.run.store.clips
+        clips = self.run.shown.clips
         there = set(clips.emotion if actor is None else clips.emotion[clips.actor == actor])
         return [e for e in EMOTIONS + MEAD_CLASSES[:1] if e in there]
 
@@ -188,27 +188,23 @@ class Demo:
     def _look(self) -> None:
         if not self._offer(self.face_actor, self.face_emotion):
             return self.own[self.face_actor]()
-        self.show_face(self._frame(example(self.run, self.everyone, self.face_emotion.value, self.face_actor.value)))
+        self.show_face(self.run.shown.frame(self._clip(self.face_emotion.value, self.face_actor.value)))
 
     def _listen(self) -> None:
         if not self._offer(self.voice_actor, self.voice_emotion):
             return self.own[self.voice_actor]()
-        clip = example(self.run, self.everyone, self.voice_emotion.value, self.voice_actor.value)
-        self.play_voice(self._mel(clip), *self._sound(clip))
+        clip = self._clip(self.voice_emotion.value, self.voice_actor.value)
+        self.play_voice(self.run.shown.mel(clip), *self._sound(clip))
 
-    def _frame(self, clip: int) -> np.ndarray:
-        row = self.run.store.clips.iloc[clip]
-        return self.run.store.frames[int(row.first_frame) + int(row.n_frames) // 2]
-
-    def _mel(self, clip: int) -> np.ndarray:
-        return np.asarray(self.run.store.mels[clip], np.float32)
+    def _clip(self, emotion: str, actor) -> int | None:
+        return example(self.run, self.everyone, emotion, actor, self.run.shown.clips)
 
     def _sound(self, clip: int) -> tuple[np.ndarray, int]:
         """Waveform and rate to listen to: of the clip's file, or out of its spectrogram where the file is gone."""
         try:
-            return media.read_audio(self.run.store.path(self.run.store.clips.iloc[clip]))
+            return media.read_audio(self.run.shown.path(self.run.shown.clips.iloc[clip]))
         except (StoreError, media.MediaError):
-            return voices.to_sound(self.run.store.mels[clip]), voices.RATE
+            return voices.to_sound(self.run.shown.mel(clip)), voices.RATE
 
     def show_face(self, face) -> None:
         """Take another face: anything ``Perceiver.see`` accepts, or what it gave."""
@@ -249,8 +245,8 @@ class Demo:
         """A voice of each class, of the actor in the list (of the first actor, where the voice is the person's own)."""
         actor = self.actors[0][1] if self.voice_actor.value == YOURS else self.voice_actor.value
         if actor not in self._choirs:
-            clips = {e: example(self.run, self.everyone, e, actor) for e in self.perceiver.classes}
-            self._choirs[actor] = {e: self.perceiver.hear(self._mel(c)) for e, c in clips.items() if c is not None}
+            clips = {e: self._clip(e, actor) for e in self.perceiver.classes}
+            self._choirs[actor] = {e: self.perceiver.hear(self.run.shown.mel(c)) for e, c in clips.items() if c is not None}
         return self._choirs[actor]
 
     def _compare(self) -> None:
@@ -271,9 +267,9 @@ class Demo:
         """
         found = []
         for actor in self.unseen:
-            face = example(self.run, self.everyone, self._emotions(actor)[0], actor)
-            clips = {e: example(self.run, self.everyone, e, actor) for e in self._emotions(actor) if e in self.perceiver.classes}
-            many = self.perceiver.perceive_all([self._frame(face)], [self._mel(c) for c in clips.values()])
+            face = self._clip(self._emotions(actor)[0], actor)
+            clips = {e: self._clip(e, actor) for e in self._emotions(actor) if e in self.perceiver.classes}
+            many = self.perceiver.perceive_all([self.run.shown.frame(face)], [self.run.shown.mel(c) for c in clips.values()])
             before, after = self.perceiver.read(many.reconstruction)[0], self.perceiver.read(many.perceived[0, :, 0])
             which = [self.perceiver.classes.index(e) for e in clips]
             found += zip(after[np.arange(len(which)), which] - before[which], [face] * len(which), clips.values())
@@ -284,7 +280,7 @@ class Demo:
         if not self.effects:
             raise PerceptionError("the corpus has no test actor with a face and a voice; choose freely")
         gain, face, voice = self.effects[rank]
-        clips = self.run.store.clips
+        clips = self.run.shown.clips
         face, voice = clips.iloc[face], clips.iloc[voice]
         self._pick(face.actor, face.emotion, voice.actor, voice.emotion)
         pairs = f"{'best' if rank else 'worst'} of {len(self.effects)} pairs of a face and a voice of the same test actor"
@@ -462,15 +458,15 @@ GUARD = """<img hidden src="data:," onerror="if (!window.cmGuard) {
 
 
 def png(image: np.ndarray, side: int = SIDE) -> bytes:
-    """A picture (S, S, 3), floats in 0...1 or uint8, as a PNG of ``side`` pixels."""
-    small = Image.fromarray((255 * picture(image)).round().astype(np.uint8))
+    """A picture (S, S, 3), floats in 0...1, as a PNG of ``side`` pixels."""
+    small = Image.fromarray((255 * np.clip(image, 0, 1)).round().astype(np.uint8))
     small.resize((side, side), Image.Resampling.BICUBIC).save(buffer := io.BytesIO(), "PNG", compress_level=1)
     return buffer.getvalue()
 
 
 def wav(sound: np.ndarray, rate: int) -> bytes:
     """A waveform (N,) in -1...1 as the bytes of a 16-bit WAV file."""
-    wavfile.write(buffer := io.BytesIO(), int(rate), (np.clip(sound, -1, 1) * 32767).astype(np.int16))
+    soundfile.write(buffer := io.BytesIO(), (np.clip(sound, -1, 1) * 32767).astype(np.int16), int(rate), format="WAV")
     return buffer.getvalue()
 
 

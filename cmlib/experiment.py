@@ -30,7 +30,7 @@ from cmlib.profiles import CROWD, Profile, get_profile
 from cmlib.profiles import Can as CanSettings
 from cmlib.recipes import recipe
 from cmlib.splits import AS_RELEASED, Split, from_yaml, split
-from cmlib.store import Store, prepare
+from cmlib.store import Raw, Store, look, prepare
 from cmlib.training import Pictures
 
 if TYPE_CHECKING:
@@ -66,15 +66,24 @@ class Run:
         return prepare(self.corpus, self.profile)
 
     @cached_property
+    def shown(self) -> Store | Raw:
+        """The corpus for looking at a few clips: prepared if it is, else read as it lies there."""
+        return look(self.corpus, self.profile)
+
+    @cached_property
     def split(self) -> Split:
+        return self.split_of(self.store)
+
+    def split_of(self, store: Store | Raw) -> Split:
+        """Training, validation and test clips as rows of ``store.clips``."""
         if self.fold != AS_RELEASED:
-            return split(self.store.clips, self.fold)
-        root = Path(self.store.card["root"])
+            return split(store.clips, self.fold)
+        root = store.root if isinstance(store, Raw) else Path(store.card["root"])
         files = sorted(root.glob("fold_1.y*ml")) or sorted(root.glob("*.y*ml"))
         if len(files) != 1:
             there = ", ".join(f.name for f in files) or "none"
             raise CorpusError(f"{root}: fold 0 is the authors' split, one YAML file in here, or fold_1.yaml; there: {there}")
-        return from_yaml(files, self.store.clips)
+        return from_yaml(files, store.clips)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -140,8 +149,9 @@ class Run:
         parts = [self.recipe(part) for part in self.below(name)]
         if start := getattr(self.settings(name), "start", ""):
             parts.append(checkpoints.read_card(ROOT / "checkpoints" / start)["recipe"])
-        crowd_pictures = len(self.faces) - len(self.store.frames) if name == "face" else 0
-        return recipe(name, dataclasses.asdict(self.settings(name)), self.fold, self.seed, self.store.card["key"], crowd_pictures, parts, *self.classes[7:])
+        limit = self.profile.data.crowd_limit if name == "face" else 0
+        crowd_pictures = len(crowd.table(limit=limit)) if limit != 0 else 0
+        return recipe(name, dataclasses.asdict(self.settings(name)), self.fold, self.seed, self.shown.key, crowd_pictures, parts, *self.classes[7:])
 
     def find(self, name: str) -> Path | None:
         """This run's own checkpoint, else the shipped one of the same corpus, profile, fold and seed, else None."""

@@ -1,7 +1,6 @@
 """Every plot of every notebook, in one look: data in, figure out, no hidden state.
 
-An emotion has the same colour everywhere; contempt has that of calm, since no corpus has both.  The eight colours differ in lightness by nine units of CIE L* or more, so
-they survive greyscale printing, and stay apart for readers with red-green blindness; markers help where there is room.
+Seaborn is imported by the first plot: that takes over a second, and the demo shows pictures before any plot.
 Pictures may be numpy arrays or torch tensors, (S, S, 3) or (3, S, S) or (S, S) or (1, S, S), uint8 or floats in 0...1.
 """
 
@@ -10,42 +9,44 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image
 
-EMOTION_COLORS = {
-    "neutral": "#8B8B8B", "calm": "#57CFE2", "happy": "#EFDC37", "sad": "#1B2A5C",
-    "angry": "#B11B24", "fearful": "#572697", "disgust": "#27834B", "surprised": "#D09B3A",
-    "contempt": "#57CFE2",
-}  # fmt: skip
-EMOTION_MARKERS = dict(zip(EMOTION_COLORS, "osPvXD^*s"))
-MODEL_NAMES = {
-    "face": "face only", "voice": "voice only", "product_of_experts": "product of experts",
-    "concatenation": "concatenation", "can_released": "context attention as released", "can": "context attention",
-}  # fmt: skip
-INK, QUIET, ACCENT = "#22252B", "#9AA0AA", "#1F5F8B"
-STYLE = {
-    **sns.axes_style("whitegrid"), **sns.plotting_context("notebook", font_scale=0.8),
-    "font.family": "sans-serif", "axes.edgecolor": QUIET, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK,
-    "ytick.color": INK, "grid.color": "#E6E8EB", "axes.titleweight": "bold", "axes.spines.right": False,
-    "axes.spines.top": False, "axes.titlelocation": "left", "figure.dpi": 90, "savefig.dpi": 160, "svg.hashsalt": "cm",
-    "svg.fonttype": "none", "pdf.fonttype": 42, "legend.frameon": False, "image.interpolation": "nearest",
-}  # fmt: skip
+from cmlib.looks import ACCENT, EMOTION_COLORS, EMOTION_MARKERS, INK, MODEL_NAMES, QUIET
+
+
+@cache
+def _style() -> dict:
+    """Matplotlib's settings for every plot, from outside ``figures.STYLE``."""
+    import seaborn as sns
+
+    return {
+        **sns.axes_style("whitegrid"), **sns.plotting_context("notebook", font_scale=0.8),
+        "font.family": "sans-serif", "axes.edgecolor": QUIET, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK,
+        "ytick.color": INK, "grid.color": "#E6E8EB", "axes.titleweight": "bold", "axes.spines.right": False,
+        "axes.spines.top": False, "axes.titlelocation": "left", "figure.dpi": 90, "savefig.dpi": 160, "svg.hashsalt": "cm",
+        "svg.fonttype": "none", "pdf.fonttype": 42, "legend.frameon": False, "image.interpolation": "nearest",
+    }  # fmt: skip
+
+
+def __getattr__(name: str):
+    if name == "STYLE":
+        return _style()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class Plot(Figure):
     """A matplotlib figure that shows itself once in a notebook, whatever the backend, and is never kept by pyplot."""
 
     def _repr_png_(self) -> bytes:
-        with mpl.rc_context(STYLE):
+        with mpl.rc_context(_style()):
             self.savefig(buffer := io.BytesIO(), format="png", dpi=self.get_dpi(), metadata={"Software": None})
         return buffer.getvalue()
 
@@ -57,7 +58,7 @@ class Plot(Figure):
 def _styled(plot):
     @wraps(plot)
     def inner(*args, **kwargs):
-        with mpl.rc_context(STYLE):
+        with mpl.rc_context(_style()):
             return plot(*args, **kwargs)
 
     return inner
@@ -74,7 +75,7 @@ def save(fig: Figure, name: str, out_dir: str | Path, data: pd.DataFrame | None 
     """
     folder = Path(out_dir) / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(_style()):
         silent = {"svg": ("Date", "Creator"), "pdf": ("CreationDate", "Creator", "Producer"), "png": ("Software",)}
         for suffix, fields in silent.items():
             part = folder / f"{name}.{suffix}.part"
@@ -169,6 +170,8 @@ def mel(spectrogram, title: str = "", seconds: float = 83_200 / 22_050) -> Plot:
 @_styled
 def loss_curves(history: pd.DataFrame, groups: Sequence[Sequence[str]] | None = None, title: str = "") -> Plot:
     """One panel per group of columns of ``history`` against its column ``epoch``; default: a panel per column."""
+    import seaborn as sns
+
     groups = groups or [[c] for c in history.columns if c != "epoch"]
     columns = min(4, len(groups))
     rows = -(-len(groups) // columns)
@@ -217,6 +220,8 @@ def latent_scatter(points, labels: Sequence[str], title: str = "") -> Plot:
 @_styled
 def confusion(matrix, labels: Sequence[str], title: str = "") -> Plot:
     """Counts or rates (K, K), rows are the truth; each row is shown as per cent of the truth."""
+    import seaborn as sns
+
     matrix = np.asarray(matrix, dtype=np.float64)
     rates = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1e-12)
     fig = _new(0.52 * len(labels) + 1.6, 0.45 * len(labels) + 1.1)
@@ -259,6 +264,8 @@ def point_panels(
 
     In a panel the values of ``x`` stand in their order, the groups of one x side by side; the last group is accented.
     """
+    import seaborn as sns
+
     panels, groups = (list(dict.fromkeys(table[c])) for c in ("panel", "group"))
     widths = [max(2, table[table.panel == p].x.nunique()) for p in panels]
     fig = _new(1.3 + sum(widths) * max(0.42, 0.13 * len(groups)) + 0.35 * len(panels), 3.0)
@@ -337,6 +344,8 @@ def attention_function(
     ``queries`` (Q,), ``values`` (Q,) or (B, Q): several rows are several faces, named by ``labels``.  ``bounds`` are
     min u and max u, which no output can leave.
     """
+    import seaborn as sns
+
     queries, values = np.asarray(queries), np.atleast_2d(np.asarray(values))
     fig = _new(5.4, 3.0)
     ax = fig.axes_grid()[0, 0]

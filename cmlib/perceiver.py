@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -22,6 +23,9 @@ from cmlib.emotions import CLASSES
 from cmlib.experiment import ROOT, Run
 from cmlib.models import Can, Classifier, Posterior, VaeGan
 from cmlib.profiles import PROFILES
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STAGES = {"face": VaeGan, "voice": VaeGan, "classifier_face": Classifier, "can": Can}
 SHORTEST = 0.3  # seconds of sound that still say something
@@ -352,12 +356,12 @@ def _image(x: Tensor) -> np.ndarray:
     return x[0].permute(1, 2, 0).contiguous().numpy()
 
 
-def example(run: Run, clips: np.ndarray, emotion: str, actor: int | None = None) -> int | None:
-    """The strongest first clip of an emotion among the rows ``clips`` of the store; None if there is none.
+def example(run: Run, clips: np.ndarray, emotion: str, actor: int | None = None, table: pd.DataFrame | None = None) -> int | None:
+    """The strongest first clip of an emotion among the rows ``clips`` of ``table`` (that of the run's store); None if there is none.
 
     Clips with a picture are preferred, then those of ``actor``.
     """
-    table = run.store.clips.iloc[clips].assign(row=clips)
+    table = (run.store.clips if table is None else table).iloc[clips].assign(row=clips)
     table = table[table.emotion == emotion].assign(blind=lambda t: t.n_frames == 0, other=lambda t: t.actor != actor, weak=lambda t: -t.intensity)
     order = table.sort_values(["blind", "other", "weak", "actor", "statement", "repetition"]).row
     return int(order.iloc[0]) if len(order) else None

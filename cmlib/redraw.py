@@ -23,10 +23,12 @@ from types import CodeType
 import joblib
 import torch
 from PIL import Image
+from tqdm.auto import tqdm
 
 from cmlib import checkpoints, evaluation
 from cmlib.experiment import ROOT, Run
 from cmlib.report import write_whole
+from cmlib.training import quiet
 
 SUFFIXES = (".svg", ".pdf", ".png", ".csv")
 EACH, ALL = 60_000, 600_000  # bytes that a preview, and all of them, may have
@@ -217,17 +219,18 @@ def redraw(run: Run, names: Sequence[str] = (), out: Path | None = None) -> list
     parameters["out_dir"] = str(other.folder)
     latents = ("face_latents", "voice_latents")[not run.store.has_faces :]
     [getattr(other, name) for name in latents]  # once, before several notebooks look for them
+    out.mkdir(parents=True, exist_ok=True)
     work = tasks(chosen)
-    joblib.Parallel(min(4, os.cpu_count(), len(work)), batch_size=1)(joblib.delayed(draw)(*task, parameters) for task in work)
-    drawn = [p.stem for name in chosen for p in sorted((other.folder / "figures").glob(f"{name}.svg"))]
+    jobs = (joblib.delayed(draw)(*task, parameters) for task in work)
+    done = joblib.Parallel(min(4, os.cpu_count(), len(work)), batch_size=1, return_as="generator_unordered")(jobs)
+    for _ in tqdm(done, "figures", len(work), unit="part", disable=quiet()):  # what is drawn need not wait for the rest
+        drawn = [p.stem for name in chosen for p in sorted((other.folder / "figures").glob(f"{name}.svg"))]
+        for file in (other.folder / "figures" / f"{name}{suffix}" for name in drawn for suffix in SUFFIXES):
+            if file.exists():
+                shutil.copy(file, out / file.name)
     if lost := [name for name in names if name not in drawn]:
         why = "a history of training is there only where this run has trained: make reproduce"
         raise RedrawError(f"{chosen[lost[0]].name} draws no {', '.join(lost)} from these networks ({why})")
-    out.mkdir(parents=True, exist_ok=True)
-    for name in drawn:
-        for file in (other.folder / "figures" / f"{name}{suffix}" for suffix in SUFFIXES):
-            if file.exists():
-                shutil.copy(file, out / file.name)
     return drawn
 
 

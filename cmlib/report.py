@@ -15,7 +15,7 @@ from pathlib import Path
 import jinja2
 import numpy as np
 
-from cmlib.figures import MODEL_NAMES
+from cmlib.looks import MODEL_NAMES
 from cmlib.notebooks import duration
 
 EVALUATION, VOICE_ONLY = "06_evaluation", "04_expression_classifier"

@@ -6,6 +6,8 @@ A prepared corpus is a folder ``<corpus>-<key>`` with
 * ``frames.npy`` (N, S, S, 3) uint8 face crops, ``frame_clip.npy`` (N,) the row of the clip of each,
 * ``mels.npy`` (clips, 128, 128) float16 mel spectrograms, ``card.json``: settings, counts, checksums.
 
+Who wants to see a few clips only need not wait for that: ``look``.
+
 The key is a hash of the inputs (relative name, size, first and last 16 KiB of each file, check sum of each member of an
 archive; no dates, so that every clone has the same) and of the settings.  Each finished clip is a file of its own in
 ``<corpus>-<key>.part`` until all are there, so work that was stopped at any moment goes on where it was; the folder
@@ -80,6 +82,11 @@ class Store:
         """key, corpus, settings, counts, checksums of the arrays, versions, seconds."""
         return json.loads((self.folder / "card.json").read_text())
 
+    @property
+    def key(self) -> str:
+        """12 hexadecimal digits that change with the inputs and the settings."""
+        return self.card["key"]
+
     @cached_property
     def clips(self) -> pd.DataFrame:
         """A row for each clip: name, actor, emotion, label (index in EMOTIONS), intensity, statement, repetition,
@@ -125,6 +132,15 @@ class Store:
                 return found
         raise StoreError(f"{clip.sound}: not in {self.card['root']} any more; put the corpus back, or set CM_DATA")
 
+    def frame(self, clip: int) -> np.ndarray:
+        """The middle frame of a row of ``clips``: (S, S, 3) uint8."""
+        row = self.clips.iloc[clip]
+        return self.frames[int(row.first_frame) + int(row.n_frames) // 2]
+
+    def mel(self, clip: int) -> np.ndarray:
+        """The mel spectrogram of a row of ``clips``: (128, 128) float32 in 0...1."""
+        return np.asarray(self.mels[clip], np.float32)
+
     def dataset(self, rows: np.ndarray | None = None, flip: bool = False) -> FrameDataset:
         """A torch Dataset over the frames ``rows`` (None: all); ``flip`` mirrors every second one by chance."""
         return FrameDataset(self, np.arange(len(self.frames)) if rows is None else rows, flip)
@@ -139,6 +155,59 @@ class Store:
             elif _sha256(path) != wanted:
                 faults.append(f"{path}: changed since it was written")
         return faults
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A corpus as it lies there, nothing prepared: for looking at a few clips, each decoded when it is asked for."""
+
+    corpus: str
+    root: Path
+    sources: list[Clip]
+    skipped: list[tuple[Path, str]]
+    settings: dict
+
+    @classmethod
+    def scan(cls, corpus: str, profile: Profile, root: str | Path | None, cache: Path) -> Raw:
+        """The clips that ``profile`` asks for; CorpusError where the corpus is not there."""
+        root = Path(root or _last_root(corpus, cache))
+        clips, skipped = corpora.scan(corpus, root)
+        settings = {"image_size": profile.data.image_size, "frames_per_clip": profile.data.frames_per_clip}
+        return cls(corpus, root, spread(clips, profile.data.clips_limit), skipped, settings)
+
+    @cached_property
+    def key(self) -> str:
+        """As ``Store.key``."""
+        return inputs_key(self.sources, self.root, self.settings)
+
+    @cached_property
+    def clips(self) -> pd.DataFrame:
+        """``Store.clips`` as far as it is known before a file is opened; ``n_frames`` says only whether there are any (1)."""
+        return pd.DataFrame([described(clip, self.root) | {"n_frames": int(clip.has_video or bool(clip.frames))} for clip in self.sources])
+
+    @property
+    def has_faces(self) -> bool:
+        """Whether there is any picture."""
+        return bool(self.clips.n_frames.any())
+
+    def frame(self, clip: int) -> np.ndarray:
+        """As ``Store.frame``; MediaError where the file cannot be read."""
+        return (frames := _frames(self.sources[clip], **self.settings)[0])[len(frames) // 2]
+
+    def mel(self, clip: int) -> np.ndarray:
+        """As ``Store.mel``; MediaError where the file cannot be read."""
+        return _mel(self.sources[clip])[0].astype(np.float32)
+
+    def path(self, clip: pd.Series) -> Path:
+        """The file that holds the sound of a row of ``clips``."""
+        return self.root / clip.sound
+
+
+def look(corpus: str, profile: Profile, cache: str | Path | None = None) -> Store | Raw:
+    """The corpus for somebody who wants to see a few clips now: prepared if it is, else as it lies there."""
+    raw = Raw.scan(corpus, profile, None, cache := Path(cache or corpora.cache_root()))
+    folder = cache / f"{corpus}-{raw.key}"
+    return Store.open(folder) if folder.exists() else raw
 
 
 class FrameDataset(torch.utils.data.Dataset):
@@ -173,12 +242,8 @@ def prepare(
     """
     profile = get_profile(profile) if isinstance(profile, str) else profile
     cache = Path(cache or corpora.cache_root())
-    root = Path(root or _last_root(corpus, cache))
-    clips, skipped = corpora.scan(corpus, root)
-    clips = spread(clips, profile.data.clips_limit)
-    settings = {"image_size": profile.data.image_size, "frames_per_clip": profile.data.frames_per_clip}
-    key = inputs_key(clips, root, settings)
-    folder = cache / f"{corpus}-{key}"
+    raw = Raw.scan(corpus, profile, root, cache)
+    folder = cache / f"{corpus}-{raw.key}"
     if folder.exists():
         return Store.open(folder)
     with contextlib.ExitStack() as stack:
@@ -189,9 +254,8 @@ def prepare(
                 return Store.open(folder)
             started, part = time.monotonic(), folder.with_name(folder.name + ".part")
             (part / "clips").mkdir(parents=True, exist_ok=True)
-            _work(clips, part / "clips", settings, workers, progress)
-            card = {"format": FORMAT, "key": key, "corpus": corpus, "root": str(root.resolve()), "settings": settings}
-            _assemble(part, clips, skipped, root, card, started)
+            _work(raw.sources, part / "clips", raw.settings, workers, progress)
+            _assemble(part, raw, started)
             os.replace(part, folder)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -328,70 +392,80 @@ def _write_part(path: Path, clip: Clip, settings: dict) -> float | None:
 
 def prepare_clip(clip: Clip, image_size: int, frames_per_clip: int) -> tuple[dict, dict]:
     """One clip -> arrays ``frames`` (n, S, S, 3) uint8 and ``mel`` (128, 128) float16; its share of the table."""
-    if clip.frames:
-        return _prepare_pictures(clip, image_size, frames_per_clip)
-    sound, rate = media.read_audio(clip.audio_path or clip.path)
-    silent = voices.is_silent(sound)
-    mel = voices.mel(sound, rate).astype(np.float16)
-    row = {"duration": len(sound) / rate, "n_frames": 0, "face_rate": 0.0, "silent": bool(silent)}
-    frames = np.zeros((0, image_size, image_size, 3), np.uint8)
-    if clip.has_video:
-        info = media.video_info(clip.path)
-        wanted = media.evenly(frames_per_clip, info.frames)
-        if len(wanted) <= 2 * LOOKS:  # few: decoded once, all looked at
-            frames, report = faces.crop_faces(list(media.iter_frames(clip.path, wanted)), image_size)
-        else:  # many: looked at here and there
-            looks = media.evenly(LOOKS, info.frames)
-            if 1.5 * info.pixels * len(wanted) < HELD:  # decoded once
-                both = sorted({*looks, *wanted})
-                held = dict(zip(both, media.iter_decoded(clip.path, both)))
-                track, report = faces.follow([held[number]() for number in looks], looks)
-                pairs = ((number, held.pop(number)()) for number in wanted)
-            else:  # decoded again one by one, so that memory stays small
-                track, report = faces.follow(list(media.iter_frames(clip.path, looks)), looks)
-                pairs = zip(wanted, media.iter_frames(clip.path, wanted))
-            frames = np.stack([track.crop(frame, number, image_size) for number, frame in pairs])
-        row |= {"duration": info.seconds, "n_frames": len(frames), "face_rate": report.found_rate}
-    return {"frames": frames, "mel": mel}, row
+    mel, heard = _mel(clip)
+    frames, seen = _frames(clip, image_size, frames_per_clip)
+    return {"frames": frames, "mel": mel}, heard | seen
 
 
-def _prepare_pictures(clip: Clip, image_size: int, frames_per_clip: int) -> tuple[dict, dict]:
-    """The same for finished pictures with their sound or spectrogram; a duration of 0 is an unknown one."""
-    if clip.audio_path.suffix == ".npy":
+def _mel(clip: Clip) -> tuple[np.ndarray, dict]:
+    """Mel spectrogram; duration (0: unknown) and whether it is silent."""
+    if clip.frames and clip.audio_path.suffix == ".npy":
         mel, seconds = processed.spectrogram(clip.audio_path), 0.0
+        silent = not mel.any()
     else:
-        sound, rate = media.read_audio(clip.audio_path)
-        mel, seconds = voices.mel(sound, rate, released=True), len(sound) / rate
-    wanted = media.evenly(frames_per_clip, len(clip.frames))
-    frames = np.stack([processed.picture(clip.frames[i], image_size) for i in wanted])
-    row = {"duration": seconds, "n_frames": len(frames), "face_rate": 1.0, "silent": not mel.any()}
-    return {"frames": frames, "mel": mel.astype(np.float16)}, row
+        sound, rate = media.read_audio(clip.audio_path or clip.path)
+        mel, seconds = voices.mel(sound, rate, released=bool(clip.frames)), len(sound) / rate
+        silent = not mel.any() if clip.frames else voices.is_silent(sound)
+    return mel.astype(np.float16), {"duration": seconds, "silent": bool(silent)}
 
 
-def _assemble(part: Path, clips: list[Clip], skipped: list, root: Path, card: dict, started: float) -> None:
+def _frames(clip: Clip, image_size: int, frames_per_clip: int) -> tuple[np.ndarray, dict]:
+    """Face crops; how many, the share of those looked at that have a face, and the video's duration."""
+    if clip.frames:  # finished crops
+        wanted = media.evenly(frames_per_clip, len(clip.frames))
+        frames = np.stack([processed.picture(clip.frames[i], image_size) for i in wanted])
+        return frames, {"n_frames": len(frames), "face_rate": 1.0}
+    if not clip.has_video:
+        return np.zeros((0, image_size, image_size, 3), np.uint8), {"n_frames": 0, "face_rate": 0.0}
+    info = media.video_info(clip.path)
+    wanted = media.evenly(frames_per_clip, info.frames)
+    if len(wanted) <= 2 * LOOKS:  # few: decoded once, all looked at
+        frames, report = faces.crop_faces(list(media.iter_frames(clip.path, wanted)), image_size)
+    else:  # many: looked at here and there
+        looks = media.evenly(LOOKS, info.frames)
+        if 1.5 * info.pixels * len(wanted) < HELD:  # decoded once
+            both = sorted({*looks, *wanted})
+            held = dict(zip(both, media.iter_decoded(clip.path, both)))
+            track, report = faces.follow([held[number]() for number in looks], looks)
+            pairs = ((number, held.pop(number)()) for number in wanted)
+        else:  # decoded again one by one, so that memory stays small
+            track, report = faces.follow(list(media.iter_frames(clip.path, looks)), looks)
+            pairs = zip(wanted, media.iter_frames(clip.path, wanted))
+        frames = np.stack([track.crop(frame, number, image_size) for number, frame in pairs])
+    return frames, {"duration": info.seconds, "n_frames": len(frames), "face_rate": report.found_rate}
+
+
+def described(clip: Clip, root: Path) -> dict:
+    """What a clip's name and place say of it, as columns of ``Store.clips``."""
+    return {
+        "name": clip.name, "actor": clip.actor, "emotion": clip.emotion, "label": label(clip.emotion), "intensity": clip.intensity,
+        "statement": clip.statement, "repetition": clip.repetition, "file": clip.path.relative_to(root).as_posix(),
+        "sound": (clip.audio_path or clip.path).relative_to(root).as_posix(),
+    }  # fmt: skip
+
+
+def _assemble(part: Path, raw: Raw, started: float) -> None:
     """Part files -> arrays, tables and card in the folder ``part``."""
-    kept, rows, first, left_out = [], [], 0, [(str(path), reason) for path, reason in skipped]
-    for i, clip in enumerate(clips):
+    kept, rows, first, left_out = [], [], 0, [(str(path), reason) for path, reason in raw.skipped]
+    for i, clip in enumerate(raw.sources):
         path = part / "clips" / f"{i:06d}.npz"
         if path.exists():
             with np.load(path) as stored:
                 row = json.loads(stored["row"].tobytes())
-            sound = (clip.audio_path or clip.path).relative_to(root).as_posix()
-            rows.append({
-                "name": clip.name, "actor": clip.actor, "emotion": clip.emotion, "label": label(clip.emotion),
-                "intensity": clip.intensity, "statement": clip.statement, "repetition": clip.repetition,
+            names = described(clip, raw.root)
+            files = {column: names.pop(column) for column in ("file", "sound")}
+            rows.append(names | {
                 "duration": round(row["duration"], 4), "first_frame": first, "n_frames": row["n_frames"],
                 "face_found": row["face_rate"] > 0, "face_rate": round(row["face_rate"], 3), "silent": row["silent"],
-                "file": clip.path.relative_to(root).as_posix(), "sound": sound,
-            })  # fmt: skip
+            } | files)  # fmt: skip
             first += row["n_frames"]
             kept.append(path)
         else:
             left_out.append((str(clip.path), json.loads(path.with_suffix(".json").read_text())["reason"]))
     if not rows:
-        raise StoreError(f"{root}: none of {len(clips)} clips can be used; the first: {left_out[-1][1]}")
+        raise StoreError(f"{raw.root}: none of {len(raw.sources)} clips can be used; the first: {left_out[-1][1]}")
     table = pd.DataFrame(rows)
-    total, size = int(table.n_frames.sum()), card["settings"]["image_size"]
+    total, size = int(table.n_frames.sum()), raw.settings["image_size"]
     shapes = {"frames": ((total, size, size, 3), "|u1"), "mels": ((len(rows), voices.BANDS, voices.BANDS), "<f2")}
     for name, (shape, kind) in shapes.items():
         with open(part / f"{name}.npy", "wb") as file:  # written in one go: a full disk is an error here, not later
@@ -403,7 +477,8 @@ def _assemble(part: Path, clips: list[Clip], skipped: list, root: Path, card: di
     table.to_csv(part / "clips.csv", index=False)
     reasons = pd.DataFrame(left_out, columns=["path", "reason"])
     reasons.to_csv(part / "skipped.csv", index=False)
-    card |= {
+    card = {
+        "format": FORMAT, "key": raw.key, "corpus": raw.corpus, "root": str(raw.root.resolve()), "settings": raw.settings,
         "clips": len(rows), "actors": int(table.actor.nunique()), "frames": total, "skipped": len(reasons),
         "clips_without_face": int(((table.n_frames > 0) & ~table.face_found).sum()),
         "silent_clips": int(table.silent.sum()),

@@ -21,6 +21,7 @@ NAMES = (
     "step_float32", "step_loop", "convolutions_float32", "convolutions_loop",
     "memory_float32", "memory_loop", "input", "store", "can",
     "prepare_quick", "every_quick", "prepare_paper", "every_paper", "prepare_memory",
+    "beside_busy", "beside_idle",
 )  # fmt: skip
 
 

@@ -22,22 +22,19 @@ from cmlib.store import StoreError
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """As much of a Run as the demo asks for: two actors, of whom the second has one emotion less, two frames a clip."""
+    """As much of a Run as the demo asks for: two actors, of whom the second has one emotion less."""
     rng = np.random.default_rng(0)
     rows = [(a, e, i) for a in (1, 2) for e in ("neutral", "happy", "sad") for i in (1, 2) if (a, e) != (2, "sad")]
     clips = pd.DataFrame(rows, columns=["actor", "emotion", "intensity"])
-    clips = clips.assign(statement=1, repetition=1, first_frame=np.arange(len(rows)) * 2, n_frames=2)
+    clips = clips.assign(statement=1, repetition=1, n_frames=2)
 
     def path(clip):
         raise StoreError("the files are gone")
 
-    store = SimpleNamespace(
-        clips=clips, frames=rng.integers(0, 256, (2 * len(rows), SIZE, SIZE, 3), dtype=np.uint8),
-        mels=rng.random((len(rows), 128, 128)).astype(np.float16), path=path,
-    )  # fmt: skip
-    return SimpleNamespace(
-        store=store, split=SimpleNamespace(train=np.array([], int), test=np.flatnonzero(clips.actor == 2)), folder=tmp_path_factory.mktemp("run")
-    )  # fmt: skip
+    frames, mels = rng.integers(0, 256, (len(rows), SIZE, SIZE, 3), dtype=np.uint8), rng.random((len(rows), 128, 128), np.float32)
+    shown = SimpleNamespace(clips=clips, frame=frames.__getitem__, mel=mels.__getitem__, path=path)
+    split = SimpleNamespace(train=np.array([], int), test=np.flatnonzero(clips.actor == 2))
+    return SimpleNamespace(shown=shown, store=shown, split_of=lambda store: split, folder=tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture
@@ -158,7 +155,7 @@ def test_all_voices_of_the_actor_are_shown_and_the_chosen_one_is_marked(demo, mo
 def test_presets_are_measured_on_pictures(demo):
     assert len(demo.effects) == 1 and demo.effects == sorted(demo.effects)  # the one test actor, neutral, and happy
     gain, face, voice = demo.effects[-1]
-    p = demo.perceiver.perceive(demo._frame(face), demo._mel(voice), 1)
+    p = demo.perceiver.perceive(demo.run.shown.frame(face), demo.run.shown.mel(voice), 1)
     k = CLASSES.index("happy")
     before, after = (demo.perceiver.read(x[None])[0, k] for x in (p.reconstruction, p.perceived))
     assert gain == pytest.approx(after - before, abs=1e-5)

@@ -18,7 +18,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CONDA_NAMES = {"pytorch": "torch", "pysoundfile": "soundfile"}
 ROOMS = (
-    "emotions profiles archives corpora fetch media faces gallery voices store splits models losses training checkpoints released recipes plan metrics "
+    "emotions looks profiles archives corpora fetch media faces gallery voices store splits models losses training checkpoints released recipes plan metrics "
     "judge experiment evaluation representations perceiver figures notebooks report redraw demo rating cli"
 ).split()  # a later one may import an earlier one, never the reverse
 
@@ -91,7 +91,7 @@ def test_imports_point_downward(path):
 
 def test_library_stays_small():
     lines = sum(len(p.read_text().splitlines()) for p in (ROOT / "cmlib").rglob("*.py"))
-    assert lines < 7500, f"cmlib has {lines} lines"  # corpora, downloads, imports, evaluation, rating and demo are all of it
+    assert lines < 7700, f"cmlib has {lines} lines"  # corpora, downloads, imports, evaluation, rating and demo are all of it
 
 
 def test_shipped_files():

@@ -106,6 +106,20 @@ def test_workers_give_the_same_bytes(large_corpus, tmp_path):
     assert one.card["sha256"] == two.card["sha256"]
 
 
+def test_a_few_clips_can_be_looked_at_before_anything_is_prepared(prepared, cache, monkeypatch):
+    s, root = prepared
+    monkeypatch.setattr(corpora, "default_root", lambda corpus: root)
+    raw = store.look("actors", SMOKE, cache)
+    assert isinstance(raw, store.Raw) and raw.has_faces and raw.key == s.key and not cache.exists()
+    assert raw.clips.n_frames.eq(1).all() and raw.clips.drop(columns="n_frames").equals(s.clips[raw.clips.columns[:-1]])
+    for clip in range(len(s.clips)):
+        assert np.array_equal(raw.frame(clip), s.frame(clip)) and np.array_equal(s.frame(clip), s.frames[2 * clip + 1])
+        assert np.array_equal(raw.mel(clip), s.mel(clip)) and s.mel(clip).dtype == np.float32
+        assert raw.path(raw.clips.iloc[clip]) == s.path(s.clips.iloc[clip])
+    assert not cache.exists(), "looking has written something"
+    assert store.look("actors", SMOKE, s.folder.parent).folder == s.folder, "what is prepared is taken"
+
+
 def test_sound_alone_makes_a_corpus(tmp_path, cache):
     for actor in (1, 2):
         soundfile.write(tmp_path / f"03-01-04-01-01-01-{actor:02d}.flac", tone(0.5, 22_050), 22_050)

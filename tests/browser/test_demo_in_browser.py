@@ -52,6 +52,7 @@ def chromium():
 def serve(command: list[str], port: int, folder: Path, **more: str) -> subprocess.Popen:
     """A server in a process group of its own, once it answers."""
     private = {"JUPYTER_CONFIG_DIR": str(folder / "config"), "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings")}
+    private["CM_CACHE"] = str(folder / "cache")  # as in a fresh clone: nothing is prepared
     with open(folder / "server.log", "w") as log:
         server = subprocess.Popen(
             command, cwd=ROOT, env=os.environ | private | more, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -176,11 +177,14 @@ def person(request, chromium, tmp_path_factory):
             page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
             page.get_by_role("menuitem", name="Run", exact=True).click()
             page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        page.locator(".cm-row img").first.wait_for(state="attached", timeout=120_000)  # the corpus may have to be prepared first
+        page.locator(".cm-row img").first.wait_for(state="attached")
         if request.param == "lab":
             page.get_by_text("written: 08_generation_demo.json").first.wait_for(state="attached")
             page.locator(".cm-demo").first.evaluate("demo => demo.scrollIntoView()")
         yield somebody
+    except Exception:
+        print((folder / "server.log").read_text()[-3000:])  # shown with the error
+        raise
     finally:
         page.close()
         os.killpg(server.pid, signal.SIGTERM)
@@ -198,6 +202,7 @@ def from_the_start(person):
 
 
 def test_it_opens_whole(person):
+    assert not (person.folder / "cache").exists(), "a person has waited for the corpus to be prepared"
     assert "How do you perceive my face?" in person.page.inner_text(".cm-title")
     assert person.page.locator(".cm-row img").count() == 7
     assert all(person.picture(which).std() > 10 for which in range(4))

@@ -1,0 +1,31 @@
+"""Training while another program keeps one core busy, and while none does."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+from benchmarks.measure import Row, Sizes, faster, in_child, interleaved
+
+SPINS = {"ours": "5000", "other": "300000"}  # GOMP_SPINCOUNT: as cmlib sets it; libgomp's own where nothing is set
+
+
+def rows(sizes: Sizes) -> list[Row]:
+    """A training step with the spinning that cmlib allows OpenMP's threads against libgomp's own, which is 60 times as long."""
+    return [row for name, busy in (("beside_busy", True), ("beside_idle", False)) for row in _rows(sizes, name, busy)]
+
+
+def _rows(sizes: Sizes, name: str, busy: bool) -> list[Row]:
+    arguments = {"steps": sizes.steps, "sizes": dataclasses.asdict(dataclasses.replace(sizes, size=min(sizes.size, 64)))}
+    sides = {side: lambda spin=spin: in_child("pace", {"GOMP_SPINCOUNT": spin}, **arguments)["seconds"] for side, spin in SPINS.items()}
+    other = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if busy else None
+    try:
+        seconds = interleaved(sides, max(2, sizes.repetitions // 2))
+    finally:
+        if other:
+            other.kill()
+            other.wait()
+    place = "beside a program that takes a core" if busy else "on a machine that does nothing else"
+    what = f"a training step of 64 x 64 pixels {place}, short spinning / libgomp's own"
+    return [faster(name, what, seconds["ours"], seconds["other"], 2.0 if busy else 0.9)]
