@@ -21,7 +21,7 @@ def _rows(sizes: Sizes, name: str, busy: bool) -> list[Row]:
     sides = {side: lambda spin=spin: in_child("pace", {"GOMP_SPINCOUNT": spin}, **arguments)["seconds"] for side, spin in SPINS.items()}
     other = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if busy else None
     try:
-        seconds = interleaved(sides, max(2, sizes.repetitions // 2))
+        seconds = interleaved(sides, sizes.repetitions // 2, warm=0)  # each process warms itself
     finally:
         if other:
             other.kill()

@@ -71,13 +71,13 @@ class Row:
         return {**dataclasses.asdict(self), "reached": "yes" if self.reached else "no"}
 
 
-def interleaved(sides: dict[str, Callable[[], float | None]], repetitions: int) -> dict[str, list[float]]:
+def interleaved(sides: dict[str, Callable[[], float | None]], repetitions: int, warm: int = 1) -> dict[str, list[float]]:
     """Seconds of each repetition of each side, in turn: a, b, c, then c, b, a, ... so that a drift meets all.
 
-    A round before these warms up.  A side that returns a number has measured itself, in seconds.
+    ``warm`` rounds before these are not counted.  A side that returns a number has measured itself, in seconds.
     """
     seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(-1, repetitions):
+    for number in range(-warm, repetitions):
         for name in list(sides) if number % 2 else reversed(sides):
             started = time.perf_counter()
             itself = sides[name]()

@@ -47,8 +47,9 @@ def train_judge(pictures: Pictures, rows: np.ndarray, labels: np.ndarray, *, epo
     """Train on the pictures ``rows`` with their ``labels`` (one per picture of ``pictures``), flipped and shifted a little.
 
     The same pictures, labels and settings make the same judge, so it is trained once and kept beside the prepared
-    corpora, for every notebook that asks for it.
+    corpora, for every notebook that asks for it.  ``epochs`` 0, as of faces that are not trained, stands for 12.
     """
+    epochs = epochs or 12
     seen, classes = hashlib.sha256(labels[rows].astype(np.int64).tobytes()), int(labels.max()) + 1
     for part in batches(rows, 512):
         seen.update(pictures.batch(part).contiguous().numpy())

@@ -24,7 +24,7 @@ from cmlib.emotions import CLASSES, classes_of
 from cmlib.media import video_info
 from cmlib.profiles import Profile, VaeGan, get_profile
 from cmlib.splits import split
-from cmlib.store import spread
+from cmlib.store import Raw
 
 STEPS = 3  # timed, after one to warm up
 SMALL = (4, 16)  # batches that are tried, where the profile's is larger
@@ -38,8 +38,7 @@ def plan(corpus: str = "actors", profile: Profile | str = "quick", fold: int = 1
     corpus is not there.
     """
     profile = get_profile(profile) if isinstance(profile, str) else profile
-    clips, _ = corpora.scan(corpus, corpora.default_root(corpus))
-    clips = spread(clips, profile.data.clips_limit)
+    clips = Raw.scan(corpus, profile, None, corpora.cache_root()).sources
     classes = classes_of(corpus, profile.neutral)
     table = pd.DataFrame({"actor": [c.actor for c in clips], "labelled": [c.emotion in classes for c in clips]})
     train = table.iloc[split(table, fold).train]
