@@ -116,7 +116,7 @@ def test_passes_are_as_many_as_described(monkeypatch):
 def test_quick_run_writes_every_row(tmp_path):
     command = [sys.executable, "-m", "benchmarks", "--quick", "--out", str(tmp_path)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, env=environment)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, env=environment)
     assert done.returncode == 0, done.stderr
     with open(tmp_path / "bench.csv", newline="") as file:
         rows = list(csv.DictReader(file))
