@@ -8,7 +8,8 @@ PYTHON  ?= python3
 SHELL   := /bin/sh
 RUN     := runs/$(CORPUS)-$(PROFILE)$(if $(filter-out 1-0,$(FOLD)-$(SEED)),-fold$(FOLD)-seed$(SEED))
 
-export GOMP_SPINCOUNT ?= 10000  # see cmlib/__init__.py; here for notebooks that import torch first
+# As in cmlib/__init__.py; here for notebooks that import torch first.
+export GOMP_SPINCOUNT ?= 10000
 
 # In the activated conda environment of environment.yml there is nothing to make; anywhere else it is .venv.
 ifeq ($(CONDA_DEFAULT_ENV),context-matters)
