@@ -100,6 +100,11 @@ class Run:
         return Pictures(self.store.frames, people)
 
     @cached_property
+    def _crowd_pictures(self) -> int:
+        limit = self.profile.data.crowd_limit
+        return len(crowd.table(limit=limit)) if limit != 0 else 0
+
+    @cached_property
     def mels(self) -> Pictures:
         return Pictures(self.store.mels)
 
@@ -149,8 +154,7 @@ class Run:
         parts = [self.recipe(part) for part in self.below(name)]
         if start := getattr(self.settings(name), "start", ""):
             parts.append(checkpoints.read_card(ROOT / "checkpoints" / start)["recipe"])
-        limit = self.profile.data.crowd_limit if name == "face" else 0
-        crowd_pictures = len(crowd.table(limit=limit)) if limit != 0 else 0
+        crowd_pictures = self._crowd_pictures if name == "face" else 0
         return recipe(name, dataclasses.asdict(self.settings(name)), self.fold, self.seed, self.shown.key, crowd_pictures, parts, *self.classes[7:])
 
     def find(self, name: str) -> Path | None:
