@@ -59,7 +59,7 @@ def read_card(path: Path) -> dict:
 
 
 def load(path: Path, expect: type[nn.Module] | None = None) -> tuple[nn.Module, dict]:
-    """(model in eval mode on the CPU in float32, card).  CheckpointError where file and architecture do not fit.
+    """(model in eval mode on the CPU, in float32 and channels last, card).  CheckpointError where file and architecture do not fit.
 
     A part that was left out of the file (``without`` in its card) keeps random weights.
     """
@@ -77,4 +77,4 @@ def load(path: Path, expect: type[nn.Module] | None = None) -> tuple[nn.Module, 
     except Exception as error:
         line = str(error).splitlines()[0]
         raise CheckpointError(f"{path.with_suffix('.safetensors')}: does not fit its card ({line}); train the stage again") from None
-    return model.eval().requires_grad_(False), card
+    return model.eval().requires_grad_(False).to(memory_format=torch.channels_last), card

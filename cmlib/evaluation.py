@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cmlib import checkpoints, losses, media, metrics, training, voices
-from cmlib.experiment import MODELS, Run
+from cmlib.experiment import AT_ONCE, MODELS, Run
 from cmlib.models import Can, Posterior, concatenation, product_of_experts
 from cmlib.profiles import Can as CanSettings
 from cmlib.recipes import recipe
@@ -208,7 +208,8 @@ def robustness(
     actors, resamples = run.store.clips.actor.to_numpy()[clip_of], run.profile.bootstrap
 
     def latent(kind: str, pictures: np.ndarray) -> Posterior:
-        return Posterior(*(x[0] for x in training.encode(networks[kind], Pictures(pictures), np.arange(len(pictures)))))
+        found = training.encode(networks[kind], Pictures(pictures), np.arange(len(pictures)), batch=AT_ONCE)
+        return Posterior(*(x[0] for x in found))
 
     def heard(snr: float) -> Posterior:
         noisy = (with_noise(s, snr, np.random.default_rng([seed, c])) for c, s in zip(own, sounds))
@@ -239,7 +240,7 @@ def robustness(
         said = {name: _read(name, reader, v, a).log_softmax(1).numpy() for name, reader in readers.items()}
         asked = Answers(said, run.clip_labels[clip_of], clip_of, actors).by_clip()
         for name, right in asked.right().items():
-            interval = metrics.actor_interval(lambda r, right=right: right[r].mean(), asked.actors, resamples)
+            interval = metrics.mean_interval(right, asked.actors, resamples)
             done.append({"disturbance": disturbance, "level": level, "model": name, **interval})
     return pd.DataFrame(done)
 
@@ -280,9 +281,7 @@ def leakage(run: Run, seed: int = 0) -> pd.DataFrame:
         for name, (seen, asked) in splits.items():
             probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
             right = probe.fit(latents[seen], labels[seen]).predict(latents[asked]) == labels[asked]
-            hits = lambda r, right=right: right[r].mean()  # noqa: E731
-            interval = metrics.actor_interval(hits, actors[asked], run.profile.bootstrap)
-            done.append({"sense": sense, "split": name, **interval})
+            done.append({"sense": sense, "split": name, **metrics.mean_interval(right, actors[asked], run.profile.bootstrap)})
     return pd.DataFrame(done)
 
 

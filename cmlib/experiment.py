@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 FUSIONS = ("face", "voice", "product_of_experts", "concatenation")
+AT_ONCE = 32  # pictures that a frozen network sees at a time: their maps stay in the cache of a processor, twice as fast as 256
 MODELS = (*FUSIONS, "can_released", "can")  # can_released: the released settings on the same latents
 
 
@@ -256,7 +257,7 @@ class Run:
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
             with open(part := file.with_suffix(".part"), "wb") as out:
-                np.save(out, torch.stack(training.encode(model, pictures, rows, flips=kind == "face")).numpy())
+                np.save(out, torch.stack(training.encode(model, pictures, rows, flips=kind == "face", batch=AT_ONCE)).numpy())
             part.replace(file)
         return Posterior(*torch.from_numpy(np.load(file)))
 

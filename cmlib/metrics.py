@@ -46,12 +46,38 @@ def actor_interval(
     in 92.6 % of the cases with 24 actors and in 84.3 % with five, the test actors of one fold.  Returns {"value",
     "low", "high"}.
     """
-    rng, rows = np.random.default_rng(seed), {a: np.flatnonzero(actors == a) for a in np.unique(actors)}
-    names = list(rows)
-    drawn = (rng.integers(len(names), size=len(names)) for _ in range(resamples))
-    draws = [statistic(np.concatenate([rows[names[i]] for i in own])) for own in drawn]
+    rows = [np.flatnonzero(actors == a) for a in np.unique(actors)]
+    draws = [statistic(np.concatenate([rows[i] for i in own])) for own in _drawn(len(rows), resamples, seed)]
+    return _interval(statistic(np.arange(len(actors))), draws, level)
+
+
+def mean_interval(
+    values: np.ndarray, actors: np.ndarray, resamples: int = 2000, level: float = 0.95, seed: int = 0,
+    groups: np.ndarray | None = None,
+) -> dict[str, float]:  # fmt: skip
+    """``actor_interval`` of the mean of (N,) ``values``, from the sums of each actor: the same draws, much faster.
+
+    With ``groups`` (N,) it is the mean over groups of the means within them: of hits with the truth as groups, the
+    unweighted average recall.
+    """
+    (who, who_of), (what, what_of) = (np.unique(x, return_inverse=True) for x in (actors, np.zeros(len(actors)) if groups is None else groups))
+    sums, counts = np.zeros((2, len(who), len(what)))
+    np.add.at(sums, (who_of, what_of), values)
+    np.add.at(counts, (who_of, what_of), 1)
+    drawn = _drawn(len(who), resamples, seed)
+    total, number = sums[drawn].sum(1), counts[drawn].sum(1)  # (resamples, groups); a group may be in no clip that is drawn
+    draws = np.divide(total, number, out=np.zeros_like(total), where=number > 0).sum(1) / (number > 0).sum(1)
+    return _interval((sums.sum(0) / counts.sum(0)).mean(), draws, level)
+
+
+def _drawn(actors: int, resamples: int, seed: int) -> np.ndarray:
+    """(resamples, actors) which actors each resample draws, with replacement."""
+    return np.random.default_rng(seed).integers(actors, size=(resamples, actors))
+
+
+def _interval(value: float, draws: np.ndarray | list[float], level: float) -> dict[str, float]:
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return {"value": float(statistic(np.arange(len(actors)))), "low": float(low), "high": float(high)}
+    return {"value": float(value), "low": float(low), "high": float(high)}
 
 
 def scores(
@@ -66,11 +92,10 @@ def scores(
     ids, pooled = by_clip(log_probabilities, clips)
     first = np.searchsorted(clips[order := np.argsort(clips, kind="stable")], ids)
     truth, who, decided = labels[order][first], actors[order][first], pooled.argmax(1)
-    recall = unweighted_average_recall
     return {
-        "frame_accuracy": actor_interval(lambda r: accuracy(labels[r], predicted[r]), actors, resamples, seed=seed),
-        "clip_accuracy": actor_interval(lambda r: accuracy(truth[r], decided[r]), who, resamples, seed=seed),
-        "unweighted_average_recall": actor_interval(lambda r: recall(truth[r], decided[r]), who, resamples, seed=seed),
+        "frame_accuracy": mean_interval(labels == predicted, actors, resamples, seed=seed),
+        "clip_accuracy": mean_interval(truth == decided, who, resamples, seed=seed),
+        "unweighted_average_recall": mean_interval(truth == decided, who, resamples, seed=seed, groups=truth),
     }
 
 
@@ -79,7 +104,7 @@ def paired_difference(
 ) -> dict[str, float]:
     """Mean of ``first - second``, (N,) scores of two models on the same clips: {"value", "low", "high", "p"}.
 
-    The interval is ``actor_interval``'s.  ``p`` (two-sided) is from a test that flips the sign of whole actors'
+    The interval is ``mean_interval``'s.  ``p`` (two-sided) is from a test that flips the sign of whole actors'
     differences: if neither model is better, each actor's sum could as well have the other sign (Fisher 1935, actors
     as blocks).  Up to 14 actors all 2^A flips are counted, beyond that 20,000 random ones.  Five actors can never give
     a p below 2 / 2^5 = 0.0625, however large the difference.
@@ -92,7 +117,7 @@ def paired_difference(
         signs = np.random.default_rng(seed).choice((-1, 1), (20_000, len(sums)))
     as_far = (np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).sum()
     p = as_far / len(signs) if exact else (as_far + 1) / (len(signs) + 1)
-    return actor_interval(lambda r: gain[r].mean(), actors, resamples, level, seed) | {"p": float(p)}
+    return mean_interval(gain, actors, resamples, level, seed) | {"p": float(p)}
 
 
 def mean_and_sd(values: list[float] | np.ndarray) -> dict[str, float]:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cmlib import checkpoints, corpora, faces, media, voices
 from cmlib.emotions import CLASSES
-from cmlib.experiment import ROOT, Run
+from cmlib.experiment import AT_ONCE, ROOT, Run
 from cmlib.models import Can, Classifier, Posterior, VaeGan
 from cmlib.profiles import PROFILES
 
@@ -238,8 +238,8 @@ class Perceiver:
 
     @torch.inference_mode()
     def decode(self, mu: Tensor) -> np.ndarray:
-        """Latent means (B, D) -> pictures (B, S, S, 3), floats cut to 0...1; 64 at a time."""
-        return torch.cat([self.face.decoder(part).clamp(0, 1) for part in mu.split(64)]).permute(0, 2, 3, 1).numpy()
+        """Latent means (B, D) -> pictures (B, S, S, 3), floats cut to 0...1."""
+        return torch.cat([self.face.decoder(part).clamp(0, 1) for part in mu.split(AT_ONCE)]).permute(0, 2, 3, 1).numpy()
 
     # ---------------------------------------------------------------- what people bring
 

@@ -265,7 +265,7 @@ def means(table: pd.DataFrame, outcome: str, by: Sequence[str], resamples: int =
     rows = []
     for key, own in table.groupby(list(by), observed=True):
         given, raters = own[outcome].to_numpy(float), own.rater.to_numpy()
-        rows.append({**dict(zip(by, key)), **metrics.actor_interval(lambda r, g=given: g[r].mean(), raters, resamples)})
+        rows.append({**dict(zip(by, key)), **metrics.mean_interval(given, raters, resamples)})
     return pd.DataFrame(rows)
 
 

@@ -9,7 +9,7 @@ looks like whom.  *Typicality* asks whether the decoded picture, encoded once mo
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,7 @@ from cmlib import judge as judges
 from cmlib import metrics
 from cmlib.corpora import CorpusError, crowd, default_root
 from cmlib.evaluation import PARTS
-from cmlib.experiment import ROOT, Run
+from cmlib.experiment import AT_ONCE, ROOT, Run
 from cmlib.judge import Judge, Recogniser
 from cmlib.models import Can, Posterior, VaeGan
 from cmlib.profiles import Profile
@@ -159,11 +159,11 @@ def measure(
         rows, of = (every, every) if t else (first, same)  # without context one picture for all voices of a face
         logits, shifted = can(*(Posterior(*(x[rows] for x in p)) for p in (face, voice)), t)
         pictures = _decoded(face_net, shifted.mu)
-        seen, read = np.exp(judges.read(judge, pictures))[of], logits.argmax(1).numpy()[of]
+        seen, read = np.exp(judges.read(judge, pictures, AT_ONCE))[of], logits.argmax(1).numpy()[of]
         said = {"judged": seen[every, emotion], "named": seen.argmax(1) == emotion, "read": read == emotion}
         if who:
             alike = actors[(who(pictures) @ gallery.T).argmax(1)]  # (N, actors) -> (N,)
-            again = torch.cat([face_net.encoder(part).mu for part in pictures.split(128)])
+            again = torch.cat([face_net.encoder(part).mu for part in pictures.split(AT_ONCE)])
             said |= {"kept": alike[of] == actor, "distance": typical(again).numpy()[of] / typical.limit}
         where = {"actor": actor, "emotion": [run.classes[e] for e in emotion], "strength": t}
         done.append(pd.DataFrame(where | said))
@@ -189,7 +189,7 @@ def seen(run: Run, judge: Judge | Recogniser, part: str = "test") -> pd.DataFram
     both = {"real": run.faces.batch(rows), "reconstructed": _decoded(run.vaegan("face"), run.face_latents.mu[0, rows])}
     done = []
     for name, pictures in both.items():
-        p = np.exp(judges.read(judge, pictures))
+        p = np.exp(judges.read(judge, pictures, AT_ONCE))
         said = {"judged": p[np.arange(len(p)), truth], "named": p.argmax(1) == truth}
         where = {"actor": table.actor.to_numpy()[clips], "emotion": table.emotion.to_numpy()[clips], "pictures": name}
         done.append(pd.DataFrame(where | said))
@@ -198,7 +198,7 @@ def seen(run: Run, judge: Judge | Recogniser, part: str = "test") -> pd.DataFram
 
 def _decoded(face_net: VaeGan, mu: Tensor) -> Tensor:
     """Latents (N, D) -> pictures (N, 3, S, S) in 0...1."""
-    return torch.cat([face_net.decoder(part).clamp(0, 1) for part in mu.split(128)])
+    return torch.cat([face_net.decoder(part).clamp(0, 1) for part in mu.split(AT_ONCE)])
 
 
 def _gallery(run: Run, who: Fisherfaces) -> tuple[np.ndarray, np.ndarray]:
@@ -221,7 +221,7 @@ def congruence(table: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
         gain = level.judged.to_numpy() - before.judged.to_numpy()  # the same pairs in the same order
         for emotion in [*dict.fromkeys(table.emotion), "all"]:
             pick = np.flatnonzero((before.emotion == emotion) | (emotion == "all"))
-            interval = metrics.actor_interval(_mean(gain[pick]), level.actor.to_numpy()[pick], resamples)
+            interval = metrics.mean_interval(gain[pick], level.actor.to_numpy()[pick], resamples)
             shares = {"named": level.named.iloc[pick].mean(), "before": before.named.iloc[pick].mean()}
             rows.append({"emotion": emotion, "strength": t, **interval, **shares})
     return pd.DataFrame(rows)
@@ -233,7 +233,7 @@ def kept(table: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
     rows = []
     for t, part in table.groupby("strength"):
         for name, good in (("same person", part.kept), ("typical face", part.distance <= 1)):
-            interval = metrics.actor_interval(_mean(good.to_numpy()), part.actor.to_numpy(), resamples)
+            interval = metrics.mean_interval(good.to_numpy(), part.actor.to_numpy(), resamples)
             rows.append({"strength": t, "measure": name, **interval})
     return pd.DataFrame(rows)
 
@@ -243,13 +243,9 @@ def recognition(table: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
     emotion and named: judge, pictures, value, low, high (95 % interval over actors), emotions (asked about)."""
     rows = []
     for (judge, pictures), part in table.groupby(["judge", "pictures"], sort=False):
-        interval = metrics.actor_interval(_mean(part.named.to_numpy()), part.actor.to_numpy(), resamples)
+        interval = metrics.mean_interval(part.named.to_numpy(), part.actor.to_numpy(), resamples)
         rows.append({"judge": judge, "pictures": pictures, **interval, "emotions": part.emotion.nunique()})
     return pd.DataFrame(rows)
-
-
-def _mean(values: np.ndarray) -> Callable[[np.ndarray], float]:
-    return lambda rows: values[rows].mean()
 
 
 # -------------------------------------------------------------------- settings of the face VAE-GAN

@@ -45,6 +45,19 @@ def test_interval_draws_whole_actors():
     assert 0.42 < spread["low"] < 0.45 and 0.55 < spread["high"] < 0.58
 
 
+def test_intervals_of_means_are_those_of_the_statistic_itself():
+    rng = np.random.default_rng(7)
+    actors, truth, said = rng.choice([2, 5, 6, 9, 11], 90), rng.integers(4, size=90), rng.integers(4, size=90)
+    truth[actors != 5] %= 3  # one class is one actor's alone, so resamples without that actor have none of it
+    gain = rng.normal(size=90)
+    theirs = metrics.actor_interval(lambda r: gain[r].mean(), actors, 300, seed=3)
+    assert metrics.mean_interval(gain, actors, 300, seed=3) == pytest.approx(theirs)
+    theirs = metrics.actor_interval(lambda r: balanced_accuracy_score(truth[r], said[r]), actors, 300, 0.8, seed=3)
+    assert metrics.mean_interval(truth == said, actors, 300, 0.8, 3, groups=truth) == pytest.approx(theirs)
+    ours = metrics.scores(np.log(rng.dirichlet(np.ones(4), 90)), truth, np.arange(90), actors, 50)
+    assert ours["frame_accuracy"] == ours["clip_accuracy"] != ours["unweighted_average_recall"]
+
+
 def simulated(actors: int, rng: np.random.Generator, clips: int = 40) -> tuple[np.ndarray, np.ndarray]:
     """Right or wrong (N,) and actor (N,), drawn from people who are read in 60 % of the cases on average, sd 15."""
     easy = rng.beta(5.8, 3.87, actors)  # mean 0.6, sd 0.15
