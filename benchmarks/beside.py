@@ -6,9 +6,10 @@ import dataclasses
 import subprocess
 import sys
 
+import cmlib
 from benchmarks.measure import Row, Sizes, faster, in_child, interleaved
 
-SPINS = {"ours": "10000", "other": "300000"}  # GOMP_SPINCOUNT: as cmlib sets it; libgomp's own where nothing is set
+SPINS = {"ours": cmlib.SPINS, "other": 300_000}  # GOMP_SPINCOUNT: as cmlib sets it; libgomp's own where nothing is set
 
 LOAD = """import torch
 torch.set_num_threads(1)
@@ -23,7 +24,7 @@ def rows(sizes: Sizes) -> list[Row]:
 
 def _rows(sizes: Sizes, name: str, busy: bool) -> list[Row]:
     arguments = {"steps": sizes.steps, "sizes": dataclasses.asdict(dataclasses.replace(sizes, size=min(sizes.size, 64)))}
-    sides = {side: lambda spin=spin: in_child("pace", {"GOMP_SPINCOUNT": spin}, **arguments)["seconds"] for side, spin in SPINS.items()}
+    sides = {side: lambda spin=spin: in_child("pace", {"GOMP_SPINCOUNT": str(spin)}, **arguments)["seconds"] for side, spin in SPINS.items()}
     other = subprocess.Popen([sys.executable, "-c", LOAD], start_new_session=True) if busy else None
     try:
         seconds = interleaved(sides, sizes.repetitions // 2, warm=0)  # each process warms itself

@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     p.set_defaults(run=_import)
 
     p = commands.add_parser("evaluate", help="accuracy on validation, then on test actors, with intervals")
-    _experiment(p, fold="1 to 5, or all: every actor tested once")
+    _experiment(p, fold="1 to 5, or all: every actor tested once", seeds=True)
     p.add_argument("--train", action="store_true", help="train what is not trained yet")
     p.set_defaults(run=_evaluate)
 
@@ -111,23 +111,27 @@ def _corpus(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", help="where prepared corpora are kept (default: $CM_CACHE, or data/prepared)")
 
 
-def _experiment(parser: argparse.ArgumentParser, fold: str = "1 to 5") -> None:
+def _experiment(parser: argparse.ArgumentParser, fold: str = "1 to 5", seeds: bool = False) -> None:
     parser.add_argument("--corpus", default="actors")
     parser.add_argument("--profile", default="quick", choices=PROFILES)
     choices = [*"012345", *(["all"] if "all" in fold else [])]
     parser.add_argument("--fold", default="1", choices=choices, metavar="FOLD", help=f"{fold} (default: 1)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", **(dict(type=_seeds, default=[0], help="or several, as in 0-2") if seeds else dict(type=int, default=0)))
 
 
-def numbers(text: str) -> list[int]:
-    """"1-4,9" -> [1, 2, 3, 4, 9]."""
+def numbers(text: str, least: int = 1, most: int = 24) -> list[int]:
+    """"1-4,9" -> [1, 2, 3, 4, 9], each from ``least`` to ``most``."""
     found = set()
     for part in text.split(","):
         first, _, last = part.partition("-")
         found |= set(range(int(first), int(last or first) + 1))
-    if not found or not found <= set(range(1, 25)):
-        raise argparse.ArgumentTypeError("numbers from 1 to 24, as in 1-4,9")
+    if not found or min(found) < least or max(found) > most:
+        raise argparse.ArgumentTypeError(f"numbers from {least} to {most}, as in 1-4,9")
     return sorted(found)
+
+
+def _seeds(text: str) -> list[int]:
+    return numbers(text, 0, 9999)
 
 
 def _fetch(a: argparse.Namespace) -> int:
@@ -269,33 +273,37 @@ def _evaluate(a: argparse.Namespace) -> int:
     from cmlib import evaluation
     from cmlib.experiment import Run
 
-    runs = [Run(a.corpus, a.profile, a.seed, fold) for fold in (range(1, 6) if a.fold == "all" else [int(a.fold)])]
-    lost = [run.fold for run in runs if not a.train and evaluation.missing(run)]
+    folds = range(1, 6) if a.fold == "all" else [int(a.fold)]
+    runs = [Run(a.corpus, a.profile, seed, fold) for seed in a.seed for fold in folds]
+    lost = [run for run in runs if not a.train and evaluation.missing(run)]
     if lost:
-        command = f"make reproduce CORPUS={a.corpus} PROFILE={a.profile} SEED={a.seed} FOLD={lost[0]}"
-        said = f"not trained: fold {', '.join(map(str, lost))}; train with: {command} (or add --train here)"
+        command = f"make reproduce CORPUS={a.corpus} PROFILE={a.profile} SEED={lost[0].seed} FOLD={lost[0].fold}"
+        which = "; ".join(f"seed {s}, fold {', '.join(str(r.fold) for r in lost if r.seed == s)}" for s in dict.fromkeys(r.seed for r in lost))
+        said = f"not trained: {which}; train with: {command} (or add --train here)"
         if len(lost) == len(runs):
             raise ValueError(said)
         print(f"cm: {said}", file=sys.stderr)
-    runs = [run for run in runs if run.fold not in lost]
-    folds, classes = ", ".join(str(run.fold) for run in runs), len(runs[0].classes)
-    said = f"{a.corpus}-{a.profile}, fold {folds}, seed {a.seed}: {classes} classes, chance {100 / classes:.1f} %"
-    print(f"{said}; 95 % intervals over actors")
+    runs = [run for run in runs if run not in lost]
+    folds, seeds = (", ".join(map(str, dict.fromkeys(getattr(run, what) for run in runs))) for what in ("fold", "seed"))
+    classes = len(runs[0].classes)
+    print(f"{a.corpus}-{a.profile}, fold {folds}, seed {seeds}: {classes} classes, chance {100 / classes:.1f} %; 95 % intervals over actors")
     for part in evaluation.PARTS:
         scores, answers = evaluation.pooled(runs, part, evaluation.models(runs[0]))
-        _scores(part, scores, answers, runs[0].profile.bootstrap)
+        _scores(part, scores, answers, runs)
     return 0
 
 
-def _scores(part: str, scores, answers, resamples: int) -> None:
+def _scores(part: str, scores, answers, runs: list) -> None:
     """Print a table of ``evaluation.pooled``, and what separates the context network from the others."""
     from cmlib import evaluation
     from cmlib.looks import MODEL_NAMES
 
     columns = dict(clip_accuracy="clip accuracy", frame_accuracy="frame accuracy", unweighted_average_recall="mean recall")
-    several = bool(scores["count"].max() > 1)
-    print(f"\n{part}: {len(set(answers.clips))} clips of {len(set(answers.actors))} actors")
-    print(f"{'':<20}" + "".join(f"{c:<24}" for c in columns.values()) + "clips, mean ± sd of folds" * several)
+    seeds, several = len({run.seed for run in runs}), len(runs) > 1
+    times = f", each read by networks of {seeds} seeds" * (seeds > 1)
+    print(f"\n{part}: {len(set(answers.clips)) // seeds} clips of {len(set(answers.actors))} actors{times}")
+    spread = f"clips, mean ± sd of {'folds' if seeds == 1 else f'{len(runs)} folds and seeds'}"
+    print(f"{'':<20}" + "".join(f"{c:<24}" for c in columns.values()) + spread * several)
     for name, own in scores.groupby("model", sort=False):
         own = own.set_index("score")
         cells = [f"{percent(own.loc[c])} %" for c in columns]
@@ -303,7 +311,7 @@ def _scores(part: str, scores, answers, resamples: int) -> None:
         folds = f"{clip['mean']:.1f} ± {clip['sd']:.1f} %" if several else ""
         print(f"{MODEL_NAMES[name]:<20}" + "".join(f"{c:<24}" for c in cells) + folds)
     if "can" in answers.log_probabilities:
-        for _, row in evaluation.differences(answers, resamples=resamples).iterrows():
+        for _, row in evaluation.differences(answers, resamples=runs[0].profile.bootstrap).iterrows():
             print(f"context attention minus {MODEL_NAMES[row.other]:<20}{percent(row)} points, p = {row.p:.3g}")
 
 

@@ -69,7 +69,7 @@ class Run:
     @cached_property
     def shown(self) -> Store | Raw:
         """The corpus for looking at a few clips: prepared if it is, else read as it lies there."""
-        return look(self.corpus, self.profile)
+        return self.__dict__.get("store") or look(self.corpus, self.profile)  # opened already: nothing to look for
 
     @cached_property
     def split(self) -> Split:
@@ -79,7 +79,7 @@ class Run:
         """Training, validation and test clips as rows of ``store.clips``."""
         if self.fold != AS_RELEASED:
             return split(store.clips, self.fold)
-        root = store.root if isinstance(store, Raw) else Path(store.card["root"])
+        root = store.root
         files = sorted(root.glob("fold_1.y*ml")) or sorted(root.glob("*.y*ml"))
         if len(files) != 1:
             there = ", ".join(f.name for f in files) or "none"

@@ -83,6 +83,11 @@ class Store:
         return json.loads((self.folder / "card.json").read_text())
 
     @property
+    def root(self) -> Path:
+        """The folder of the corpus that it was prepared from."""
+        return Path(self.card["root"])
+
+    @property
     def key(self) -> str:
         """12 hexadecimal digits that change with the inputs and the settings."""
         return self.card["key"]

@@ -175,8 +175,16 @@ def test_evaluate_prints_validation_then_test_and_names_what_is_not_trained(toy,
     assert "make reproduce CORPUS=actors PROFILE=smoke SEED=0 FOLD=3" in capsys.readouterr().err
     assert cli.main(["evaluate", "--profile", "smoke", "--fold", "5", "--train"]) == 0
     assert "fold 5, seed 0" in capsys.readouterr().out and not evaluation.missing(Run("actors", "smoke", fold=5))
-    with pytest.raises(SystemExit):
-        cli.main(["evaluate", "--fold", "6"])
+    assert cli.main(["evaluate", "--profile", "smoke", "--fold", "5", "--seed", "0-1"]) == 0
+    out, err = capsys.readouterr()
+    assert "seed 1, fold 5; train with" in err and "SEED=1 FOLD=5" in err and "±" not in out
+    assert cli.main(["evaluate", "--profile", "smoke", "--fold", "5", "--seed", "0-1", "--train"]) == 0
+    out = capsys.readouterr().out
+    assert "seed 0, 1: 7 classes" in out and "2 clips of 1 actors, each read by networks of 2 seeds" in out
+    assert "± sd of 2 folds and seeds" in out
+    for wrong in (["--fold", "6"], ["--seed", "x"]):
+        with pytest.raises(SystemExit):
+            cli.main(["evaluate", *wrong])
 
 
 def test_tables_are_drawn_as_they_are(made_up):

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+import cmlib
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -113,6 +115,10 @@ def test_direct_imports_are_dependencies():
             tops = {name.split(".")[0] for name in names} - {"cmlib", *sys.stdlib_module_names}
             missing |= {t for t in tops if not {requirement(h)[0] for h in homes.get(t, [t])} & set(listed)}
     assert not missing
+
+
+def test_threads_spin_as_long_under_make():
+    assert f"export GOMP_SPINCOUNT ?= {cmlib.SPINS}\n" in (ROOT / "Makefile").read_text()
 
 
 def test_citation_names_this_version():
