@@ -303,16 +303,17 @@ def _scores(part: str, scores, answers, runs: list) -> None:
     times = f", each read by networks of {seeds} seeds" * (seeds > 1)
     print(f"\n{part}: {len(set(answers.clips)) // seeds} clips of {len(set(answers.actors))} actors{times}")
     spread = f"clips, mean ± sd of {'folds' if seeds == 1 else f'{len(runs)} folds and seeds'}"
-    print(f"{'':<20}" + "".join(f"{c:<24}" for c in columns.values()) + spread * several)
+    wide = 2 + max(len(name) for name in MODEL_NAMES.values())
+    print(" " * wide + "".join(f"{c:<24}" for c in columns.values()) + spread * several)
     for name, own in scores.groupby("model", sort=False):
         own = own.set_index("score")
         cells = [f"{percent(own.loc[c])} %" for c in columns]
         clip = 100 * own.loc["clip_accuracy", ["mean", "sd"]]
         folds = f"{clip['mean']:.1f} ± {clip['sd']:.1f} %" if several else ""
-        print(f"{MODEL_NAMES[name]:<20}" + "".join(f"{c:<24}" for c in cells) + folds)
+        print(f"{MODEL_NAMES[name]:<{wide}}" + "".join(f"{c:<24}" for c in cells) + folds)
     if "can" in answers.log_probabilities:
         for _, row in evaluation.differences(answers, resamples=runs[0].profile.bootstrap).iterrows():
-            print(f"context attention minus {MODEL_NAMES[row.other]:<20}{percent(row)} points, p = {row.p:.3g}")
+            print(f"context attention minus {MODEL_NAMES[row.other]:<{wide}}{percent(row)} points, p = {row.p:.3g}")
 
 
 def percent(score) -> str:
