@@ -222,6 +222,7 @@ def redraw(run: Run, names: Sequence[str] = (), out: Path | None = None) -> list
     out.mkdir(parents=True, exist_ok=True)
     work = tasks(chosen)
     jobs = (joblib.delayed(draw)(*task, parameters) for task in work)
+    warnings.filterwarnings("ignore", "A worker stopped")  # joblib starts another where one has grown
     done = joblib.Parallel(min(4, os.cpu_count(), len(work)), batch_size=1, return_as="generator_unordered")(jobs)
     for _ in tqdm(done, "figures", len(work), unit="part", disable=quiet()):  # what is drawn need not wait for the rest
         drawn = [p.stem for name in chosen for p in sorted((other.folder / "figures").glob(f"{name}.svg"))]

@@ -84,7 +84,7 @@ class Fisherfaces:
 
     def __init__(self, pictures: np.ndarray, people: np.ndarray, components: int = 150, directions: int = 60):
         """``pictures`` (N, S, S, 3) uint8 of ``people`` (N,); each person needs two or more pictures."""
-        flat = self._flat(torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255)
+        flat = self._flat(torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 255)
         self.axes = PCA(min(components, len(flat) // 2), svd_solver="randomized", random_state=0).fit(flat)
         most = min(directions, len(np.unique(people)) - 1, self.axes.n_components_)
         self.people = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto", n_components=most)
