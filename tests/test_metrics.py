@@ -52,7 +52,7 @@ def test_intervals_of_means_are_those_of_the_statistic_itself():
     gain = rng.normal(size=90)
     theirs = metrics.actor_interval(lambda r: gain[r].mean(), actors, 300, seed=3)
     assert metrics.mean_interval(gain, actors, 300, seed=3) == pytest.approx(theirs)
-    theirs = metrics.actor_interval(lambda r: balanced_accuracy_score(truth[r], said[r]), actors, 300, 0.8, seed=3)
+    theirs = metrics.actor_interval(lambda r: metrics.unweighted_average_recall(truth[r], said[r]), actors, 300, 0.8, seed=3)
     assert metrics.mean_interval(truth == said, actors, 300, 0.8, 3, groups=truth) == pytest.approx(theirs)
     ours = metrics.scores(np.log(rng.dirichlet(np.ones(4), 90)), truth, np.arange(90), actors, 50)
     assert ours["frame_accuracy"] == ours["clip_accuracy"] != ours["unweighted_average_recall"]
