@@ -60,13 +60,15 @@ def mean_interval(
     With ``groups`` (N,) it is the mean over groups of the means within them: of hits with the truth as groups, the
     unweighted average recall.
     """
-    (who, who_of), (what, what_of) = (np.unique(x, return_inverse=True) for x in (actors, np.zeros(len(actors)) if groups is None else groups))
+    groups = np.zeros(len(actors)) if groups is None else groups
+    (who, who_of), (what, what_of) = (np.unique(x, return_inverse=True) for x in (actors, groups))
     sums, counts = np.zeros((2, len(who), len(what)))
     np.add.at(sums, (who_of, what_of), values)
     np.add.at(counts, (who_of, what_of), 1)
     drawn = _drawn(len(who), resamples, seed)
-    total, number = sums[drawn].sum(1), counts[drawn].sum(1)  # (resamples, groups); a group may be in no clip that is drawn
-    draws = np.divide(total, number, out=np.zeros_like(total), where=number > 0).sum(1) / (number > 0).sum(1)
+    total, number = sums[drawn].sum(1), counts[drawn].sum(1)  # (resamples, groups)
+    met = number > 0  # the actors drawn may have nothing of a group
+    draws = np.divide(total, number, out=np.zeros_like(total), where=met).sum(1) / met.sum(1)
     return _interval((sums.sum(0) / counts.sum(0)).mean(), draws, level)
 
 
