@@ -131,7 +131,7 @@ def numbers(text: str, least: int = 1, most: int = 24) -> list[int]:
 
 
 def _seeds(text: str) -> list[int]:
-    return numbers(text, 0, 9999)
+    return numbers(text, 0, 2**31 - 1)
 
 
 def _fetch(a: argparse.Namespace) -> int:
@@ -300,8 +300,8 @@ def _scores(part: str, scores, answers, runs: list) -> None:
 
     columns = dict(clip_accuracy="clip accuracy", frame_accuracy="frame accuracy", unweighted_average_recall="mean recall")
     seeds, several = len({run.seed for run in runs}), len(runs) > 1
-    times = f", each read by networks of {seeds} seeds" * (seeds > 1)
-    print(f"\n{part}: {len(set(answers.clips)) // seeds} clips of {len(set(answers.actors))} actors{times}")
+    what = "clips" if seeds == 1 else f"answers of networks of {seeds} seeds about clips"
+    print(f"\n{part}: {len(set(answers.clips))} {what} of {len(set(answers.actors))} actors")
     spread = f"clips, mean ± sd of {'folds' if seeds == 1 else f'{len(runs)} folds and seeds'}"
     wide = 2 + max(len(name) for name in MODEL_NAMES.values())
     print(" " * wide + "".join(f"{c:<24}" for c in columns.values()) + spread * several)

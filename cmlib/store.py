@@ -132,10 +132,10 @@ class Store:
 
     def path(self, clip: pd.Series) -> Path:
         """The file that holds the sound of a row of ``clips``, where the corpus lies now."""
-        for root in (Path(self.card["root"]), corpora.default_root(self.card["corpus"])):
+        for root in (self.root, corpora.default_root(self.card["corpus"])):
             if archives.exists(found := root / clip.sound):
                 return found
-        raise StoreError(f"{clip.sound}: not in {self.card['root']} any more; put the corpus back, or set CM_DATA")
+        raise StoreError(f"{clip.sound}: not in {self.root} any more; put the corpus back, or set CM_DATA")
 
     def frame(self, clip: int) -> np.ndarray:
         """The middle frame of a row of ``clips``: (S, S, 3) uint8."""

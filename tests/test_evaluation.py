@@ -180,7 +180,7 @@ def test_evaluate_prints_validation_then_test_and_names_what_is_not_trained(toy,
     assert "seed 1, fold 5; train with" in err and "SEED=1 FOLD=5" in err and "±" not in out
     assert cli.main(["evaluate", "--profile", "smoke", "--fold", "5", "--seed", "0-1", "--train"]) == 0
     out = capsys.readouterr().out
-    assert "seed 0, 1: 7 classes" in out and "2 clips of 1 actors, each read by networks of 2 seeds" in out
+    assert "seed 0, 1: 7 classes" in out and "4 answers of networks of 2 seeds about clips of 1 actors" in out
     assert "± sd of 2 folds and seeds" in out
     for wrong in (["--fold", "6"], ["--seed", "x"]):
         with pytest.raises(SystemExit):
