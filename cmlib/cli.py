@@ -63,7 +63,8 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("-o", "--out", type=Path, default=Path("perceived.png"), help="the picture; the JSON lies beside it")
     p.set_defaults(run=_perceive)
 
-    p = commands.add_parser("pretrain", help="learn faces from the crowd; the profile quick starts from what is shipped of it")
+    p = commands.add_parser("pretrain", help="learn faces or voices from the crowd; what is shipped of it serves most profiles")
+    p.add_argument("--voices", action="store_true", help="learn voices (python -m tools.corpus voices makes them first)")
     p.add_argument("--images", metavar="DIR", help="learn from these pictures instead: CelebA, RaFD, or any folder")
     p.add_argument("--size", type=int, default=64, help="side of the pictures, a multiple of 32 (default: 64)")
     p.add_argument("--seed", type=int, default=0)
@@ -79,6 +80,11 @@ def main(argv: list[str] | None = None) -> int:
     _experiment(p, fold="1 to 5, or all: every actor tested once", seeds=True)
     p.add_argument("--train", action="store_true", help="train what is not trained yet")
     p.set_defaults(run=_evaluate)
+
+    p = commands.add_parser("congruence", help="do neutral test faces show the emotion of the voice, and stay who they are?")
+    _experiment(p, fold="1 to 5, or all", seeds=True)
+    p.add_argument("--train", action="store_true", help="train what is not trained yet")
+    p.set_defaults(run=_congruence)
 
     p = commands.add_parser("ablate", help="train the face VAE-GAN with other measures of reconstruction, for notebook 11")
     _experiment(p)
@@ -241,7 +247,7 @@ def _train(a: argparse.Namespace) -> int:
             run.vaegan(kind, fabric=fabric, log=a.log)
     for name in names if fabric.is_global_zero else ():  # on latents, which takes seconds: one device does it
         if name not in ("face", "voice"):
-            run.reader(name.removeprefix("classifier_"))
+            run.reader(name.removeprefix("classifier_"), retrain=True)
         scores = checkpoints.read_card(run.find(name))["validation"]
         said = [f"{k} {v:.5f}" if isinstance(v, float) else f"{k} {v['value']:.3f}" for k, v in scores.items()]
         print(f"{name}: validation {', '.join(said)}; {run.find(name)}.safetensors")
@@ -269,7 +275,8 @@ def _perceive(a: argparse.Namespace) -> int:
     return 0
 
 
-def _evaluate(a: argparse.Namespace) -> int:
+def _trained(a: argparse.Namespace) -> list:
+    """The runs that --fold and --seed name; without --train those of them that are trained, with a line about the others."""
     from cmlib import evaluation
     from cmlib.experiment import Run
 
@@ -287,6 +294,13 @@ def _evaluate(a: argparse.Namespace) -> int:
     folds, seeds = (", ".join(map(str, dict.fromkeys(getattr(run, what) for run in runs))) for what in ("fold", "seed"))
     classes = len(runs[0].classes)
     print(f"{a.corpus}-{a.profile}, fold {folds}, seed {seeds}: {classes} classes, chance {100 / classes:.1f} %; 95 % intervals over actors")
+    return runs
+
+
+def _evaluate(a: argparse.Namespace) -> int:
+    from cmlib import evaluation
+
+    runs = _trained(a)
     for part in evaluation.PARTS:
         scores, answers = evaluation.pooled(runs, part, evaluation.models(runs[0]))
         _scores(part, scores, answers, runs)
@@ -319,6 +333,27 @@ def _scores(part: str, scores, answers, runs: list) -> None:
 def percent(score) -> str:
     """A row with value, low and high as per cent: "64.6 (58.6 to 72.9)"."""
     return f"{100 * score.value:5.1f} ({100 * score.low:.1f} to {100 * score.high:.1f})"
+
+
+def _congruence(a: argparse.Namespace) -> int:
+    import pandas as pd
+
+    from cmlib import representations as witnesses
+
+    runs = _trained(a)
+    who = witnesses.Fisherfaces.of_crowd(runs[0].profile.data.image_size, 3600)
+    table = pd.concat([witnesses.measure(r, r.can(), witnesses.neutral_pairs(r), witnesses.train_judge(r), who) for r in runs], ignore_index=True)
+    gains, stays = witnesses.congruence(table, runs[0].profile.bootstrap), witnesses.kept(table, runs[0].profile.bootstrap)
+    print(f"\n{len(table) // table.strength.nunique()} pairs of a neutral face and a voice of {table.actor.nunique()} test actors")
+    levels = sorted(set(gains.strength) - {0})
+    print(f"{'points gained, t =':<20}" + "".join(f"{t:<24g}" for t in levels) + "judge names it: before, at t = 1")
+    for emotion, own in gains.groupby("emotion", sort=False):
+        own = own.set_index("strength")
+        said = f"{100 * own.before[1.0]:.1f}, {100 * own.named[1.0]:.1f} %"
+        print(f"{emotion:<20}" + "".join(f"{percent(own.loc[t]):<24}" for t in levels) + said)
+    for row in stays[stays.strength == 1].itertuples():
+        print(f"{row.measure:<20}{percent(row)} %")
+    return 0
 
 
 def _ablate(a: argparse.Namespace) -> int:
@@ -354,7 +389,9 @@ def _pretrain(a: argparse.Namespace) -> int:
     from cmlib.experiment import pretrain
     from cmlib.gallery import gallery
 
-    path = pretrain(a.size, a.seed, a.images)
+    if a.images and a.voices:
+        raise ValueError("--images and --voices: one at a time")
+    path = pretrain(a.size, a.seed, a.images, a.voices)
     if a.images:
         found = gallery(a.images, a.size)
         kinds = found.skipped.reason.str.split(":").str[0].value_counts()

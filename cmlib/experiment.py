@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,11 +23,11 @@ import torch
 from torch import nn
 
 from cmlib import checkpoints, metrics, training
-from cmlib.corpora import CorpusError, crowd, default_root, images
+from cmlib.corpora import CorpusError, cache_root, crowd, default_root, images
 from cmlib.emotions import EMOTIONS, classes_of
 from cmlib.gallery import gallery
 from cmlib.models import Can, Classifier, Posterior, VaeGan, concatenation, product_of_experts
-from cmlib.profiles import CROWD, Profile, get_profile
+from cmlib.profiles import CROWD, CROWD_VOICE, Profile, get_profile
 from cmlib.profiles import Can as CanSettings
 from cmlib.recipes import recipe
 from cmlib.splits import AS_RELEASED, Split, from_yaml, split
@@ -144,6 +145,11 @@ class Run:
             return CanSettings()
         return self.profile.head if name.startswith("classifier_") else getattr(self.profile, name)
 
+    def given(self, name: str) -> Path | None:
+        """The shipped network that a stage without epochs is, as it is; None for a stage that is trained."""
+        settings = self.settings(name)
+        return ROOT / "checkpoints" / settings.start if getattr(settings, "start", "") and not settings.epochs else None
+
     @staticmethod
     def below(name: str) -> tuple[str, ...]:
         """The networks that ``name`` is built on."""
@@ -152,6 +158,8 @@ class Run:
 
     def recipe(self, name: str) -> str:
         """Fingerprint of all that makes the network ``name`` what it is."""
+        if given := self.given(name):
+            return checkpoints.read_card(given)["recipe"]
         parts = [self.recipe(part) for part in self.below(name)]
         if start := getattr(self.settings(name), "start", ""):
             parts.append(checkpoints.read_card(ROOT / "checkpoints" / start)["recipe"])
@@ -159,19 +167,28 @@ class Run:
         return recipe(name, dataclasses.asdict(self.settings(name)), self.fold, self.seed, self.shown.key, crowd_pictures, parts, *self.classes[7:])
 
     def find(self, name: str) -> Path | None:
-        """This run's own checkpoint, else the shipped one of the same corpus, profile, fold and seed, else None."""
+        """What a stage without epochs is given, this run's own checkpoint, or the shipped one of the same corpus, profile,
+        fold and seed; else None."""
+        if given := self.given(name):
+            return given
         if self.own(name):
             return self.path(name)
         shipped = ROOT / "checkpoints" / f"{self.corpus}-{self.profile_name}" / name
-        if not shipped.with_suffix(".safetensors").exists() or any(self.find(p) != shipped.with_name(p) for p in self.below(name)):
-            return None  # a shipped network belongs to the shipped networks below it
+        if not shipped.with_suffix(".safetensors").exists():
+            return None
         card = checkpoints.read_card(shipped)
+        for part in self.below(name):  # a shipped network belongs to the shipped networks below it
+            other = card.get("below", {}).get(part) != self.recipe(part) if self.given(part) else self.find(part) != shipped.with_name(part)
+            if other:
+                return None
         # a setting that the card does not know yet had no effect then, as its default has none
         wanted, usual = (json.loads(json.dumps(dataclasses.asdict(x))) for x in (self.settings(name), type(self.settings(name))()))
         return shipped if wanted == usual | card["settings"] and (card["fold"], card["seed"]) == (self.fold, self.seed) else None
 
     def own(self, name: str) -> bool:
         """Whether this run has trained ``name`` itself, from what would be used today."""
+        if self.given(name):
+            return False
         if not all(self.path(name).with_suffix(suffix).exists() for suffix in (".safetensors", ".json")):
             return False  # a card may lack where a run was killed between the two
         return checkpoints.read_card(self.path(name)).get("recipe") == self.recipe(name)
@@ -194,21 +211,22 @@ class Run:
             path.unlink(missing_ok=True)  # that of another training
 
     def history(self, name: str) -> pd.DataFrame | None:
-        """The training history of a stage, where this run trained it."""
-        path = self.path(name).with_suffix(".history.csv")
-        return pd.read_csv(path) if path.exists() and self.own(name) else None
+        """The training history of the network that ``find`` gives, where one lies beside it."""
+        path = self.find(name)
+        path = path and path.with_suffix(".history.csv")
+        return pd.read_csv(path) if path and path.exists() else None
 
     # ---------------------------------------------------------------- stages
 
     def vaegan(self, kind: str, retrain: bool = False, fabric: Fabric | None = None, log: str = "csv") -> VaeGan:
-        """The VAE-GAN of ``kind`` "face" or "voice"; ``retrain`` passes over shipped weights, but not over this run's own.
+        """The VAE-GAN of ``kind`` "face" or "voice"; ``retrain`` passes over shipped weights of this very run, but not over its own.
 
         ``log``: "csv" (the history beside the checkpoint grows epoch by epoch) or "tensorboard" (a folder of this run).
         Every device of ``fabric`` has to call this.
         """
-        path = self.find(kind)
-        if path is not None and (path == self.path(kind) or not retrain):
+        if path := self.given(kind) or self._there(kind, retrain):
             return checkpoints.load(path, VaeGan)[0]
+        path = self.path(kind)
         face = kind == "face"
         pictures, labels = (self.faces, np.full(len(self.faces), -1)) if face else (self.mels, self.clip_labels)
         train, validation = self.split.train, self.split.val
@@ -216,7 +234,7 @@ class Run:
             if self.settings(kind).labels == "all":
                 labels[: len(self.frame_clip)] = self.clip_labels[self.frame_clip]
             if len(labels) > len(self.frame_clip):
-                labels[len(self.frame_clip) :] = crowd.labels(self.profile.data.crowd_limit, self.classes)
+                labels[len(self.frame_clip) :] = crowd.labels(crowd.table(limit=self.profile.data.crowd_limit), self.classes)
             train, validation = (self.frames_of(clips, labelled=False) for clips in (train, validation))
             train = np.concatenate([train, np.arange(len(self.store.frames), len(pictures))])
         start = self.settings(kind).start
@@ -228,12 +246,8 @@ class Run:
             labels=labels if labels.max() >= 0 else None, flips=face, seed=self.seed, state=state, start=start, fabric=fabric,
             log=self.folder / "tensorboard" / kind if log == "tensorboard" else self.path(kind).with_suffix(".history.csv"),
         )  # fmt: skip
-        if len(history):
-            error = history.validation.iloc[-1]
-        else:  # no epochs: the start as it is
-            error = training.reconstruction_error(model, pictures, validation, fabric)
         if fabric.is_global_zero:
-            self.save(kind, model, history, {"reconstruction_mse": error})
+            self.save(kind, model, history, {"reconstruction_mse": history.validation.iloc[-1]})
             state.unlink(missing_ok=True)
         fabric.barrier()
         return checkpoints.load(self.path(kind), VaeGan)[0]
@@ -253,10 +267,11 @@ class Run:
         rows = np.arange(len(self.store.frames) if kind == "face" else len(self.store.mels))
         weights = self.find(kind).with_suffix(".safetensors").read_bytes()  # the latents belong to these very weights
         key = hashlib.sha256(weights + self.store.card["key"].encode()).hexdigest()[:12]
-        file = self.folder / "latents" / f"{kind}-{key}.npy"
+        home = cache_root() if self.given(kind) else self.folder  # all folds and seeds share what is given
+        file = home / "latents" / f"{kind}-{key}.npy"
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
-            with open(part := file.with_suffix(".part"), "wb") as out:
+            with open(part := file.with_suffix(f".{os.getpid()}.part"), "wb") as out:
                 np.save(out, torch.stack(training.encode(model, pictures, rows, flips=kind == "face", batch=AT_ONCE)).numpy())
             part.replace(file)
         return Posterior(*torch.from_numpy(np.load(file)))
@@ -277,9 +292,13 @@ class Run:
         views = [combine(Posterior(face.mu[v], face.logvar[v]), voice) for v in range(len(face.mu))]
         return Posterior(torch.stack([p.mu for p in views]), torch.stack([p.logvar for p in views]))
 
-    def classifier(self, name: str = "face") -> Classifier:
-        """The linear classifier on one of ``FUSIONS``."""
-        if path := self.find(f"classifier_{name}"):
+    def _there(self, name: str, retrain: bool) -> Path | None:
+        path = self.find(name)
+        return None if retrain and path != self.path(name) else path
+
+    def classifier(self, name: str = "face", retrain: bool = False) -> Classifier:
+        """The linear classifier on one of ``FUSIONS``; ``retrain`` as in ``vaegan``."""
+        if path := self._there(f"classifier_{name}", retrain):
             return checkpoints.load(path, Classifier)[0]
         rows = self.frames_of(self.split.train)
         labels = self.clip_labels[self.frame_clip]
@@ -287,9 +306,10 @@ class Run:
         self.save(f"classifier_{name}", model, history, self._validation(name, model))
         return model
 
-    def can(self, name: str = "can") -> Can:
-        """The context attention network ("can", or "can_released"), its classifier started from the face classifier."""
-        if path := self.find(name):
+    def can(self, name: str = "can", retrain: bool = False) -> Can:
+        """The context attention network ("can", or "can_released"), its classifier started from the face classifier; ``retrain`` as in
+        ``vaegan``."""
+        if path := self._there(name, retrain):
             return checkpoints.load(path, Can)[0]
         model, history = self.train_can(settings := self.settings(name))
         if (found := model.config["directions"]) < settings.directions:
@@ -299,9 +319,9 @@ class Run:
         self.save(name, model, history, self._validation(name, model))
         return model
 
-    def reader(self, name: str) -> nn.Module:
-        """The trained network that reads the class for one of ``MODELS``."""
-        return self.can(name) if name.startswith("can") else self.classifier(name)
+    def reader(self, name: str, retrain: bool = False) -> nn.Module:
+        """The trained network that reads the class for one of ``MODELS``; ``retrain`` as in ``vaegan``."""
+        return (self.can if name.startswith("can") else self.classifier)(name, retrain)
 
     def train_can(self, settings: CanSettings) -> tuple[Can, pd.DataFrame]:
         """A context attention network with other ``settings`` (profiles.Can) on this run's latents: (network, history)."""
@@ -337,37 +357,43 @@ class Run:
         return metrics.scores(log_probabilities, self.clip_labels[clips], clips, actors, self.profile.bootstrap)
 
 
-def pretrain(size: int = 64, seed: int = 0, folder: str | Path | None = None) -> Path:
-    """Train a face VAE-GAN on the corpus ``crowd`` alone, or on the pictures below ``folder`` (``cmlib.corpora.images``);
-    write and return ``checkpoints/<crowd, celeba, rafd or images>-<size>/face``.
+def pretrain(size: int = 64, seed: int = 0, folder: str | Path | None = None, voices: bool = False) -> Path:
+    """Train a face VAE-GAN on the corpus ``crowd`` alone, or on the pictures below ``folder`` (``cmlib.corpora.images``), or with
+    ``voices`` a voice VAE-GAN on the voices of the crowd; write and return ``checkpoints/<crowd, celeba, rafd or
+    images>-<size>/face`` or ``checkpoints/crowd/voice``, with the history beside it.
 
-    The last 30 people of the crowd (360 pictures) only measure.  A killed training goes on.  CorpusError without pictures.
+    The last 30 people of the crowd (360 pictures, 450 voices) only measure.  A killed training goes on.  CorpusError without pictures.
     """
-    settings, command = CROWD, f"cm pretrain --size {size} --seed {seed}"
+    settings, name, command = CROWD, "crowd", f"cm pretrain --size {size} --seed {seed}"
     if folder is not None:
         found = gallery(folder, size)
         name, pictures, labels = found.kind, Pictures(found.pictures), np.array(images.labels(found.table))
-        held_out, data, work = (found.table.part == "val").to_numpy(), found.key, f"{found.kind}-{size}-{found.key}"
+        held_out, data = (found.table.part == "val").to_numpy(), found.key
         counts = {"pictures": {"training": int((~held_out).sum()), "validation": int(held_out.sum()), "skipped": len(found.skipped)}}
         command += f" --images {folder}"
     else:
-        name, pictures, labels, table = "crowd", Pictures(crowd.load(size)), crowd.labels(), crowd.table()
+        if voices:
+            made, table = crowd.voices()
+            settings, size, command = CROWD_VOICE, made.shape[1], f"cm pretrain --voices --seed {seed}"
+        else:
+            made, table = crowd.load(size), crowd.table()
         if table.empty:
             raise CorpusError(f"{default_root('crowd')}: the pictures of the crowd are not there; get them again (git checkout data/crowd)")
-        held_out, data, work = table.person.isin(table.person.unique()[-30:]).to_numpy(), len(table), f"crowd-{size}"
+        pictures, labels, data = Pictures(made), crowd.labels(table), len(table)
+        held_out = table.person.isin(table.person.unique()[-30:]).to_numpy()
         counts = {"people": {"training": int(table.person.nunique()) - 30, "validation": 30}}
-    made = recipe(name, size, seed, dataclasses.asdict(settings), data)
-    state = ROOT / "runs" / f"{work}.{made[:8]}.state.pt"
+    path = ROOT / "checkpoints" / ("crowd/voice" if voices else f"{name}-{size}/face")
+    made = recipe(path.parent.name, size, seed, dataclasses.asdict(settings), data)
+    state = ROOT / "runs" / f"{path.parent.name}-{path.name}.{made[:8]}.state.pt"
     model, history = training.train_vaegan(
-        pictures, np.flatnonzero(~held_out), np.flatnonzero(held_out), settings, channels=3, size=size,
-        labels=labels if labels.max() >= 0 else None, seed=seed, state=state, log=ROOT / "runs" / f"{work}.history.csv",
+        pictures, np.flatnonzero(~held_out), np.flatnonzero(held_out), settings, channels=1 if voices else 3, size=size,
+        labels=labels if labels.max() >= 0 else None, flips=not voices, seed=seed, state=state, log=path.with_suffix(".history.csv"),
     )  # fmt: skip
     card = {
-        "stage": "face", "corpus": name, "seed": seed, **counts,
+        "stage": path.name, "corpus": name, "seed": seed, **counts,
         "settings": dataclasses.asdict(settings), "recipe": made,
         "validation": {"reconstruction_mse": history.validation.iloc[-1]}, "command": command,
     }  # fmt: skip
-    path = ROOT / "checkpoints" / f"{name}-{size}" / "face"
     checkpoints.save(path, model, card, half=True, without=("discriminator",))  # it was not trained
     state.unlink()
     return path

@@ -112,6 +112,15 @@ class Perceptions:
     notes: tuple[str, ...] = ()
 
 
+def _file(folder: Path, stage: str) -> Path:
+    """Where the network of a folder of checkpoints lies (without suffix): a stage without epochs is the shipped one it starts from."""
+    if (folder / "can.json").exists():
+        profile = checkpoints.read_card(folder / "can").get("profile")
+        if profile in PROFILES and (given := Run(profile_name=profile).given(stage)):
+            return given
+    return folder / stage
+
+
 def _as_released(card: dict) -> bool:
     """Whether a voice network has learnt the spectrograms of the released code."""
     return "released" in card or str(card.get("corpus", "")).endswith("_released")
@@ -140,12 +149,13 @@ class Perceiver:
         for name in names:
             tried += [ROOT / "runs" / name / "checkpoints", ROOT / "checkpoints" / name]
         for folder in tried:
-            if all((folder / f"{stage}.safetensors").exists() for stage in STAGES):
-                made = {stage: checkpoints.read_card(folder / stage) for stage in STAGES}
+            paths = {stage: _file(folder, stage) for stage in STAGES}
+            if all(path.with_suffix(".safetensors").exists() for path in paths.values()):
+                made = {stage: checkpoints.read_card(path) for stage, path in paths.items()}
                 asked = [(p, r) for card in made.values() for p, r in card.get("below", {}).items() if p in made]
                 if any(made[p].get("recipe") != r for p, r in asked):
                     continue  # a training that was stopped half way: its networks do not belong together
-                networks, cards = zip(*(checkpoints.load(folder / stage, kind) for stage, kind in STAGES.items()))
+                networks, cards = zip(*(checkpoints.load(paths[stage], kind) for stage, kind in STAGES.items()))
                 return cls(*networks, tuple(cards[-1].get("classes", CLASSES)), _as_released(cards[1]))
         wanted = ", ".join(f"{stage}.safetensors" for stage in STAGES)
         raise checkpoints.CheckpointError(

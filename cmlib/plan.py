@@ -67,7 +67,7 @@ def frames_per_clip(clips: list, profile: Profile) -> float:
 
 
 def _row(stage: str, pictures: int, channels: int, size: int, settings: VaeGan) -> list:
-    seconds, memory = cost(channels, size, settings)
+    seconds, memory = cost(channels, size, settings) if settings.epochs else (0.0, 0.0)
     steps = -(-pictures // settings.batch) * settings.epochs
     return [stage, pictures, settings.epochs, steps, seconds, steps * seconds / 3600, memory / 1e9]
 

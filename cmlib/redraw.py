@@ -172,7 +172,7 @@ def borrow(run: Run) -> Run:
         raise RedrawError(f"{run.folder.name}: {', '.join(lost)} not trained; first: {command}")
     shutil.rmtree(other.folder / "checkpoints", ignore_errors=True)
     other.path("face").parent.mkdir(parents=True)
-    for name, path in ((name, run.find(name)) for name in evaluation.networks(run)):
+    for name, path in ((name, run.find(name)) for name in evaluation.networks(run) if not run.given(name)):
         shutil.copy(path.with_suffix(".safetensors"), other.path(name).with_suffix(".safetensors"))
         card = checkpoints.read_card(path) | {"recipe": run.recipe(name)}
         other.path(name).with_suffix(".json").write_text(json.dumps(card))

@@ -30,7 +30,7 @@ from cmlib.evaluation import PARTS
 from cmlib.experiment import AT_ONCE, ROOT, Run
 from cmlib.judge import Judge, Recogniser
 from cmlib.models import Can, Posterior, VaeGan
-from cmlib.profiles import Profile
+from cmlib.profiles import Profile, get_profile
 from cmlib.profiles import VaeGan as VaeGanSettings
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -66,13 +66,13 @@ def train_judge(run: Run, learns_from: str = "others", epochs: int | None = None
     """A judge that learns from real frames of "others" (all actors but those tested), of "validation" or "training" actors.
 
     "validation" is the strict one: the judged networks were never trained on its teachers, but they are five (four).
-    ``epochs``: 12 if not said, fewer in profile smoke.
+    ``epochs``: 12 if not said, fewer in profile smoke.  The seed is 0: runs of all seeds face the same judge.
     """
     epochs = epochs or min(12, 4 * run.profile.face.epochs) or 12  # faces may be those of others, not trained
     parts = {"others": ("train", "val"), "validation": ("val",), "training": ("train",)}[learns_from]
     rows = run.frames_of(np.concatenate([getattr(run.split, part) for part in parts]))
     rows, labels = rows[:: 1 + len(rows) // 4000], run.clip_labels[run.frame_clip]
-    return judges.train_judge(run.faces, rows, labels, epochs=epochs, seed=run.seed)
+    return judges.train_judge(run.faces, rows, labels, epochs=epochs)
 
 
 class Fisherfaces:
@@ -264,13 +264,13 @@ class FaceVariant(Run):
 
 def face_variants(run: Run) -> dict[str, Run]:
     """The run itself, and runs in its folder ``ablations`` with features of another level, or with an adversarial term."""
-    base = run.profile.face
+    base = run.profile.face if run.profile.face.epochs else dataclasses.replace(run.profile.face, epochs=get_profile("tuned").face.epochs)
     found, weight = {"as in the profile": run}, base.feature_weight or 0.05  # docs/experiments.md, 12
     for level, name in enumerate(("pixels, no features", "features of level 1", "features of level 2")):
         for adversarial in (0.0, 1e-3):  # 1e-3: about as much as the pixels count
             measure = dict(feature_level=level, feature_weight=weight if level else base.feature_weight)
             face = dataclasses.replace(base, **measure, adversarial_weight=adversarial)
-            if face != base and (level != 1 or not adversarial):
+            if face != run.profile.face and (level != 1 or not adversarial):
                 name += ", adversarial" * bool(adversarial)
                 folder = run.folder / "ablations" / name.replace(",", "").replace(" ", "-")
                 found[name] = FaceVariant(run.corpus, run.profile_name, run.seed, run.fold, str(folder), face)

@@ -112,9 +112,20 @@ def test_crowd_is_decoded_once_in_order(small_crowd):
 
 
 def test_moods_of_the_crowd_are_classes_in_the_order_of_its_pictures(small_crowd):
-    assert crowd.labels().tolist() == [-1, 0, 1, 3, -1, 6]
+    labels = crowd.labels(crowd.table())
+    assert labels.tolist() == [-1, 0, 1, 3, -1, 6]
     tones = crowd.load(32, 3).mean((1, 2, 3)) / 40
-    assert crowd.labels(3).tolist() == crowd.labels()[tones.round().astype(int)].tolist() and crowd.labels(0).size == 0
+    assert crowd.labels(crowd.table(limit=3)).tolist() == labels[tones.round().astype(int)].tolist()
+    assert crowd.labels(crowd.table(limit=0)).size == 0
+
+
+def test_voices_of_the_crowd_are_asked_for_where_they_are_not(small_crowd):
+    with pytest.raises(CorpusError, match="python -m tools.corpus voices makes them"):
+        crowd.voices()
+    np.save(small_crowd / "voices.npy", np.full((2, 128, 128, 1), 255, np.uint8))
+    pd.DataFrame({"person": [1000, 1001], "mood": ["neutral", "sad"]}).to_csv(small_crowd / "voices.csv", index=False)
+    pictures, table = crowd.voices()
+    assert pictures.shape == (2, 128, 128, 1) and crowd.labels(table).tolist() == [-1, 2]
 
 
 def test_crowd_may_be_missing_but_not_torn(small_crowd):

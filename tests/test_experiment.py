@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from cmlib import experiment, profiles
+from cmlib import experiment, perceiver, profiles
 from cmlib.corpora import CorpusError
 from cmlib.experiment import MODELS, Run
 
@@ -99,10 +99,35 @@ def test_a_start_is_the_shipped_network_of_the_crowd(toy, tmp_path, monkeypatch)
         assert name.startswith("discriminator") or torch.equal(p, there[name]), name
     monkeypatch.setitem(profiles.PROFILES, "smoke", dataclasses.replace(smoke, face=dataclasses.replace(face, epochs=0)))
     as_it_is = toy()
-    for name, p in as_it_is.vaegan("face").encoder.state_dict().items():  # running statistics too
+    for name, p in as_it_is.vaegan("face", retrain=True).encoder.state_dict().items():  # running statistics too
         assert torch.equal(p, experiment.checkpoints.load(path)[0].encoder.state_dict()[name]), name
-    card = json.loads(as_it_is.path("face").with_suffix(".json").read_text())
-    assert card["validation"]["reconstruction_mse"] > 0 and as_it_is.own("face") and as_it_is.history("face") is None
+    assert as_it_is.find("face") == as_it_is.given("face") == path and as_it_is.given("can") is None
+    assert len(as_it_is.history("face")) == smoke.face.epochs and not as_it_is.own("face")
+    as_it_is.can()
+    monkeypatch.setattr(perceiver, "ROOT", tmp_path)  # a folder without a face of its own: that of its profile
+    loaded = perceiver.Perceiver.load(as_it_is.folder)
+    assert torch.equal(loaded.face.encoder.mean.weight, experiment.checkpoints.load(path)[0].encoder.mean.weight)
+    shutil.move(as_it_is.folder / "checkpoints", tmp_path / "checkpoints" / "actors-smoke")
+    assert toy().find("can") == tmp_path / "checkpoints" / "actors-smoke" / "can"
+    toy().classifier("face", retrain=True)  # a reproduction trains its own
+    assert toy().own("classifier_face") and toy().find("can") is None
+    shutil.rmtree(as_it_is.folder / "checkpoints")
+    card = json.loads(path.with_suffix(".json").read_text())
+    path.with_suffix(".json").write_text(json.dumps(card | {"recipe": "of others"}))
+    assert toy().find("classifier_face") is None and toy().find("can") is None  # shipped networks on top of another face
+
+
+def test_voices_are_learnt_from_the_crowd(toy, tmp_path, monkeypatch):
+    rng, moods = np.random.default_rng(0), ("neutral", "sad")
+    table = pd.DataFrame([{"person": p, "mood": m} for p in range(34) for m in moods])
+    made = rng.integers(0, 255, (68, 128, 128, 1), np.uint8), table
+    monkeypatch.setattr(experiment.crowd, "voices", lambda: made)
+    monkeypatch.setattr(experiment, "CROWD_VOICE", dataclasses.replace(profiles.PROFILES["smoke"].voice, feature_level=0))
+    path = experiment.pretrain(voices=True)
+    model, card = experiment.checkpoints.load(path)
+    assert path == tmp_path / "checkpoints" / "crowd" / "voice" and model.config["channels"] == 1 and model.config["size"] == 128
+    assert card["people"] == {"training": 4, "validation": 30} and card["command"] == "cm pretrain --voices --seed 0"
+    assert path.with_suffix(".history.csv").exists() and not list((tmp_path / "runs").glob("*.pt"))
 
 
 def test_without_the_crowd_pretraining_says_so(toy):

@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from cmlib import notebooks, report
+from cmlib import notebooks, redraw, report
+from cmlib.experiment import Run
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -68,6 +70,16 @@ def test_report_of_the_run(run):
         assert set(by) == set(report.SCORES)
         assert all(0 <= s["low"] <= s["value"] <= s["high"] <= 1 for s in by.values())
     assert "https://" not in page.replace('xmlns="http', "") and page.count("<img") == len(report.pictures(run)) > 0
+
+
+def test_figures_drawn_again_have_the_numbers_of_the_executed_notebooks(run, tmp_path):
+    names = ["03_voice_scores", "05_kl_shift", "06_test_accuracy", "06_recall_per_emotion", "07_congruence", "07_conflict"]
+    if not all((run / "figures" / f"{name}.csv").exists() for name in names):
+        pytest.skip("notebooks 03 and 05 to 07 have not run before this test")
+    assert set(redraw.redraw(Run("actors", "smoke", out_dir=str(run)), names, tmp_path)) == set(names)
+    for name in names:
+        executed, again = (pd.read_csv(folder / f"{name}.csv") for folder in (run / "figures", tmp_path))
+        pd.testing.assert_frame_equal(again, executed, rtol=1e-4, atol=1e-5)
 
 
 def test_misspelt_parameter_is_an_error(tmp_path):

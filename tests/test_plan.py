@@ -20,13 +20,19 @@ def test_it_prints_a_table_and_writes_nothing(corpus, monkeypatch, capsys):
 
 def test_steps_and_time_are_those_of_the_profile(monkeypatch):
     monkeypatch.setattr(plan, "cost", lambda channels, size, settings: (0.5, 2e9 * channels))
-    table = plan.plan("actors", "quick").set_index("stage")
-    quick, training = get_profile("quick"), 24 - len(FOLDS[0]) - len(FOLDS[1])
-    assert quick.data.crowd_limit is None  # the whole crowd: 600 people, 12 pictures of each
+    table = plan.plan("actors", "tuned").set_index("stage")
+    tuned, training = get_profile("tuned"), 24 - len(FOLDS[0]) - len(FOLDS[1])
+    assert tuned.data.crowd_limit is None  # the whole crowd: 600 people, 12 pictures of each
     assert table.pictures["face"] == training * 60 * 8 + 7200 and table.pictures["voice"] == training * 60
-    assert table.steps["face"] == -(-table.pictures["face"] // quick.face.batch) * quick.face.epochs
+    assert table.steps["face"] == -(-table.pictures["face"] // tuned.face.batch) * tuned.face.epochs
     assert table.hours["face"] == table.steps["face"] * 0.5 / 3600 and table.memory_gb["face"] == 6.0
     assert table.pictures["can"] == training * 56 * 8
+
+
+def test_what_is_given_costs_nothing(monkeypatch):
+    monkeypatch.setattr(plan, "cost", lambda *_: 1 / 0)
+    table = plan.plan("actors", "quick").set_index("stage")
+    assert table.hours["face"] == table.hours["voice"] == 0 and table.hours["can"] > 0
 
 
 def test_every_frame_means_the_length_of_the_clips(monkeypatch):

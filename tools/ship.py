@@ -1,10 +1,11 @@
 """`python -m tools.ship runs/actors-quick`: copy the networks of a finished run to checkpoints/ with their cards, in half
-precision and without the discriminators, which serve training only."""
+precision and without the discriminators, which serve training only; with the histories of their training."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -27,6 +28,8 @@ def ship(run: Path, target: Path) -> list[Path]:
         card = {k: v for k, v in card.items() if v is not None}
         without = ("discriminator",) if hasattr(model, "discriminator") else ()
         written.append(checkpoints.save(target / card_file.stem, model, card, half=True, without=without))
+        if (history := card_file.with_suffix(".history.csv")).exists():
+            shutil.copy(history, target)
     return written
 
 

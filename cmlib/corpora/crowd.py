@@ -1,7 +1,9 @@
-"""The embedded pictures of many more people, for the face VAE-GAN only: finished face crops, no clips, no sound.
+"""Many more people, for the VAE-GANs only: embedded pictures, finished face crops, and spectrograms of other voices.
 
 ``data/crowd/faces.bin`` holds WebP pictures of 128 x 128 one after another, ``faces.csv`` a row for each: where its
 bytes are and what it shows.  They are decoded once per size into a memory-mapped array beside the prepared corpora.
+The voices are not shipped: ``python -m tools.corpus voices`` makes ``voices.npy`` and ``voices.csv`` (no picture and no
+voice belong together).
 """
 
 from __future__ import annotations
@@ -31,9 +33,9 @@ def table(root: str | Path | None = None, limit: int | None = None) -> pd.DataFr
     return rows
 
 
-def labels(limit: int | None = None, classes: tuple[str, ...] = CLASSES) -> np.ndarray:
-    """Class of each picture of ``load(size, limit)`` in ``classes``, -1 where its mood is none of them: (N,)."""
-    return np.array([classes.index(m) if m in classes else -1 for m in table(limit=limit).mood], int)
+def labels(rows: pd.DataFrame, classes: tuple[str, ...] = CLASSES) -> np.ndarray:
+    """Class in ``classes`` of each of ``rows`` (of ``table`` or ``voices``), -1 where its mood is none of them: (N,)."""
+    return np.array([classes.index(m) if m in classes else -1 for m in rows.mood], int)
 
 
 def load(size: int, limit: int | None = None, root: str | Path | None = None) -> np.ndarray:
@@ -58,3 +60,11 @@ def load(size: int, limit: int | None = None, root: str | Path | None = None) ->
             np.save(file, pictures)
         os.replace(part, path)
     return np.load(path, mmap_mode="r")
+
+
+def voices(root: str | Path | None = None) -> tuple[np.ndarray, pd.DataFrame]:
+    """Spectrograms (N, 128, 128, 1) uint8, 255 for 1, and a row for each (person, sex, mood, intensity, statement)."""
+    folder = Path(root or default_root("crowd"))
+    if not (folder / "voices.csv").exists():
+        raise CorpusError(f"{folder}: no voices of the crowd; python -m tools.corpus voices makes them (extra corpus, half an hour)")
+    return np.load(folder / "voices.npy", mmap_mode="r"), pd.read_csv(folder / "voices.csv")

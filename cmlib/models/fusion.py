@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from cmlib.models.vaegan import Posterior
 
@@ -21,9 +20,3 @@ def product_of_experts(*experts: Posterior) -> Posterior:
 def concatenation(face: Posterior, voice: Posterior) -> Posterior:
     """Both posteriors side by side: (B, D) and (B, E) -> (B, D + E)."""
     return Posterior(torch.cat([face.mu, voice.mu], 1), torch.cat([face.logvar, voice.logvar], 1))
-
-
-def standardise(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-    """Each (N, D) minus the training mean, over the training standard deviation."""
-    mean, spread = train.mean(0), train.std(0).clamp_min(1e-6)
-    return tuple((x - mean) / spread for x in (train, *others))

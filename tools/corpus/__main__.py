@@ -1,4 +1,4 @@
-"""`python -m tools.corpus build actors` and `python -m tools.corpus crowd`: make the embedded corpora again;
+"""`python -m tools.corpus build actors`, `python -m tools.corpus crowd` and `... voices`: make the embedded corpora again;
 `python -m tools.corpus reenact`: real action units and sounds acted out by the same actors."""
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ def numbers(text: str) -> list[int]:
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] == ["crowd"]:
-        from . import crowd
+    if arguments[:1] in (["crowd"], ["voices"]):
+        from . import crowd, crowd_voices
 
-        return crowd.main(arguments[1:]) or 0
+        return {"crowd": crowd, "voices": crowd_voices}[arguments[0]].main(arguments[1:]) or 0
     parser = argparse.ArgumentParser(
-        prog="python -m tools.corpus", description=__doc__, epilog="see also: python -m tools.corpus crowd --help"
+        prog="python -m tools.corpus", description=__doc__, epilog="see also: python -m tools.corpus crowd --help, python -m tools.corpus voices --help"
     )
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="make the clips of the corpus `actors`")
