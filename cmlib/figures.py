@@ -249,7 +249,7 @@ def accuracy_bars(models: dict[str, dict], chance: float, score: str = "clip_acc
     ax.text(chance + 0.005, -0.62, f"chance {100 * chance:.0f} %", fontsize="x-small", va="center")
     ax.set(yticks=range(len(models)), xlim=(0, 1.08), ylim=(len(models) - 0.5, -0.9), title=title)
     ax.set_yticklabels([MODEL_NAMES.get(n, n) for n in models])
-    ax.set_xlabel(f"{score.replace('_', ' ')}, held-out actors (line: 95 % interval over actors)")
+    ax.set_xlabel(f"{score.replace('_', ' ')}, 95 % intervals over actors")
     ax.xaxis.set_major_formatter(PercentFormatter(1))
     ax.grid(False, axis="y")
     return fig
