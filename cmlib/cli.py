@@ -341,6 +341,8 @@ def _congruence(a: argparse.Namespace) -> int:
     from cmlib import representations as witnesses
 
     runs = _trained(a)
+    if not runs[0].store.has_faces:
+        raise ValueError(f"{a.corpus} has sound only: there is no face that could show what a voice says")
     who = witnesses.Fisherfaces.of_crowd(runs[0].profile.data.image_size, 3600)
     table = pd.concat([witnesses.measure(r, r.can(), witnesses.neutral_pairs(r), witnesses.train_judge(r), who) for r in runs], ignore_index=True)
     gains, stays = witnesses.congruence(table, runs[0].profile.bootstrap), witnesses.kept(table, runs[0].profile.bootstrap)

@@ -235,3 +235,17 @@ def test_measuring_at_strength_zero_is_the_reconstruction(toy_run):
     face = table[table.strength == 0].groupby(["actor", "emotion"]).judged.nunique()
     assert (face <= 2).all() and table.judged.between(0, 1).all()  # two neutral clips: the voice says nothing yet
     assert set(congruence(table, 50).emotion) == {*table.emotion, "all"}
+
+
+def test_congruence_is_printed_as_it_is_measured(toy_run, capsys):
+    assert cli.main(["congruence", "--profile", "smoke", "--train"]) == 0
+    out = capsys.readouterr().out
+    who = Fisherfaces.of_crowd(32, 3600)
+    pairs, judged = representations.neutral_pairs(toy_run), representations.train_judge(toy_run)
+    table = representations.measure(toy_run, toy_run.can(), pairs, judged, who)
+    gains = congruence(table, toy_run.profile.bootstrap)
+    assert f"{len(pairs.frames)} pairs of a neutral face and a voice of 1 test actors" in out
+    for row in gains[gains.strength == 1].itertuples():
+        (line,) = (line for line in out.splitlines() if line.startswith(row.emotion))
+        assert cli.percent(row).strip() in line
+    assert "same person" in out and "typical face" in out
