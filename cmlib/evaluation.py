@@ -45,6 +45,7 @@ ABLATIONS = {  # changes to the profile's settings of the context network; those
     "raw latents (released)": {"normalise": False},
     "shift along the whole latent (released)": {"directions": 0},
     "no neutral faces (released)": {"neutral": 0.0},
+    "training actors' faces alone (released)": {"crowd": 0.0},
     "the clip's own voice, no neutral faces (released)": {"pairing": "own", "neutral": 0.0},
     "any voice of the emotion": {"pairing": "emotion"},
     "voices without noise (released)": {"voice_noise": 0.0},

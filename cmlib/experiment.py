@@ -103,8 +103,7 @@ class Run:
 
     @cached_property
     def _crowd_pictures(self) -> int:
-        limit = self.profile.data.crowd_limit
-        return len(crowd.table(limit=limit)) if limit != 0 else 0
+        return len(crowd.table(limit=self.profile.data.crowd_limit))
 
     @cached_property
     def mels(self) -> Pictures:
@@ -163,8 +162,8 @@ class Run:
         parts = [self.recipe(part) for part in self.below(name)]
         if start := getattr(self.settings(name), "start", ""):
             parts.append(checkpoints.read_card(ROOT / "checkpoints" / start)["recipe"])
-        crowd_pictures = self._crowd_pictures if name == "face" else 0
-        return recipe(name, dataclasses.asdict(self.settings(name)), self.fold, self.seed, self.shown.key, crowd_pictures, parts, *self.classes[7:])
+        count = self._crowd_pictures if name == "face" else len(crowd.table(crowd.home())) if getattr(self.settings(name), "crowd", 0) else 0
+        return recipe(name, dataclasses.asdict(self.settings(name)), self.fold, self.seed, self.shown.key, count, parts, *self.classes[7:])
 
     def find(self, name: str) -> Path | None:
         """What a stage without epochs is given, this run's own checkpoint, or the shipped one of the same corpus, profile,
@@ -212,8 +211,7 @@ class Run:
 
     def history(self, name: str) -> pd.DataFrame | None:
         """The training history of the network that ``find`` gives, where one lies beside it."""
-        path = self.find(name)
-        path = path and path.with_suffix(".history.csv")
+        path = (found := self.find(name)) and found.with_suffix(".history.csv")
         return pd.read_csv(path) if path and path.exists() else None
 
     # ---------------------------------------------------------------- stages
@@ -262,17 +260,28 @@ class Run:
         """(clips, D): every voice through the frozen encoder, once."""
         return Posterior(*(x[0] for x in self._encoded("voice")))
 
-    def _encoded(self, kind: str) -> Posterior:
-        model, pictures = self.vaegan(kind), self.faces if kind == "face" else self.mels
-        rows = np.arange(len(self.store.frames) if kind == "face" else len(self.store.mels))
-        weights = self.find(kind).with_suffix(".safetensors").read_bytes()  # the latents belong to these very weights
-        key = hashlib.sha256(weights + self.store.card["key"].encode()).hexdigest()[:12]
+    def crowd_faces(self) -> tuple[Posterior, np.ndarray, np.ndarray]:
+        """Every face of the crowd that is neutral or of a class, and its mirror image: (2 views, M, D), label (M,) in ``classes``
+        or -1 for neutral, and person (M,)."""
+        table = crowd.table(crowd.home())
+        labels = crowd.labels(table, self.classes)
+        keep = (labels >= 0) | (table.mood == EMOTIONS[0]).to_numpy()
+        return Posterior(*(x[:, keep] for x in self._encoded("crowd"))), labels[keep], table.person.to_numpy()[keep]
+
+    def _encoded(self, what: str) -> Posterior:
+        kind, data = "voice" if what == "voice" else "face", self.store.card["key"]
+        pictures, count = self.mels if kind == "voice" else self.faces, len(self.store.mels if kind == "voice" else self.store.frames)
+        if what == "crowd":
+            made = crowd.load(self.profile.data.image_size, root=crowd.home())
+            pictures, count, data = Pictures(made), len(made), Path(made.filename).name
+        model, weights = self.vaegan(kind), self.find(kind).with_suffix(".safetensors").read_bytes()
+        key = hashlib.sha256(weights + data.encode()).hexdigest()[:12]  # the latents belong to these very weights
         home = cache_root() if self.given(kind) else self.folder  # all folds and seeds share what is given
-        file = home / "latents" / f"{kind}-{key}.npy"
-        if not file.exists():
+        if not (file := home / "latents" / f"{what}-{key}.npy").exists():
             file.parent.mkdir(parents=True, exist_ok=True)
+            latents = training.encode(model, pictures, np.arange(count), flips=kind == "face", batch=AT_ONCE)
             with open(part := file.with_suffix(f".{os.getpid()}.part"), "wb") as out:
-                np.save(out, torch.stack(training.encode(model, pictures, rows, flips=kind == "face", batch=AT_ONCE)).numpy())
+                np.save(out, torch.stack(latents).numpy())
             part.replace(file)
         return Posterior(*torch.from_numpy(np.load(file)))
 
@@ -314,6 +323,7 @@ class Run:
         model, history = self.train_can(settings := self.settings(name))
         if (found := model.config["directions"]) < settings.directions:
             known = set(self.store.clips.emotion.iloc[self.frame_clip[self.frames_of(self.split.train, labelled=False)]])
+            known |= set(crowd.table(crowd.home()).mood) if settings.crowd else set()
             lacking = ", ".join(e for e in (EMOTIONS[0], *self.classes) if e not in known)
             print(f"{name}: no training faces of {lacking}, so {found} directions of expression, not {settings.directions}")
         self.save(name, model, history, self._validation(name, model))
@@ -326,13 +336,15 @@ class Run:
     def train_can(self, settings: CanSettings) -> tuple[Can, pd.DataFrame]:
         """A context attention network with other ``settings`` (profiles.Can) on this run's latents: (network, history)."""
         rows = self.frames_of(self.split.train, labelled=False)
-        clips = self.frame_clip[rows]
-        labels = self.clip_labels[clips]  # K kinds of faces, neutral ones too, show K - 1 directions
-        settings = dataclasses.replace(settings, directions=min(settings.directions, len(np.unique(labels)) - 1))
-        return training.train_can(
-            *self.paired(rows, views=True), labels, settings, people=self.store.clips.actor.to_numpy()[clips],
-            classifier=self.classifier("face"), classes=len(self.classes), seed=self.seed,
-        )  # fmt: skip
+        clips, (face, voice) = self.frame_clip[rows], self.paired(rows, views=True)
+        labels, people = self.clip_labels[clips], self.store.clips.actor.to_numpy()[clips]
+        if settings.crowd:
+            others, known, who = self.crowd_faces()
+            face = Posterior(*(torch.cat(both, 1) for both in zip(face, others)))
+            labels, people = np.concatenate([labels, known]), np.concatenate([people, -1 - who])  # nobody is in both
+        settings = dataclasses.replace(settings, directions=min(settings.directions, len(np.unique(labels)) - 1))  # K kinds show K - 1
+        more = dict(people=people, classifier=self.classifier("face"), classes=len(self.classes), seed=self.seed)
+        return training.train_can(face, voice, labels, settings, **more)
 
     def _validation(self, name: str, model: nn.Module) -> dict:
         rows = self.frames_of(self.split.val)

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from cmlib.corpora import cache_root
-from cmlib.recipes import meaning, recipe
+from cmlib.recipes import recipe
 from cmlib.training import Pictures, batches, launch, quiet
 
 
@@ -53,8 +53,7 @@ def train_judge(pictures: Pictures, rows: np.ndarray, labels: np.ndarray, *, epo
     seen, classes = hashlib.sha256(labels[rows].astype(np.int64).tobytes()), int(labels.max()) + 1
     for part in batches(rows, 512):
         seen.update(pictures.batch(part).contiguous().numpy())
-    code = meaning(Path(__file__).read_text(encoding="utf-8"))
-    key = recipe("judge", code, seen.hexdigest(), classes, epochs, seed)
+    key = recipe("judge", seen.hexdigest(), classes, epochs, seed, code=("judge.py",))
     file = cache_root() / "judges" / f"{key}.safetensors"
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file.with_suffix(".lock")):  # who needs it meanwhile, waits

@@ -61,7 +61,6 @@ def detail_error(real: Tensor, reconstructed: Tensor, focus: float = 0.0) -> Ten
     return across.mean() + down.mean()
 
 
-
 def discriminator_loss(real: Tensor, reconstructed: Tensor, sampled: Tensor) -> Tensor:
     """-(log D(x) + log(1 - D(x~)) + log(1 - D(x_p))), each averaged; arguments are logits (B, 1)."""
     return F.softplus(-real).mean() + F.softplus(reconstructed).mean() + F.softplus(sampled).mean()

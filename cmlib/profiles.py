@@ -79,6 +79,7 @@ class Can:
     attention: str = "softmax"  # as released; "linear" is an ablation
     directions: int = 0  # the shift keeps to this many directions of expression; released: 0, the whole latent
     neutral: float = 0.0  # share of faces replaced by neutral ones, to be read as the voice says; released: none
+    crowd: float = 0.0  # share of faces that are the crowd's (its neutral ones and its directions count then, too); released: none
     pairing: str = "own"  # the voice beside a face: of its own clip, or "emotion": of any training clip of that emotion
     voice_noise: float = 0.0  # noise on the voice latent while training, in units of its spread; released: none
 
@@ -114,7 +115,7 @@ _QUICK_FACE, _QUICK_VOICE = (dataclasses.replace(tuned, epochs=0) for tuned in (
 # 784 clips of 14 actors: without these the attention learns its training voices by heart (docs/experiments.md)
 _QUICK_HEAD = Head(weight_decay=0.5)
 _QUICK_CAN = Can(weight_decay=3e-3, kl_weight=1e-4, pairing="emotion", voice_noise=0.5, finetune=False, normalise=True,
-                 directions=7, neutral=0.2)
+                 directions=6, neutral=0.4, crowd=0.5)
 
 PROFILES = {
     "smoke": Profile(

@@ -15,20 +15,20 @@ LIBRARY = Path(__file__).resolve().parent
 CODE = ("models", "losses.py", "training.py")  # what turns arrays into weights
 
 
-def recipe(*ingredients) -> str:
-    """12 hex digits of the training code and of ``ingredients``, which are anything that JSON can hold.
+def recipe(*ingredients, code: tuple[str, ...] = CODE) -> str:
+    """12 hex digits of the training code (or of other files of this library) and of ``ingredients``, anything that JSON can hold.
 
     Give it settings, seed, key of the store and the recipes of the networks below.  Comments, docstrings and line
     breaks in the code do not count.
     """
-    text = json.dumps([_code(), *ingredients], sort_keys=True, default=str)
+    text = json.dumps([_code(code), *ingredients], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @cache
-def _code() -> str:
+def _code(names: tuple[str, ...]) -> str:
     files = sorted(
-        f for name in CODE for f in ([LIBRARY / name] if name.endswith(".py") else (LIBRARY / name).rglob("*.py"))
+        f for name in names for f in ([LIBRARY / name] if name.endswith(".py") else (LIBRARY / name).rglob("*.py"))
     )
     return hashlib.sha256("".join(meaning(f.read_text(encoding="utf-8")) for f in files).encode()).hexdigest()
 

@@ -25,9 +25,9 @@ from torch.nn import functional as F
 
 from cmlib import judge as judges
 from cmlib import metrics
-from cmlib.corpora import CorpusError, crowd, default_root
+from cmlib.corpora import crowd
 from cmlib.evaluation import PARTS
-from cmlib.experiment import AT_ONCE, ROOT, Run
+from cmlib.experiment import AT_ONCE, Run
 from cmlib.judge import Judge, Recogniser
 from cmlib.models import Can, Posterior, VaeGan
 from cmlib.profiles import Profile, get_profile
@@ -92,13 +92,9 @@ class Fisherfaces:
 
     @classmethod
     def of_crowd(cls, size: int, limit: int | None = None) -> Fisherfaces:
-        """Learnt from the people of the crowd, where ``$CM_DATA`` has none the shipped one; CorpusError without it."""
-        home = default_root("crowd")
-        home = home if home.is_dir() else ROOT / "data" / "crowd"
-        table = crowd.table(home, limit)
-        if table.empty:
-            raise CorpusError(f"{home}: the pictures of the crowd are not there; git checkout data/crowd")
-        return cls(crowd.load(size, limit, home), table.person.to_numpy())
+        """Learnt from the people of the crowd (``crowd.home``); CorpusError without it."""
+        home = crowd.home()
+        return cls(crowd.load(size, limit, home), crowd.table(home, limit).person.to_numpy())
 
     @staticmethod
     def _flat(x: Tensor) -> np.ndarray:

@@ -440,11 +440,11 @@ def train_classifier(
 
 def _same_emotion(labels: np.ndarray, same: dict[int, np.ndarray], rng: np.random.Generator) -> np.ndarray:
     """For each of (B,) labels any of the rows that ``same`` lists for it."""
-    heard = np.empty(len(labels), int)
+    chosen = np.empty(len(labels), int)
     for label in np.unique(labels):
         here = labels == label
-        heard[here] = rng.choice(same[label], here.sum())
-    return heard
+        chosen[here] = rng.choice(same[label], here.sum())
+    return chosen
 
 
 @torch.enable_grad()  # also when asked for from within no_grad
@@ -460,10 +460,12 @@ def train_can(
     seed: int = 0,
     on_epoch: Callable[[Can, dict], None] | None = None,
 ) -> tuple[Can, pd.DataFrame]:
-    """Train the context attention network on paired latents: face (V, N, D), the voice of each face's own clip (N, D), labels (N,).
+    """Train the context attention network on paired latents: face (V, N + M, D), the voice of each face's own clip (N, D),
+    labels (N + M,); the last M faces are of people who were not heard, the crowd.
 
     Faces labelled -1 are neutral: ``settings.neutral`` is the share of each batch that is replaced by them, and
-    ``settings.directions`` needs them, and the person of each face, ``people`` (N,).  ``classifier`` (trained on the
+    ``settings.directions`` needs them, and the person of each face, ``people`` (N + M,).  ``settings.crowd`` is the share
+    that is replaced before by faces of the crowd with the same label, where it has any.  ``classifier`` (trained on the
     face latents) starts the network's own; it goes on learning where ``settings.finetune``.  Returns (network in eval
     mode, history).  ValueError where neutral faces would hear their own voices (``settings.pairing``).
     """
@@ -474,10 +476,12 @@ def train_can(
     torch.manual_seed(seed)
     views, _, width = face.mu.shape
     model, labels = Can(width, classes, settings.normalise, settings.directions, settings.attention), labels.astype(np.int64)
-    expressive, neutral = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
+    heard_too = len(voice.mu)
+    expressive, neutral = np.flatnonzero(labels[:heard_too] >= 0), np.flatnonzero(labels < 0)
     model.fit_scale(face.mu[:, expressive].flatten(0, 1), voice.mu[expressive])
-    if settings.directions:
-        model.fit_directions(face.mu[0], torch.from_numpy(labels), torch.from_numpy(people))
+    if settings.directions:  # vectors of those who were heard and of the crowd count alike, however many people are behind them
+        kinds = np.where(np.arange(len(labels)) < heard_too, labels, labels + 1 + classes)
+        model.fit_directions(face.mu[0], torch.from_numpy(kinds), torch.from_numpy(people))
     if classifier is not None:
         model.classifier.load_state_dict(classifier.linear.state_dict())
     model.classifier.requires_grad_(settings.finetune)
@@ -486,7 +490,8 @@ def train_can(
     if settings.finetune:
         groups.append(dict(params=model.classifier.parameters(), weight_decay=settings.classifier_decay))
     optimiser = torch.optim.Adam(groups, lr=settings.learning_rate)
-    same = {c: np.flatnonzero(labels == c) for c in np.unique(labels[expressive])}
+    same = {c: expressive[labels[expressive] == c] for c in np.unique(labels[expressive])}
+    others = {c: rows if len(rows := heard_too + np.flatnonzero(labels[heard_too:] == c)) else same[c] for c in same}
     history = []
     for epoch in tqdm(range(settings.epochs), disable=quiet(), desc="context attention", unit="epoch"):
         rng, sums, hits = _seed(seed, epoch), {}, 0
@@ -494,6 +499,8 @@ def train_can(
         for rows in batches(expressive, settings.batch, rng):
             target = torch.from_numpy(labels[rows])
             heard = rows if settings.pairing == "own" else _same_emotion(labels[rows], same, rng)
+            if settings.crowd:
+                rows = np.where(rng.random(len(rows)) < settings.crowd, _same_emotion(labels[rows], others, rng), rows)
             if settings.neutral and len(neutral):
                 rows = np.where(rng.random(len(rows)) < settings.neutral, rng.choice(neutral, len(rows)), rows)
             view = torch.from_numpy(rng.integers(views, size=len(rows)))

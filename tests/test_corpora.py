@@ -128,6 +128,16 @@ def test_voices_of_the_crowd_are_asked_for_where_they_are_not(small_crowd):
     assert pictures.shape == (2, 128, 128, 1) and crowd.labels(table).tolist() == [-1, 2]
 
 
+def test_the_crowd_is_the_shipped_one_where_there_is_no_other(small_crowd, monkeypatch):
+    assert crowd.home() == small_crowd
+    monkeypatch.setenv("CM_DATA", str(small_crowd.parent / "other"))
+    monkeypatch.setattr(crowd, "SHIPPED", small_crowd)
+    assert crowd.home() == small_crowd
+    monkeypatch.setattr(crowd, "SHIPPED", small_crowd / "none")
+    with pytest.raises(CorpusError, match="git checkout data/crowd"):
+        crowd.home()
+
+
 def test_crowd_may_be_missing_but_not_torn(small_crowd):
     assert crowd.load(16, root=small_crowd / "none").shape == (0, 16, 16, 3)
     (small_crowd / "faces.bin").write_bytes(b"short")

@@ -225,6 +225,30 @@ def test_can_learns_from_a_voice_what_a_blank_face_cannot_tell(change):
     assert model.classifier.weight.requires_grad is False and np.isfinite(history.to_numpy()).all()
 
 
+def test_faces_of_a_crowd_that_nobody_heard_teach_what_the_voice_does_to_a_stranger():
+    """Two actors are heard; strangers show an expression along another axis, which only the crowd has."""
+    (voice, labels), (other, truth) = separable(700), separable(700, seed=1)
+    noise = lambda n, seed: 0.3 * torch.randn(n, 20, generator=torch.Generator().manual_seed(seed))  # noqa: E731
+    actors, crowd, strangers = noise(700, 2), noise(1400, 3), noise(700, 4)
+    actors[:, :7] += 3 * torch.eye(7)[labels]
+    moods = np.arange(1400) % 8 - 1  # an eighth is neutral
+    crowd[moods >= 0, 7:14] += 3 * torch.eye(7)[moods[moods >= 0]]
+    both = Posterior(torch.cat([actors, crowd])[None], torch.full((1, 2100, 20), -3.0))
+    wide = Posterior(torch.nn.functional.pad(voice.mu, (0, 10)), torch.full((700, 20), -3.0))
+    everyone, people = np.concatenate([labels, moods]), np.concatenate([np.arange(700) % 2, -1 - np.arange(1400) % 49])
+    settings = CanSettings(epochs=30, learning_rate=3e-3, pairing="emotion", crowd=0.5, neutral=0.3, directions=13)
+    model, history = train_can(both, wide, everyone, settings, people=people)
+    seen = model.basis.square().sum(1)  # of each axis of the latent: two actors and 49 strangers count alike
+    assert seen[:7].sum() > 0.9 * 6 and seen[7:14].sum() > 0.9 * 7
+    heard = Posterior(torch.nn.functional.pad(other.mu, (0, 10)), torch.full((700, 20), -3.0))
+    said = model(Posterior(strangers, torch.full((700, 20), -3.0)), heard)[0].argmax(1).numpy()
+    assert (said == truth).mean() > 0.5 and len(history) == 30
+    own, _ = train_can(both, wide, everyone, dataclasses.replace(settings, pairing="own", neutral=0.0, epochs=1), people=people)
+    assert own.config["directions"] == 13
+    few = np.where(moods == 3, 2, moods)  # a crowd that never shows class 3: those faces stay the actors'
+    train_can(both, wide, np.concatenate([labels, few]), dataclasses.replace(settings, epochs=1), people=people)
+
+
 def test_neutral_faces_learn_to_be_read_as_the_voice_says():
     (voice, labels), (other, truth) = separable(700), separable(700, seed=1)
     face = Posterior(torch.randn(700, 10, generator=torch.Generator().manual_seed(2)), torch.full((700, 10), -3.0))

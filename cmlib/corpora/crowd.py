@@ -20,7 +20,16 @@ from PIL import Image
 from cmlib.corpora import CorpusError, cache_root, default_root
 from cmlib.emotions import CLASSES
 
+SHIPPED = Path(__file__).resolve().parents[2] / "data" / "crowd"
 ZOOM = (0.0735, 0.066, 0.853)  # left, top, side of what is kept, as shares: frames it as cmlib.faces frames clips
+
+
+def home() -> Path:
+    """Where the crowd lies: ``$CM_DATA``'s own, else the one that is shipped; CorpusError where neither is there."""
+    for folder in (default_root("crowd"), SHIPPED):
+        if (folder / "faces.csv").exists():
+            return folder
+    raise CorpusError(f"{folder}: the pictures of the crowd are not there; git checkout data/crowd")
 
 
 def table(root: str | Path | None = None, limit: int | None = None) -> pd.DataFrame:
