@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from cmlib.corpora import cache_root, default_root
+from cmlib.corpora.crowd import SHIPPED
 from cmlib.profiles import PROFILES
 
 ROOT = Path(workflow.basedir)
@@ -63,7 +64,7 @@ NOTEBOOKS = {
     "10_rating_analysis": (["04_expression_classifier", "05_context_attention"], False),
     "11_more_witnesses": (["07_mental_representations"], False),
 }
-READS = {"01_data_preparation": [CORPUS], "02_face_vae": ["crowd"]}  # data folders
+READS = {"01_data_preparation": [CORPUS], "02_face_vae": ["crowd"], "05_context_attention": ["crowd"]}  # data folders
 # What may change a result; the other files of cmlib only carry things to and fro.
 LIBRARY = [str(p.relative_to(ROOT)) for p in sorted((ROOT / "cmlib").rglob("*.py"))]
 LIBRARY = [p for p in LIBRARY if Path(p).name not in ("cli.py", "notebooks.py", "redraw.py", "report.py")]
@@ -77,6 +78,7 @@ def numbers(notebook):
 def listing(corpus):
     """Hash of the names and sizes of the corpus' files: what was made from them is stale when they change."""
     root = default_root(corpus)
+    root = SHIPPED if corpus == "crowd" and not root.is_dir() else root
     files = sorted((str(p.relative_to(root.parent)), p.stat().st_size) for p in root.rglob("*") if p.is_file() and p.suffix != ".md")
     return hashlib.sha256(repr(files).encode()).hexdigest()[:16]
 

@@ -162,8 +162,8 @@ class Run:
         parts = [self.recipe(part) for part in self.below(name)]
         if start := getattr(self.settings(name), "start", ""):
             parts.append(checkpoints.read_card(ROOT / "checkpoints" / start)["recipe"])
-        count = self._crowd_pictures if name == "face" else len(crowd.table(crowd.home())) if getattr(self.settings(name), "crowd", 0) else 0
-        return recipe(name, dataclasses.asdict(self.settings(name)), self.fold, self.seed, self.shown.key, count, parts, *self.classes[7:])
+        others = self._crowd_pictures if name == "face" else crowd.key() if getattr(self.settings(name), "crowd", 0) else 0
+        return recipe(name, dataclasses.asdict(self.settings(name)), self.fold, self.seed, self.shown.key, others, parts, *self.classes[7:])
 
     def find(self, name: str) -> Path | None:
         """What a stage without epochs is given, this run's own checkpoint, or the shipped one of the same corpus, profile,
@@ -322,8 +322,8 @@ class Run:
             return checkpoints.load(path, Can)[0]
         model, history = self.train_can(settings := self.settings(name))
         if (found := model.config["directions"]) < settings.directions:
-            known = set(self.store.clips.emotion.iloc[self.frame_clip[self.frames_of(self.split.train, labelled=False)]])
-            known |= set(crowd.table(crowd.home()).mood) if settings.crowd else set()
+            known = set(crowd.table(crowd.home()).mood) if settings.crowd else set()
+            known |= set(self.store.clips.emotion.iloc[self.frame_clip[self.frames_of(self.split.train, labelled=False)]])
             lacking = ", ".join(e for e in (EMOTIONS[0], *self.classes) if e not in known)
             print(f"{name}: no training faces of {lacking}, so {found} directions of expression, not {settings.directions}")
         self.save(name, model, history, self._validation(name, model))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,7 +54,8 @@ def train_judge(pictures: Pictures, rows: np.ndarray, labels: np.ndarray, *, epo
     seen, classes = hashlib.sha256(labels[rows].astype(np.int64).tobytes()), int(labels.max()) + 1
     for part in batches(rows, 512):
         seen.update(pictures.batch(part).contiguous().numpy())
-    key = recipe("judge", seen.hexdigest(), classes, epochs, seed, code=("judge.py",))
+    used = [inspect.getsource(x) for x in (batches, Pictures)]
+    key = recipe("judge", used, seen.hexdigest(), classes, epochs, seed, code=("judge.py",))
     file = cache_root() / "judges" / f"{key}.safetensors"
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file.with_suffix(".lock")):  # who needs it meanwhile, waits

@@ -2,7 +2,8 @@
 steps.
 
 Time and memory come from real training steps on random pictures, each in a process of its own.  Where the profile's
-batch is larger than those tried, time is taken to grow in proportion, and memory along the line through both.
+batch is larger than those tried, time is taken to grow in proportion, and memory along the line through both.  Encoding is not
+counted: each frame twice, and the crowd's where context attention learns from it.
 """
 
 from __future__ import annotations

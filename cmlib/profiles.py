@@ -1,9 +1,9 @@
 """All hyper-parameters, as frozen dataclasses: nothing else in the project holds a tunable number.
 
-Six profiles: ``smoke`` (tests: seconds), ``laptop`` (``quick`` with voices learnt from the corpus alone), ``tuned`` (``quick``
+Seven profiles: ``smoke`` (tests: seconds), ``laptop`` (``quick`` with voices learnt from the corpus alone), ``tuned`` (``quick``
 with both VAE-GANs trained further on the corpus: for faces and voices that are not of the embedded kind), ``quick`` (the main
-job, minutes on two cores: the VAE-GANs are those of the crowd), ``cpu`` (hours) and ``paper`` (the setting of the released
-research code: a GPU); ``quick-8`` and so on have neutral as the eighth class.
+job, minutes on two cores: the VAE-GANs are those of the crowd), ``gestures`` (``quick`` whose shift learns from the corpus
+alone: turns of the head count), ``cpu`` (hours), ``paper`` (as released: a GPU); ``quick-8`` ... have neutral as eighth class.
 ``get_profile("quick")`` returns one; ``dataclasses.asdict`` turns it into what is stored in every checkpoint's card.
 """
 
@@ -79,7 +79,7 @@ class Can:
     attention: str = "softmax"  # as released; "linear" is an ablation
     directions: int = 0  # the shift keeps to this many directions of expression; released: 0, the whole latent
     neutral: float = 0.0  # share of faces replaced by neutral ones, to be read as the voice says; released: none
-    crowd: float = 0.0  # share of faces that are the crowd's (its neutral ones and its directions count then, too); released: none
+    crowd: float = 0.0  # share of expressive faces that are the crowd's; if any, its neutral ones and its directions count, too; released: none
     pairing: str = "own"  # the voice beside a face: of its own clip, or "emotion": of any training clip of that emotion
     voice_noise: float = 0.0  # noise on the voice latent while training, in units of its spread; released: none
 
@@ -123,13 +123,13 @@ PROFILES = {
         Data(image_size=32, frames_per_clip=2, clips_limit=96, crowd_limit=64),
         dataclasses.replace(_TUNED_FACE, width=0.0625, latent=16, epochs=1, start="", feature_level=2, feature_weight=0.05),
         dataclasses.replace(_OWN_VOICE, width=0.0625, latent=16, epochs=1, feature_level=2, feature_weight=1.0),
-        Head(epochs=3),
-        Can(epochs=2),
-        bootstrap=100,
+        Head(epochs=3), Can(epochs=2), bootstrap=100,
     ),
     "laptop": Profile("laptop", Data(image_size=64, frames_per_clip=8), _QUICK_FACE, _OWN_VOICE, _QUICK_HEAD, _QUICK_CAN),
     "tuned": Profile("tuned", Data(image_size=64, frames_per_clip=8, crowd_limit=None), _TUNED_FACE, _TUNED_VOICE, _QUICK_HEAD, _QUICK_CAN),
     "quick": Profile("quick", Data(image_size=64, frames_per_clip=8), _QUICK_FACE, _QUICK_VOICE, _QUICK_HEAD, _QUICK_CAN),
+    "gestures": Profile("gestures", Data(image_size=64, frames_per_clip=8), _QUICK_FACE, _QUICK_VOICE, _QUICK_HEAD,
+                        dataclasses.replace(_QUICK_CAN, directions=7, neutral=0.2, crowd=0.0)),
     "cpu": Profile(
         "cpu",
         Data(image_size=64, frames_per_clip=24, crowd_limit=None),

@@ -27,9 +27,7 @@ def recipe(*ingredients, code: tuple[str, ...] = CODE) -> str:
 
 @cache
 def _code(names: tuple[str, ...]) -> str:
-    files = sorted(
-        f for name in names for f in ([LIBRARY / name] if name.endswith(".py") else (LIBRARY / name).rglob("*.py"))
-    )
+    files = sorted(f for name in names for f in ([LIBRARY / name] if name.endswith(".py") else (LIBRARY / name).rglob("*.py")))
     return hashlib.sha256("".join(meaning(f.read_text(encoding="utf-8")) for f in files).encode()).hexdigest()
 
 
@@ -38,11 +36,7 @@ def meaning(source: str) -> str:
     tree = ast.parse(source)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
-        if (
-            isinstance(body, list)
-            and body
-            and isinstance(body[0], ast.Expr)
-            and isinstance(body[0].value, ast.Constant)
-        ):
+        first = body[0] if isinstance(body, list) and body else None
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
             node.body = body[1:] or [ast.Pass()]
     return ast.dump(tree)

@@ -474,14 +474,12 @@ def train_can(
     if settings.directions and people is None:
         raise ValueError("directions of expression are found within people: say whose each face is (people)")
     torch.manual_seed(seed)
-    views, _, width = face.mu.shape
+    (views, _, width), heard_too = face.mu.shape, len(voice.mu)
     model, labels = Can(width, classes, settings.normalise, settings.directions, settings.attention), labels.astype(np.int64)
-    heard_too = len(voice.mu)
     expressive, neutral = np.flatnonzero(labels[:heard_too] >= 0), np.flatnonzero(labels < 0)
     model.fit_scale(face.mu[:, expressive].flatten(0, 1), voice.mu[expressive])
-    if settings.directions:  # vectors of those who were heard and of the crowd count alike, however many people are behind them
-        kinds = np.where(np.arange(len(labels)) < heard_too, labels, labels + 1 + classes)
-        model.fit_directions(face.mu[0], torch.from_numpy(kinds), torch.from_numpy(people))
+    if settings.directions:
+        model.fit_directions(face.mu[0], torch.from_numpy(labels), torch.from_numpy(people))
     if classifier is not None:
         model.classifier.load_state_dict(classifier.linear.state_dict())
     model.classifier.requires_grad_(settings.finetune)

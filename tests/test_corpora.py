@@ -133,6 +133,9 @@ def test_the_crowd_is_the_shipped_one_where_there_is_no_other(small_crowd, monke
     monkeypatch.setenv("CM_DATA", str(small_crowd.parent / "other"))
     monkeypatch.setattr(crowd, "SHIPPED", small_crowd)
     assert crowd.home() == small_crowd
+    before = crowd.key()
+    (small_crowd / "faces.csv").write_text((small_crowd / "faces.csv").read_text().replace("angry", "sad"))
+    assert crowd.key() != before  # other moods, another crowd
     monkeypatch.setattr(crowd, "SHIPPED", small_crowd / "none")
     with pytest.raises(CorpusError, match="git checkout data/crowd"):
         crowd.home()

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import RATE, ROOT, tone, write_clip
 from PIL import Image
@@ -157,6 +158,23 @@ def test_training_knows_seven_classes_or_eight(small, profile, classes):
     assert run.log_probabilities("can", rows).shape[1] == len(classes)
     perception = Perceiver.load(run.folder).perceive(np.array(run.store.frames[0]), tone(0.8), 0.5)
     assert perception.label in classes and tuple(perception.summary()["in_context"]) == classes
+
+
+def test_contempt_has_the_faces_of_the_corpus_alone(small, monkeypatch, tmp_path):
+    small("contempt", "angry", "happy")
+    rows = [{"offset": 0, "bytes": 1, "person": p, "mood": m} for p in range(5) for m in ("neutral", "calm", "angry", "happy")]
+    (tmp_path / "faces.csv").write_text("moods")
+    np.save(tmp_path / "faces.npy", np.random.default_rng(0).integers(0, 255, (20, 32, 32, 3), np.uint8))
+    monkeypatch.setattr(experiment.crowd, "home", lambda: tmp_path)
+    monkeypatch.setattr(experiment.crowd, "table", lambda root=None, limit=None: pd.DataFrame(rows))
+    monkeypatch.setattr(experiment.crowd, "load", lambda size, limit=None, root=None: np.load(tmp_path / "faces.npy", mmap_mode="r"))
+    monkeypatch.setitem(PROFILES, "smoke", dataclasses.replace(PROFILES["smoke"], can=dataclasses.replace(PROFILES["quick"].can, epochs=1)))
+    run = Run("mead", "smoke")
+    _, labels, people = run.crowd_faces()
+    assert labels.tolist() == [-1, run.classes.index("angry"), run.classes.index("happy")] * 5 and len(people) == 15  # calm is no class of MEAD
+    can = run.can()
+    assert can.config["directions"] == 3  # four kinds of faces: neutral of the crowd, three of the corpus
+    assert run.log_probabilities("can", run.frames_of(run.split.test), can).shape[1] == len(run.classes)
 
 
 def test_without_neutral_faces_there_are_fewer_directions_and_that_is_said(small, monkeypatch, capsys):

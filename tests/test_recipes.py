@@ -1,3 +1,4 @@
+from cmlib import recipes
 from cmlib.recipes import meaning, recipe
 
 
@@ -14,6 +15,17 @@ def test_recipe_follows_every_ingredient_and_nothing_else():
         )
         == 3
     )
+
+
+def test_a_recipe_may_be_of_other_code(tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, "LIBRARY", tmp_path)
+    monkeypatch.setattr(recipes, "_code", recipes._code.__wrapped__)
+    (tmp_path / "judge.py").write_text("width = 24")
+    first = recipe("judge", code=("judge.py",))
+    (tmp_path / "training.py").write_text("rate = 1")
+    assert recipe("judge", code=("judge.py",)) == first
+    (tmp_path / "judge.py").write_text("width = 48")
+    assert recipe("judge", code=("judge.py",)) != first
 
 
 def test_comments_and_docstrings_do_not_count():

@@ -1,4 +1,4 @@
-"""Many more people, for the VAE-GANs only: embedded pictures, finished face crops, and spectrograms of other voices.
+"""Many more people, for the VAE-GANs and for context attention: embedded pictures, finished face crops, and spectrograms of other voices.
 
 ``data/crowd/faces.bin`` holds WebP pictures of 128 x 128 one after another, ``faces.csv`` a row for each: where its
 bytes are and what it shows.  They are decoded once per size into a memory-mapped array beside the prepared corpora.
@@ -27,9 +27,14 @@ ZOOM = (0.0735, 0.066, 0.853)  # left, top, side of what is kept, as shares: fra
 def home() -> Path:
     """Where the crowd lies: ``$CM_DATA``'s own, else the one that is shipped; CorpusError where neither is there."""
     for folder in (default_root("crowd"), SHIPPED):
-        if (folder / "faces.csv").exists():
+        if all((folder / name).exists() for name in ("faces.csv", "faces.bin")):
             return folder
     raise CorpusError(f"{folder}: the pictures of the crowd are not there; git checkout data/crowd")
+
+
+def key() -> str:
+    """Fingerprint of what is said at ``home`` of each picture (where it is, mood, person, ...), and of the framing."""
+    return hashlib.sha256((home() / "faces.csv").read_bytes() + str(ZOOM).encode()).hexdigest()[:12]
 
 
 def table(root: str | Path | None = None, limit: int | None = None) -> pd.DataFrame:

@@ -87,11 +87,11 @@ class Can(nn.Module):
     def fit_directions(self, face_mu: Tensor, labels: Tensor, people: Tensor) -> None:
         """Take the directions of expression of training faces; does nothing without ``directions``.  After ``fit_scale``.
 
-        ``face_mu`` (N, D); ``people`` (N,); ``labels`` (N,), where faces without expression have a number of their own, such
-        as -1, and a class may have one for each of several groups of people.  The attribute vector of a class is its mean
-        latent less the mean of all (Larsen et al. 2016, arXiv 1512.09300, section 4.1), here within each person and then
-        averaged over people, so that it says nothing of who a face is.  The basis is that of these vectors, largest singular
-        values first; one vector follows from the others, so ValueError where K is not below the number of labels.
+        ``face_mu`` (N, D); ``labels`` (N,), where faces without expression have a number of their own, such as -1;
+        ``people`` (N,).  The attribute vector of a class is its mean latent less the mean of all (Larsen et al. 2016,
+        arXiv 1512.09300, section 4.1), here within each person and then averaged over people, so that it says nothing
+        of who a face is.  The basis is that of these vectors, largest singular values first; one vector follows from
+        the others, so ValueError where K is not below the number of labels.
         """
         if not (count := self.config["directions"]):
             return
