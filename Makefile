@@ -37,7 +37,7 @@ SNAKEMAKE = $(PY) -m snakemake --cores $(CORES) --config corpus=$(CORPUS) profil
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
-	@echo "  options: CORPUS=$(CORPUS) PROFILE=$(PROFILE) (smoke quick tuned cpu paper) FOLD=$(FOLD) SEED=$(SEED) CORES=$(CORES)"
+	@echo "  options: CORPUS=$(CORPUS) PROFILE=$(PROFILE) (smoke laptop quick tuned gestures cpu paper) FOLD=$(FOLD) SEED=$(SEED) CORES=$(CORES)"
 
 reproduce: $(READY)  ## execute the notebooks that are stale; write runs/<corpus>-<profile>/report.html
 	@$(SNAKEMAKE) && $(PY) -m cmlib.report $(RUN) --show
