@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
 import torch
@@ -60,7 +59,7 @@ def gallery(root: str | Path, size: int, cache: str | Path | None = None, worker
         if not path.exists():
             part = path.with_suffix(".part")
             part.mkdir(exist_ok=True)
-            _work(root, table, size, part, workers or joblib.cpu_count())
+            _work(root, table, size, part, workers or os.cpu_count())
             _assemble(root, table, left_out, size, part, path)
             shutil.rmtree(part, ignore_errors=True)
     tables = (pd.read_csv(path.with_suffix(s), keep_default_na=False, dtype=str) for s in (".csv", ".skipped.csv"))

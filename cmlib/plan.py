@@ -1,9 +1,8 @@
-"""What a profile will cost on this machine before it starts: steps, time and memory of each stage, measured on a few
-steps.
+"""What a profile will cost on this machine before it starts: steps, time and memory of each stage, measured on a few steps.
 
 Time and memory come from real training steps on random pictures, each in a process of its own.  Where the profile's
-batch is larger than those tried, time is taken to grow in proportion, and memory along the line through both.  Encoding is not
-counted: each frame twice, and the crowd's where context attention learns from it.
+batch is larger than those tried, time is taken to grow in proportion, and memory along the line through both.
+Encoding is not counted.
 """
 
 from __future__ import annotations

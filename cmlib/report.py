@@ -12,7 +12,6 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import jinja2
 import numpy as np
 
 from cmlib.looks import MODEL_NAMES
@@ -183,6 +182,7 @@ def build(run: str | Path, partial: bool = False) -> Path:
         scores = None
         (run / "metrics.json").unlink(missing_ok=True)
     rows = notebooks(run)
+    import jinja2  # notebooks that only record start sooner without
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(duration=duration, interval=interval)
     template = Path(__file__).with_name("report.html").read_text(encoding="utf-8")

@@ -93,8 +93,7 @@ class Fisherfaces:
     @classmethod
     def of_crowd(cls, size: int, limit: int | None = None) -> Fisherfaces:
         """Learnt from the people of the crowd (``crowd.home``); CorpusError without it."""
-        home = crowd.home()
-        return cls(crowd.load(size, limit, home), crowd.table(home, limit).person.to_numpy())
+        return cls(crowd.load(size, limit, home := crowd.home()), crowd.table(home, limit).person.to_numpy())
 
     @staticmethod
     def _flat(x: Tensor) -> np.ndarray:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from cmlib.corpora.processed import clip_of, name_of
 
@@ -61,6 +60,7 @@ def from_yaml(files: Iterable[Path], clips: pd.DataFrame) -> Split:
     A clip belongs where its frames are listed, to no part if it is not listed.  ValueError where a list is missing, a
     clip is in two parts, or nothing listed is in the corpus.
     """
+    import yaml  # the other splits need none
     part, files = {}, list(files)
     for file in files:
         lists = yaml.load(file.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))

@@ -30,7 +30,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
 import torch
@@ -331,6 +330,7 @@ def _work(clips: list[Clip], parts: Path, settings: dict, workers: int | None, p
     if not todo:
         return
     _check_room(parts, len(todo), settings)
+    import joblib  # the demo starts sooner without
     workers = workers or max(1, min(joblib.cpu_count(), len(todo) // 64))  # a process takes seconds to start
     if progress is None:
         progress = not os.environ.get("CM_QUIET") and (sys.stderr.isatty() or "ipykernel" in sys.modules)
