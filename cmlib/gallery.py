@@ -57,9 +57,9 @@ def gallery(root: str | Path, size: int, cache: str | Path | None = None, worker
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         if not path.exists():
-            part = path.with_suffix(".part")
-            part.mkdir(exist_ok=True)
-            _work(root, table, size, part, workers or os.cpu_count())
+            import joblib  # the demo starts sooner without; it knows the limits of a container
+            (part := path.with_suffix(".part")).mkdir(exist_ok=True)
+            _work(root, table, size, part, workers or joblib.cpu_count())
             _assemble(root, table, left_out, size, part, path)
             shutil.rmtree(part, ignore_errors=True)
     tables = (pd.read_csv(path.with_suffix(s), keep_default_na=False, dtype=str) for s in (".csv", ".skipped.csv"))

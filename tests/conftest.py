@@ -9,10 +9,12 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
 
 import cmlib  # noqa: F401  before a test loads torch, whose threads it tells how to wait
+from cmlib.corpora import crowd
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -21,6 +23,22 @@ RATE = 48_000
 
 def pytest_configure():
     os.environ.setdefault("CM_QUIET", "1")
+
+
+@pytest.fixture
+def crowd_of(tmp_path, monkeypatch):
+    """Makes a crowd of noise for ``cmlib.experiment``: so many people, each with a picture of 32 pixels of every mood."""
+
+    def make(people: int, *moods: str) -> Path:
+        rows = [{"offset": 0, "bytes": 1, "person": p, "mood": m} for p in range(people) for m in moods]
+        (tmp_path / "faces.csv").write_text("moods")
+        np.save(tmp_path / "faces.npy", np.random.default_rng(0).integers(0, 255, (len(rows), 32, 32, 3), np.uint8))
+        monkeypatch.setattr(crowd, "home", lambda: tmp_path)
+        monkeypatch.setattr(crowd, "table", lambda root=None, limit=None: pd.DataFrame(rows))
+        monkeypatch.setattr(crowd, "load", lambda size, limit=None, root=None: np.load(tmp_path / "faces.npy", mmap_mode="r"))
+        return tmp_path
+
+    return make
 
 
 def face(size: int = 160, dx: float = 0.0, dy: float = 0.0, scale: float = 1.0, skin=(224, 172, 140)) -> np.ndarray:

@@ -118,13 +118,8 @@ def test_a_start_is_the_shipped_network_of_the_crowd(toy, tmp_path, monkeypatch)
     assert toy().find("classifier_face") is None and toy().find("can") is None  # shipped networks on top of another face
 
 
-def test_context_is_learnt_beside_faces_of_the_crowd(toy, tmp_path, monkeypatch):
-    rows = [{"offset": 0, "bytes": 1, "person": p, "mood": m} for p in range(6) for m in ("neutral", "sad", "bored", "happy")]
-    (tmp_path / "faces.csv").write_text("moods")
-    np.save(tmp_path / "faces.npy", np.random.default_rng(0).integers(0, 255, (24, 32, 32, 3), np.uint8))
-    monkeypatch.setattr(experiment.crowd, "home", lambda: tmp_path)
-    monkeypatch.setattr(experiment.crowd, "table", lambda root=None, limit=None: pd.DataFrame(rows))
-    monkeypatch.setattr(experiment.crowd, "load", lambda size, limit=None, root=None: np.load(tmp_path / "faces.npy", mmap_mode="r"))
+def test_context_is_learnt_beside_faces_of_the_crowd(toy, crowd_of, monkeypatch):
+    folder = crowd_of(6, "neutral", "sad", "bored", "happy")
     without = toy().recipe("classifier_face")
     smoke = profiles.PROFILES["smoke"]
     settings = dataclasses.replace(smoke.can, crowd=0.5, neutral=0.3, pairing="emotion", directions=2)
@@ -132,7 +127,7 @@ def test_context_is_learnt_beside_faces_of_the_crowd(toy, tmp_path, monkeypatch)
     run = toy()
     faces, labels, people = run.crowd_faces()
     assert faces.mu.shape == faces.logvar.shape == (2, 18, 16) and not torch.equal(*faces.mu)  # bored is neither class nor neutral
-    third = training.encode(run.vaegan("face"), Pictures(np.load(tmp_path / "faces.npy")), np.array([3]))  # after the bored one
+    third = training.encode(run.vaegan("face"), Pictures(np.load(folder / "faces.npy")), np.array([3]))  # after the bored one
     torch.testing.assert_close(faces.mu[0, 2], third.mu[0, 0])
     assert labels.tolist() == [-1, run.classes.index("sad"), run.classes.index("happy")] * 6 and people.tolist() == sorted([*range(6)] * 3)
     seen = {}
@@ -143,7 +138,7 @@ def test_context_is_learnt_beside_faces_of_the_crowd(toy, tmp_path, monkeypatch)
     assert not set(seen["people"][:own]) & set(seen["people"][own:])  # nobody is of both
     assert run.recipe("classifier_face") == without
     before = run.recipe("can")
-    (tmp_path / "faces.csv").write_text("other moods")
+    (folder / "faces.csv").write_text("other moods")
     assert run.recipe("can") != before
 
 

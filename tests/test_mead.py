@@ -3,7 +3,6 @@
 import dataclasses
 
 import numpy as np
-import pandas as pd
 import pytest
 from conftest import RATE, ROOT, tone, write_clip
 from PIL import Image
@@ -160,14 +159,9 @@ def test_training_knows_seven_classes_or_eight(small, profile, classes):
     assert perception.label in classes and tuple(perception.summary()["in_context"]) == classes
 
 
-def test_contempt_has_the_faces_of_the_corpus_alone(small, monkeypatch, tmp_path):
+def test_contempt_has_the_faces_of_the_corpus_alone(small, crowd_of, monkeypatch):
     small("contempt", "angry", "happy")
-    rows = [{"offset": 0, "bytes": 1, "person": p, "mood": m} for p in range(5) for m in ("neutral", "calm", "angry", "happy")]
-    (tmp_path / "faces.csv").write_text("moods")
-    np.save(tmp_path / "faces.npy", np.random.default_rng(0).integers(0, 255, (20, 32, 32, 3), np.uint8))
-    monkeypatch.setattr(experiment.crowd, "home", lambda: tmp_path)
-    monkeypatch.setattr(experiment.crowd, "table", lambda root=None, limit=None: pd.DataFrame(rows))
-    monkeypatch.setattr(experiment.crowd, "load", lambda size, limit=None, root=None: np.load(tmp_path / "faces.npy", mmap_mode="r"))
+    crowd_of(5, "neutral", "calm", "angry", "happy")
     monkeypatch.setitem(PROFILES, "smoke", dataclasses.replace(PROFILES["smoke"], can=dataclasses.replace(PROFILES["quick"].can, epochs=1)))
     run = Run("mead", "smoke")
     _, labels, people = run.crowd_faces()
