@@ -15,6 +15,7 @@ from torch import nn
 
 from cmlib.models import Can, Classifier, VaeGan
 
+SCALE = ":scale"  # beside a matrix of eight-bit weights: what they are multiplied with, row by row
 MODELS = {"VaeGan": VaeGan, "Classifier": Classifier, "Can": Can}
 
 
@@ -22,17 +23,27 @@ class CheckpointError(RuntimeError):
     """A checkpoint that cannot be used; the message names the file, the fault and the remedy."""
 
 
-def save(path: Path, model: nn.Module, card: dict, half: bool = False, without: tuple[str, ...] = ()) -> Path:
+def save(path: Path, model: nn.Module, card: dict, bits: int = 32, without: tuple[str, ...] = ()) -> Path:
     """Write ``path``.safetensors and ``path``.json; each file appears whole or not at all.  Returns the weights' path.
 
-    ``card`` should say what a reader needs: corpus, profile, split, seed, metrics.  ``half`` stores float16; ``without``
-    names parts that are left out (a discriminator serves training only).
+    ``card`` should say what a reader needs: corpus, profile, split, seed, metrics.  ``bits`` (else ValueError) 16 stores float16; 8 does,
+    too, but matrices and kernels as whole numbers -127...127, with a scale for each output (a quarter of the bytes, an error
+    of at most 1/254 of the largest weight of that output).  ``without`` names parts that are left out (a discriminator
+    serves training only).
     """
+    if bits not in (8, 16, 32):
+        raise ValueError(f"weights have 8, 16 or 32 bits, not {bits}")
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     tensors = {k: v for k, v in tensors.items() if k.split(".")[0] not in without}
-    if half:
-        tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
+    if bits == 8:
+        for name in [k for k, v in tensors.items() if v.dim() > 1]:
+            rows = tensors[name].flatten(1)
+            scale = rows.abs().amax(1).clamp_min(1e-12) / 127
+            tensors[name] = (rows / scale[:, None]).round().to(torch.int8).view_as(tensors[name])
+            tensors[name + SCALE] = scale
+    if bits < 32:
+        tensors = {k: v.half() if v.is_floating_point() and not k.endswith(SCALE) else v for k, v in tensors.items()}
     card = {
         "architecture": type(model).__name__,
         "config": model.config,
@@ -72,6 +83,11 @@ def load(path: Path, expect: type[nn.Module] | None = None) -> tuple[nn.Module, 
     model = MODELS[kind](**card["config"])
     try:
         tensors = load_file(path.with_suffix(".safetensors"))
+        for name in [k for k in tensors if k.endswith(SCALE)]:
+            rows, scale = tensors[name.removesuffix(SCALE)], tensors.pop(name)
+            tensors[name.removesuffix(SCALE)] = rows.float() * scale.view(-1, *[1] * (rows.dim() - 1))
+        if any(v.dtype == torch.int8 for v in tensors.values()):
+            raise ValueError("eight-bit weights without their scale")
         kept = {k: v for k, v in model.state_dict().items() if k.split(".")[0] in card.get("without", ())}
         model.load_state_dict(kept | {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()})
     except Exception as error:

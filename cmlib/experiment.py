@@ -377,9 +377,10 @@ def pretrain(size: int = 64, seed: int = 0, folder: str | Path | None = None, vo
     ``voices`` a voice VAE-GAN on the voices of the crowd; write and return ``checkpoints/<crowd, celeba, rafd or
     images>-<size>/face`` or ``checkpoints/crowd/voice``, with the history beside it.
 
-    The last 30 people of the crowd (360 pictures, 450 voices) only measure.  A killed training goes on.  CorpusError without pictures.
+    Faces are learnt in two parts, the second of which reads expressions; without labels in the first alone.  The last 30 people of
+    the crowd (360 pictures, 450 voices) only measure.  A killed training goes on.  CorpusError without pictures.
     """
-    settings, name, command = CROWD, "crowd", f"cm pretrain --size {size} --seed {seed}"
+    parts, name, command = CROWD, "crowd", f"cm pretrain --size {size} --seed {seed}"
     if folder is not None:
         found = gallery(folder, size)
         name, pictures, labels = found.kind, Pictures(found.pictures), np.array(images.labels(found.table))
@@ -389,7 +390,7 @@ def pretrain(size: int = 64, seed: int = 0, folder: str | Path | None = None, vo
     else:
         if voices:
             made, table = crowd.voices()
-            settings, size, command = CROWD_VOICE, made.shape[1], f"cm pretrain --voices --seed {seed}"
+            parts, size, command = (CROWD_VOICE,), made.shape[1], f"cm pretrain --voices --seed {seed}"
         else:
             made, table = crowd.load(size), crowd.table()
         if table.empty:
@@ -398,19 +399,29 @@ def pretrain(size: int = 64, seed: int = 0, folder: str | Path | None = None, vo
         held_out = table.person.isin(table.person.unique()[-30:]).to_numpy()
         counts = {"people": {"training": int(table.person.nunique()) - 30, "validation": 30}}
     path = ROOT / "checkpoints" / ("crowd/voice" if voices else f"{name}-{size}/face")
-    made = recipe(path.parent.name, size, seed, dataclasses.asdict(settings), data)
-    state = ROOT / "runs" / f"{path.parent.name}-{path.name}.{made[:8]}.state.pt"
-    model, history = training.train_vaegan(
-        pictures, np.flatnonzero(~held_out), np.flatnonzero(held_out), settings, channels=1 if voices else 3, size=size,
-        labels=labels if labels.max() >= 0 else None, flips=not voices, seed=seed, state=state, log=path.with_suffix(".history.csv"),
-    )  # fmt: skip
+    labels = labels if labels.max() >= 0 else None
+    parts = parts if labels is not None else parts[:1]
+    made = recipe(path.parent.name, size, seed, [dataclasses.asdict(s) for s in parts], data)
+    states = [ROOT / "runs" / f"{path.parent.name}-{path.name}.{made[:8]}.{i}.state.pt" for i in range(len(parts))]
+    model, histories = None, []
+    for settings, state in zip(parts, states):
+        model, history = training.train_vaegan(
+            pictures, np.flatnonzero(~held_out), np.flatnonzero(held_out), settings, channels=1 if voices else 3, size=size,
+            labels=labels, flips=not voices, seed=seed, state=state, start=model, log=state.with_suffix(".csv"),
+        )  # fmt: skip
+        histories.append(history.assign(epoch=history.epoch + sum(map(len, histories))))
     card = {
         "stage": path.name, "corpus": name, "seed": seed, **counts,
-        "settings": dataclasses.asdict(settings), "recipe": made,
-        "validation": {"reconstruction_mse": history.validation.iloc[-1]}, "command": command,
+        "settings": [dataclasses.asdict(s) for s in parts], "recipe": made, "command": command,
     }  # fmt: skip
-    checkpoints.save(path, model, card, half=True, without=("discriminator",))  # it was not trained
-    state.unlink()
+    leave = dict(bits=8, without=("discriminator",))  # it serves training only
+    rounded, _ = checkpoints.load(checkpoints.save(path, model, card, **leave))
+    error = training.reconstruction_error(rounded, pictures, np.flatnonzero(held_out), training.launch())
+    checkpoints.save(path, rounded, card | {"validation": {"reconstruction_mse": error}}, **leave)
+    pd.concat(histories).to_csv(path.with_suffix(".history.csv"), index=False)
+    for state in states:
+        state.unlink()
+        state.with_suffix(".csv").unlink()
     return path
 
 

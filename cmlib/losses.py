@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import torch
@@ -26,6 +27,12 @@ def kl_between(mu: Tensor, logvar: Tensor, other_mu: Tensor, other_logvar: Tenso
 def feature_error(real: Tensor, reconstructed: Tensor) -> Tensor:
     """Mean squared error of two feature maps of one shape (the learned metric of Larsen et al. 2016, eq. 7)."""
     return F.mse_loss(reconstructed, real)
+
+
+def relative_error(real: Sequence[Tensor], reconstructed: Sequence[Tensor]) -> Tensor:
+    """Mean over feature maps of ||f(x~) - f(x)||^2 / ||f(x)||^2, so that each of them counts alike (a perceptual loss:
+    Johnson et al. 2016, arXiv 1603.08155, eq. 2; of a VAE: Hou et al. 2017, arXiv 1610.00291); scalar."""
+    return torch.stack([F.mse_loss(b, a) / a.square().mean() for a, b in zip(real, reconstructed)]).mean()
 
 
 @cache

@@ -6,6 +6,7 @@ epoch and ends with the same numbers.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import mmap
 import os
@@ -211,7 +212,7 @@ def vaegan_step(
     """Losses of one batch x (B, C, S, S): (for encoder and decoder, for the discriminator or None, the terms by name).
 
     Encoder and decoder share one backward pass; the discriminator sees the pictures detached.  Labels are (B,) with -1
-    where unknown.
+    where unknown.  With ``expression_weight`` the discriminator has learnt labels, is frozen, and in eval mode.
     """
     posterior = model.encoder(x)
     reconstruction = model.decoder(posterior.sample())
@@ -224,6 +225,12 @@ def vaegan_step(
     if settings.detail_weight:
         terms["detail"] = losses.detail_error(x, reconstruction.float(), settings.focus)
         total = total + settings.detail_weight * terms["detail"]
+    if settings.expression_weight:
+        with torch.no_grad():
+            real_maps = model.discriminator.levels(x)
+        maps = model.discriminator.levels(reconstruction)
+        terms["expression"] = losses.relative_error([m.float() for m in real_maps], [m.float() for m in maps])
+        total = total + settings.expression_weight * terms["expression"]
     if head is not None and labels is not None and (known := labels >= 0).any():
         terms["labels"] = F.cross_entropy(head(posterior.mu[known]).float(), labels[known])
         total = total + settings.label_weight * terms["labels"]
@@ -254,6 +261,39 @@ def vaegan_step(
     return total, terms["discriminator"], terms
 
 
+def learn_expressions(
+    model: VaeGan, pictures: Pictures, rows: np.ndarray, labels: np.ndarray, flips: bool, seed: int, fabric: Fabric, epochs: int = 12
+) -> None:
+    """Train the discriminator of ``model`` to tell labels (one per picture, -1 unknown) apart, in place of real and decoded.
+
+    It learns the pictures ``rows``, mirrored where ``flips``, moved by up to a twentieth and blurred by chance, so that its
+    features see the expression also in pictures that are not sharp.
+    """
+    reader, rows = model.discriminator, rows[labels[rows] >= 0]
+    last = reader.fc[-1]
+    reader.fc[-1] = nn.Linear(last.in_features, int(labels.max()) + 1).to(fabric.device)
+    optimiser = torch.optim.AdamW(reader.parameters(), lr=1e-3, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-3, total_steps=epochs * -(-len(rows) // 32) + 1)
+    reader.train()
+    for epoch in tqdm(range(epochs), disable=quiet(), desc="expressions", unit="epoch"):
+        rng = _seed(seed, epoch)
+        for part in batches(rows, 32, rng):
+            x = pictures.batch(part, rng.random(len(part)) < 0.5 if flips else None).to(fabric.device, memory_format=torch.channels_last)
+            size = x.shape[-1]
+            x = moved(x, (size // 20, size // 20), rng)
+            if rng.random() < 0.4:
+                side = int(rng.integers(size // 2, size))
+                x = F.interpolate(F.interpolate(x, (side, side), mode="area"), (size, size), mode="bicubic")
+            with fabric.autocast():
+                loss = F.cross_entropy(reader(x)[1].float(), torch.from_numpy(labels[part]).long().to(fabric.device), label_smoothing=0.1)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    reader.fc[-1] = last
+    reader.zero_grad(set_to_none=True)  # or an optimiser would take them for its own
+
+
 @torch.enable_grad()  # also when asked for from within no_grad
 def train_vaegan(
     pictures: Pictures,
@@ -276,15 +316,20 @@ def train_vaegan(
 
     ``validation`` rows are only measured: reconstruction error from the mean, mean square over pixels; with
     ``settings.patience`` they also say when to stop, and which epoch's weights are taken.  ``labels`` (one
-    per picture, -1 unknown) are used only where ``settings.label_weight`` > 0.  ``state`` is a file that lets a killed
+    per picture, -1 unknown) are used only where ``settings.label_weight`` or ``expression_weight`` > 0; with the latter the
+    discriminator learns them first (``learn_expressions``), which needs pictures of two labels at least, else the term is left out.  ``state`` is a file that lets a killed
     run go on.  ``start`` gives its encoder and decoder to begin with (of the same architecture).  ``flips`` mirrors
     half of the pictures (faces yes, spectrograms no).  ``log`` is a ``.csv`` file that holds the history after each
     epoch, or else a folder for TensorBoard (TrainingError without the package).
 
     With several devices in ``fabric`` each takes its share of every batch, and gradients, terms and validation are
-    averaged.  Batch norm and the mean over known labels see the share alone; running statistics are averaged after each
+    averaged.  Batch norm, the mean over known labels and the scale of the expression term see the share alone; running statistics are averaged after each
     epoch.  The first device alone writes ``state`` and ``log`` and calls ``on_epoch``.
     """
+    if settings.expression_weight and (labels is None or len(set(labels[train]) - {-1}) < 2):
+        settings = dataclasses.replace(settings, expression_weight=0.0)
+    if settings.expression_weight and (settings.feature_level or settings.adversarial_weight):
+        raise ValueError("expression_weight takes the discriminator for itself: set feature_level and adversarial_weight to 0")
     torch.manual_seed(seed)
     fabric = fabric or launch()
     model = VaeGan(channels, size, settings.latent, settings.width, settings.bounded).to(fabric.device)
@@ -306,6 +351,12 @@ def train_vaegan(
     if not steps:
         few = f"{len(train)} pictures in batches of {settings.batch} are too few"
         raise TrainingError(f"{few}: {world} device(s) need {least} at a time; give more pictures or fewer devices")
+    if settings.expression_weight:
+        if not first:
+            learn_expressions(model, pictures, train, labels, flips, seed, fabric)
+            for tensor in model.discriminator.state_dict().values() if world > 1 else ():
+                tensor.copy_(fabric.broadcast(tensor))
+        model.discriminator.requires_grad_(False)
     if settings.compile:
         for module in (model.encoder, model.decoder, model.discriminator):
             module.compile()
@@ -316,6 +367,8 @@ def train_vaegan(
         rng, started, sums, count = _seed(seed, epoch, fabric.global_rank), time.perf_counter(), {}, 0
         bar.set_description(f"VAE-GAN, epoch {epoch + 1} of {settings.epochs}")
         model.train()
+        if settings.expression_weight:
+            model.discriminator.eval()  # its batch norm must not drift
         for optimiser in (coder_optimiser, critic_optimiser):
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(settings, epoch)
@@ -340,7 +393,9 @@ def train_vaegan(
                 (coder_loss, gate_coder, coder, coder_optimiser),
                 (critic_loss, gate_critic, critic, critic_optimiser),
             ):
-                if loss is not None and gate:
+                if loss is None:
+                    continue
+                if gate:
                     (loss * weight / together).backward()
                 if number % settings.accumulate == 0 or number == steps:
                     _average_gradients(parameters, fabric)

@@ -29,6 +29,10 @@ SETTINGS = Settings(width=0.0625, latent=8, epochs=2, batch=11, accumulate=2, op
                     adversarial_weight=0.1, label_weight=0.5, bounded=True, learning_rate=1e-3)  # fmt: skip
 
 
+RUNS = {"plain": dict(noise=False), "noise": dict(noise=True),
+        "expressions": dict(noise=True, settings=dict(adversarial_weight=0.0, feature_level=0, expression_weight=0.3))}  # fmt: skip
+
+
 def train(fabric, noise, **more):
     """(model, history) of 33 random pictures; without ``noise`` nothing depends on who shares a batch with whom."""
     rng = np.random.default_rng(0)
@@ -51,10 +55,10 @@ def train(fabric, noise, **more):
 
 def both(folder: Path) -> None:
     fabric = training.launch("32-true", devices=2)
-    for noise in (False, True):
-        model, history = train(fabric, noise, state=folder / f"{noise}.state.pt", log=folder / f"{noise}.csv")
-        torch.save(model.state_dict(), folder / f"{noise}-{fabric.global_rank}.pt")
-        history.to_csv(folder / f"{noise}-{fabric.global_rank}.csv", index=False)
+    for name, more in RUNS.items():
+        model, history = train(fabric, **more, state=folder / f"{name}.state.pt", log=folder / f"{name}.csv")
+        torch.save(model.state_dict(), folder / f"{name}-{fabric.global_rank}.pt")
+        history.to_csv(folder / f"{name}-{fabric.global_rank}.csv", index=False)
 
 
 @pytest.fixture(scope="module")
@@ -73,30 +77,30 @@ def calm(monkeypatch):
     monkeypatch.setenv("CM_QUIET", "1")
 
 
-def weights(folder, noise, rank):
-    return torch.load(folder / f"{noise}-{rank}.pt", weights_only=True)
+def weights(folder, name, rank):
+    return torch.load(folder / f"{name}-{rank}.pt", weights_only=True)
 
 
 def test_two_devices_learn_what_one_learns(folder):
     model, history = train(Fabric(accelerator="cpu", devices=1), noise=False)
     start, _ = train(Fabric(accelerator="cpu", devices=1), noise=False, settings={"learning_rate": 0.0, "epochs": 1})
-    shared = weights(folder, False, 0)
+    shared = weights(folder, "plain", 0)
     for key, value in model.state_dict().items():
         torch.testing.assert_close(shared[key], value, rtol=1e-3, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
     moved = [(p - start.state_dict()[k]).abs().max() for k, p in model.named_parameters()]
     assert min(moved) > 1e-4  # every parameter has moved much further than that
     columns = history.columns.drop("seconds")
-    pd.testing.assert_frame_equal(pd.read_csv(folder / "False-0.csv")[columns], history[columns], rtol=1e-4)
+    pd.testing.assert_frame_equal(pd.read_csv(folder / "plain-0.csv")[columns], history[columns], rtol=1e-4)
 
 
-@pytest.mark.parametrize("noise", [False, True])
-def test_both_devices_end_alike_and_the_first_one_writes(folder, noise):
-    first, second = (weights(folder, noise, rank) for rank in (0, 1))
+@pytest.mark.parametrize("name", RUNS)
+def test_both_devices_end_alike_and_the_first_one_writes(folder, name):
+    first, second = (weights(folder, name, rank) for rank in (0, 1))
     assert all(torch.equal(value, second[key]) for key, value in first.items())  # running statistics too
-    mine, other, log = (pd.read_csv(folder / f"{noise}{x}.csv").drop(columns="seconds") for x in ("-0", "-1", ""))
+    mine, other, log = (pd.read_csv(folder / f"{name}{x}.csv").drop(columns="seconds") for x in ("-0", "-1", ""))
     pd.testing.assert_frame_equal(mine, other)
     pd.testing.assert_frame_equal(mine, log)
-    state = torch.load(folder / f"{noise}.state.pt", weights_only=True)
+    state = torch.load(folder / f"{name}.state.pt", weights_only=True)
     assert state["epoch"] == 2 and torch.equal(state["modules"][0]["encoder.mean.weight"], first["encoder.mean.weight"])
 
 

@@ -83,13 +83,29 @@ def test_latents_are_those_of_the_frozen_encoder(toy):
 
 
 def test_a_start_is_the_shipped_network_of_the_crowd(toy, tmp_path, monkeypatch):
-    rows = [{"offset": 0, "bytes": 1, "person": p, "mood": m} for p in range(34) for m in ("neutral", "sad")]
+    rows = [{"offset": 0, "bytes": 1, "person": p, "mood": m} for p in range(34) for m in ("happy", "sad")]
     noise = np.random.default_rng(0).integers(0, 255, (68, 32, 32, 3), np.uint8)
     monkeypatch.setattr(experiment.crowd, "table", lambda root=None, limit=None: pd.DataFrame(rows))
     monkeypatch.setattr(experiment.crowd, "load", lambda size, limit=None: noise)
     smoke = profiles.PROFILES["smoke"]
-    monkeypatch.setattr(experiment, "CROWD", smoke.face)
+    second = dataclasses.replace(smoke.face, feature_level=0, expression_weight=0.3)
+    monkeypatch.setattr(experiment, "CROWD", (smoke.face, second))
+    train, asked = experiment.training.train_vaegan, []
+
+    def killed(*a, **more):
+        asked.append(more["start"])
+        if len(asked) == 2:  # in the second part
+            raise KeyboardInterrupt
+        return train(*a, **more)
+
+    monkeypatch.setattr(experiment.training, "train_vaegan", killed)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.pretrain(32)
     path = experiment.pretrain(32)
+    assert asked[0] is asked[2] is None and all(torch.equal(p, q) for p, q in zip(asked[1].parameters(), asked[3].parameters()))
+    history = pd.read_csv(path.with_suffix(".history.csv"))
+    assert history.epoch.tolist() == [1, 2] and history.expression.isna().tolist() == [True, False]
+    assert history.validation[1] < history.validation[0] and not [*(tmp_path / "runs").glob("*.pt"), *(tmp_path / "runs").glob("*.csv")]
     assert path == tmp_path / "checkpoints" / "crowd-32" / "face" and json.loads(path.with_suffix(".json").read_text())["people"]["training"] == 4
     scratch = toy().recipe("face")
     face = dataclasses.replace(smoke.face, start="crowd-32/face", learning_rate=0.0)
@@ -103,7 +119,7 @@ def test_a_start_is_the_shipped_network_of_the_crowd(toy, tmp_path, monkeypatch)
     for name, p in as_it_is.vaegan("face", retrain=True).encoder.state_dict().items():  # running statistics too
         assert torch.equal(p, experiment.checkpoints.load(path)[0].encoder.state_dict()[name]), name
     assert as_it_is.find("face") == as_it_is.given("face") == path and as_it_is.given("can") is None
-    assert len(as_it_is.history("face")) == smoke.face.epochs and not as_it_is.own("face")
+    assert len(as_it_is.history("face")) == 2 and not as_it_is.own("face")
     as_it_is.can()
     monkeypatch.setattr(perceiver, "ROOT", tmp_path)  # a folder without a face of its own: that of its profile
     loaded = perceiver.Perceiver.load(as_it_is.folder)

@@ -102,10 +102,11 @@ def test_any_folder_and_nothing_in_it(tmp_path):
 def test_a_network_is_pre_trained_on_a_folder(celeba, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(experiment, "ROOT", tmp_path)
-    monkeypatch.setattr(experiment, "CROWD", dataclasses.replace(experiment.CROWD, width=0.0625, latent=8, epochs=1))
+    monkeypatch.setattr(experiment, "CROWD", tuple(dataclasses.replace(s, width=0.0625, latent=8, epochs=1) for s in experiment.CROWD))
     assert main(["pretrain", "--images", str(celeba), "--size", "32"]) == 0
     said = capsys.readouterr().out
     assert "celeba: 5 faces" in said and all(f"1 {kind}" in said for kind in ("face", "missing", "partition", "unreadable"))
     model, card = checkpoints.load(tmp_path / "checkpoints" / "celeba-32" / "face", VaeGan)
     assert card["pictures"] == {"training": 4, "validation": 1, "skipped": 4} and card["corpus"] == "celeba"
+    assert len(card["settings"]) == 1  # no labels, no second part
     assert model.config["size"] == 32 and card["validation"]["reconstruction_mse"] > 0 and not list(tmp_path.glob("runs/*.pt"))

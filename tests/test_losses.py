@@ -79,3 +79,12 @@ def test_focus_weighs_eyes_and_mouth_and_keeps_the_scale():
     across = (real - other).diff(dim=-1).abs().mean((0, 1)) * weights[:, :-1]
     down = (real - other).diff(dim=-2).abs().mean((0, 1)) * weights[:-1]
     torch.testing.assert_close(losses.detail_error(real, other, 4.0), across.mean() + down.mean())
+
+
+def test_relative_error_counts_every_map_alike():
+    g = torch.Generator().manual_seed(0)
+    real, made = ([torch.randn(2, 3, side, side, generator=g) for side in (8, 4)] for _ in range(2))
+    by_hand = sum(float(((a - b) ** 2).sum() / (a**2).sum()) for a, b in zip(real, made)) / 2
+    assert float(losses.relative_error(real, made)) == pytest.approx(by_hand, rel=1e-5)
+    assert float(losses.relative_error([1000 * real[0], real[1]], [1000 * made[0], made[1]])) == pytest.approx(by_hand, rel=1e-5)
+    assert losses.relative_error(real, real) == 0

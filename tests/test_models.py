@@ -20,6 +20,14 @@ def test_vaegan_keeps_shapes_for_any_multiple_of_32(channels, size, width):
     torch.testing.assert_close(features, model.discriminator.features(x, 2))
 
 
+def test_levels_of_the_discriminator_are_its_features():
+    network = VaeGan(3, 32, 8, 0.0625).discriminator.eval()
+    x = torch.rand(2, 3, 32, 32)
+    for level, features in enumerate(network.levels(x), 1):
+        torch.testing.assert_close(features, network.features(x, level))
+    assert level == 3
+
+
 def test_a_size_that_cannot_work_is_named():
     with pytest.raises(ValueError, match="multiple of 32, got 100"):
         VaeGan(3, 100)
@@ -88,8 +96,21 @@ def test_checkpoint_returns_the_same_network_and_refuses_another(tmp_path):
 
 def test_half_precision_checkpoint_is_close(tmp_path):
     model = Classifier(20)
-    checkpoints.save(tmp_path / "c", model, {}, half=True)
+    checkpoints.save(tmp_path / "c", model, {}, bits=16)
     torch.testing.assert_close(checkpoints.load(tmp_path / "c")[0].linear.weight, model.linear.weight, rtol=1e-3, atol=1e-4)
+
+
+def test_eight_bits_are_a_quarter_of_the_bytes_and_nearly_the_same_network(tmp_path):
+    model = VaeGan(3, 32, latent=8, width=0.25).eval()
+    with torch.no_grad():
+        model.decoder.main.predict.weight[0] = 0  # an output that nothing moves
+    whole = checkpoints.save(tmp_path / "whole", model, {}).stat().st_size
+    assert checkpoints.save(tmp_path / "less", model, {}, bits=8).stat().st_size < 0.3 * whole
+    loaded, _ = checkpoints.load(tmp_path / "less", VaeGan)
+    for name, weights in model.state_dict().items():
+        worst = weights.flatten(1).abs().amax(1) / 254 if weights.dim() > 1 else weights.abs() / 1000 + 1e-4
+        error = (loaded.state_dict()[name] - weights).abs()
+        assert (error.flatten(1).amax(1) if weights.dim() > 1 else error).le(worst * 1.001 + 1e-9).all(), name
 
 
 def test_a_part_left_out_of_a_checkpoint_keeps_its_own_weights(tmp_path):

@@ -93,7 +93,7 @@ def test_imports_point_downward(path):
 
 def test_library_stays_small():
     lines = sum(len(p.read_text().splitlines()) for p in (ROOT / "cmlib").rglob("*.py"))
-    assert lines < 7750, f"cmlib has {lines} lines"  # corpora, downloads, imports, evaluation, rating and demo are all of it
+    assert lines < 7850, f"cmlib has {lines} lines"  # corpora, downloads, imports, evaluation, rating and demo are all of it
 
 
 def test_shipped_files():

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tqdm import tqdm
 
-from cmlib import training
+from cmlib import models, training
 from cmlib.models import Posterior
 from cmlib.profiles import Can as CanSettings
 from cmlib.profiles import Head, VaeGan
@@ -44,7 +44,8 @@ def test_pictures_join_arrays_and_mirror():
     assert x[1, 0, 0].tolist() == [0, 1, 1, 1] and x[2, 0, 0].tolist() == [1, 1, 1, 0]
 
 
-@pytest.mark.parametrize("change", [{}, {"adversarial_weight": 0.1}, {"feature_level": 0}, {"label_weight": 1.0}, {"detail_weight": 0.5}])
+@pytest.mark.parametrize("change", [{}, {"adversarial_weight": 0.1}, {"feature_level": 0}, {"label_weight": 1.0}, {"detail_weight": 0.5},
+                                    {"feature_level": 0, "expression_weight": 0.3}])
 def test_every_option_learns_to_reconstruct_unseen_pictures(pictures, change):
     settings = dataclasses.replace(TINY, epochs=12, pixel_weight=1.0, **change)
     _, history = fit(pictures, settings, labels=np.arange(48) % 3)
@@ -60,16 +61,60 @@ def test_training_goes_on_from_given_weights(pictures):
     assert not torch.equal(next(fit(pictures, still, seed=1)[0].parameters()), next(start.parameters()))
 
 
-@pytest.mark.parametrize("schedule", ["milestones", "cosine"])
-def test_a_killed_run_ends_with_the_numbers_of_an_undisturbed_one(pictures, tmp_path, schedule):
-    settings = dataclasses.replace(TINY, schedule=schedule)
-    whole, history = fit(pictures, settings)
+@pytest.mark.parametrize("change", [{}, {"schedule": "cosine"}, {"feature_level": 0, "expression_weight": 0.3}])
+def test_a_killed_run_ends_with_the_numbers_of_an_undisturbed_one(pictures, tmp_path, change):
+    settings, labels = dataclasses.replace(TINY, **change), np.arange(48) % 3
+    whole, history = fit(pictures, settings, labels=labels)
     with pytest.raises(KeyboardInterrupt):
-        fit(pictures, settings, state=tmp_path / "face.state.pt", on_epoch=kill_after(2))
-    resumed, resumed_history = fit(pictures, settings, state=tmp_path / "face.state.pt")
+        fit(pictures, settings, labels=labels, state=tmp_path / "face.state.pt", on_epoch=kill_after(2))
+    resumed, resumed_history = fit(pictures, settings, labels=labels, state=tmp_path / "face.state.pt")
     for key, value in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[key], value, rtol=0, atol=0)
     pd.testing.assert_frame_equal(history.drop(columns="seconds"), resumed_history.drop(columns="seconds"))
+
+
+def test_a_discriminator_learns_expressions_and_then_stays_as_it_is(monkeypatch):
+    rng, labels = np.random.default_rng(0), np.arange(160) % 2
+    tone = rng.integers(40, 160, size=(160, 1, 1, 3)) + rng.integers(-20, 21, size=(160, 32, 32, 3))
+    for i, label in enumerate(labels):  # the only difference: a mouth that is open
+        tone[i, 22:27, 12:20] += 40 * label
+    pictures, rows, unseen = Pictures(tone.astype(np.uint8)), np.arange(120), np.arange(120, 160)
+    torch.manual_seed(0)
+    model = models.VaeGan(3, 32, 8, 0.125)
+    reader = model.discriminator
+
+    def unseen_read():
+        """Nearest mean of a class, of what the last layer sees."""
+        with torch.no_grad():
+            seen = torch.nn.Sequential(*reader.eval().fc[:-1])
+            z = [seen(hidden(reader, pictures.batch(r))) for r in (rows, unseen)]
+        means = torch.stack([z[0][labels[rows] == c].mean(0) for c in (0, 1)])
+        return float((torch.cdist(z[1], means).argmin(1).numpy() == labels[unseen]).mean())
+
+    before, last = unseen_read(), reader.fc[-1]
+    training.learn_expressions(model, pictures, rows, labels, True, 0, training.launch("32-true"), epochs=20)
+    assert before < 0.75 and unseen_read() > 0.9 and reader.fc[-1] is last
+    learnt, learn = [], training.learn_expressions
+
+    def remember(model, *more):
+        learn(model, *more, epochs=2)
+        learnt.append({k: v.clone() for k, v in model.discriminator.state_dict().items()})
+
+    monkeypatch.setattr(training, "learn_expressions", remember)
+    settings = dataclasses.replace(TINY, feature_level=0, expression_weight=0.3)
+    trained, history = train_vaegan(pictures, rows, unseen, settings, channels=3, size=32, labels=labels, fabric=training.launch("32-true"))
+    assert all(torch.equal(v, learnt[0][k]) for k, v in trained.discriminator.state_dict().items())  # running statistics, too
+    assert history.expression.iloc[-1] < history.expression.iloc[0]
+    unlabelled, history = train_vaegan(pictures, rows, unseen, settings, channels=3, size=32, labels=0 * labels - 1, fabric=training.launch("32-true"))
+    assert "expression" not in history and len(learnt) == 1
+    with pytest.raises(ValueError, match="feature_level"):
+        train_vaegan(pictures, rows, unseen, dataclasses.replace(settings, feature_level=2), channels=3, size=32, labels=labels)
+
+
+def hidden(reader, x):
+    for block in reader.conv:
+        x = block(x)
+    return x.flatten(1)
 
 
 def kill_after(epoch):

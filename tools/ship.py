@@ -27,7 +27,7 @@ def ship(run: Path, target: Path) -> list[Path]:
         card["command"] = f"make reproduce PROFILE={card['profile']} FOLD={card['fold']} SEED={card['seed']}"
         card = {k: v for k, v in card.items() if v is not None}
         without = ("discriminator",) if hasattr(model, "discriminator") else ()
-        written.append(checkpoints.save(target / card_file.stem, model, card, half=True, without=without))
+        written.append(checkpoints.save(target / card_file.stem, model, card, bits=16, without=without))
         if (history := card_file.with_suffix(".history.csv")).exists():
             shutil.copy(history, target)
     return written

@@ -81,7 +81,8 @@ class Decoder(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Picture -> logit of "this is real"; the convolution outputs of each level are the learned metric's features."""
+    """Picture -> logit of "this is real" (or what ``training.learn_expressions`` asks); the convolution outputs of each level are the learned
+    metric's features."""
 
     def __init__(self, channels: int, size: int, width: float):
         super().__init__()
@@ -100,6 +101,14 @@ class Discriminator(nn.Module):
         for block in list(self.conv)[:level]:
             x = block(x)
         return self.conv[level].conv(x)
+
+    def levels(self, x: Tensor) -> list[Tensor]:
+        """Convolution outputs of levels 1, 2 and 3, each (B, C', H', W') before its batch norm."""
+        maps, x = [], self.conv[0](x)
+        for block in list(self.conv)[1:]:
+            maps.append(block.conv(x))
+            x = block.activate(maps[-1])
+        return maps
 
     def forward(self, x: Tensor, level: int = 2) -> tuple[Tensor, Tensor]:
         """(features of ``level``, logit (B, 1)) in one pass."""
