@@ -399,8 +399,7 @@ def pretrain(size: int = 64, seed: int = 0, folder: str | Path | None = None, vo
         held_out = table.person.isin(table.person.unique()[-30:]).to_numpy()
         counts = {"people": {"training": int(table.person.nunique()) - 30, "validation": 30}}
     path = ROOT / "checkpoints" / ("crowd/voice" if voices else f"{name}-{size}/face")
-    labels = labels if labels.max() >= 0 else None
-    parts = parts if labels is not None else parts[:1]
+    labels, parts = (labels, parts) if labels.max() >= 0 else (None, parts[:1])
     made = recipe(path.parent.name, size, seed, [dataclasses.asdict(s) for s in parts], data)
     states = [ROOT / "runs" / f"{path.parent.name}-{path.name}.{made[:8]}.{i}.state.pt" for i in range(len(parts))]
     model, histories = None, []
@@ -419,9 +418,8 @@ def pretrain(size: int = 64, seed: int = 0, folder: str | Path | None = None, vo
     error = training.reconstruction_error(rounded, pictures, np.flatnonzero(held_out), training.launch())
     checkpoints.save(path, rounded, card | {"validation": {"reconstruction_mse": error}}, **leave)
     pd.concat(histories).to_csv(path.with_suffix(".history.csv"), index=False)
-    for state in states:
-        state.unlink()
-        state.with_suffix(".csv").unlink()
+    for file in (f for state in states for f in (state, state.with_suffix(".csv"))):
+        file.unlink()
     return path
 
 
