@@ -26,10 +26,10 @@ class CheckpointError(RuntimeError):
 def save(path: Path, model: nn.Module, card: dict, bits: int = 32, without: tuple[str, ...] = ()) -> Path:
     """Write ``path``.safetensors and ``path``.json; each file appears whole or not at all.  Returns the weights' path.
 
-    ``card`` should say what a reader needs: corpus, profile, split, seed, metrics.  ``bits`` (else ValueError) 16 stores float16; 8 does,
-    too, but matrices and kernels as whole numbers -127...127, with a scale for each output (a quarter of the bytes, an error
-    of at most 1/254 of the largest weight of that output).  ``without`` names parts that are left out (a discriminator
-    serves training only).
+    ``card`` should say what a reader needs: corpus, profile, split, seed, metrics.  ``bits`` is 32, 16 (float16) or 8: then
+    matrices and kernels are whole numbers -127...127 with a scale for each output (an error of at most 1/254 of its largest
+    weight), and all else is float16.  ValueError for another number.  ``without`` names parts that are left out (a
+    discriminator serves training only).
     """
     if bits not in (8, 16, 32):
         raise ValueError(f"weights have 8, 16 or 32 bits, not {bits}")

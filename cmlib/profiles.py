@@ -1,4 +1,5 @@
-"""All hyper-parameters, as frozen dataclasses: nothing else in the project holds a tunable number.
+"""All hyper-parameters, as frozen dataclasses: no other tunable number shapes a network of the project (those
+that only measure, the judge and the critic of expressions, hold their own).
 
 Seven profiles: ``smoke`` (tests: seconds), ``laptop`` (``quick`` with voices learnt from the corpus alone), ``tuned`` (``quick``
 with both VAE-GANs trained further on the corpus: for faces and voices that are not of the embedded kind), ``quick`` (the main
@@ -98,8 +99,8 @@ class Profile:
 
 
 # `cm pretrain`: faces of the crowd alone, as the paper learns faces from CelebA first; no actor is seen, so it serves every fold.
-# The moods of the crowd as labels make the latent hold the expression, which the reconstruction alone hardly asks for.  Then
-# pixels leave mouths shut: in a second part a network that reads moods says how well a reconstruction shows them.
+# The moods of the crowd as labels make the latent hold the expression, which the reconstruction alone hardly asks for.  Pixels
+# alone leave mouths shut: in the second part a critic that reads moods says how well a reconstruction shows them.
 _CROWD = VaeGan(width=0.25, latent=128, epochs=80, batch=32, learning_rate=2e-3, optimiser="adam", schedule="cosine",
                 kl_weight=1e-6, feature_level=0, detail_weight=0.5, label_weight=0.02)
 CROWD = (_CROWD, dataclasses.replace(_CROWD, epochs=40, learning_rate=1e-3, focus=8.0, expression_weight=0.3))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from scipy.special import softmax
 
 from cmlib import checkpoints
@@ -111,6 +112,12 @@ def test_eight_bits_are_a_quarter_of_the_bytes_and_nearly_the_same_network(tmp_p
         worst = weights.flatten(1).abs().amax(1) / 254 if weights.dim() > 1 else weights.abs() / 1000 + 1e-4
         error = (loaded.state_dict()[name] - weights).abs()
         assert (error.flatten(1).amax(1) if weights.dim() > 1 else error).le(worst * 1.001 + 1e-9).all(), name
+    lost = {k: v for k, v in load_file(tmp_path / "less.safetensors").items() if k != "encoder.mean.weight" + checkpoints.SCALE}
+    save_file(lost, tmp_path / "less.safetensors")
+    with pytest.raises(checkpoints.CheckpointError, match="without their scale"):
+        checkpoints.load(tmp_path / "less")
+    with pytest.raises(ValueError, match="not 4"):
+        checkpoints.save(tmp_path / "less", model, {}, bits=4)
 
 
 def test_a_part_left_out_of_a_checkpoint_keeps_its_own_weights(tmp_path):
