@@ -40,7 +40,7 @@ help:  ## this list
 	@echo "  options: CORPUS=$(CORPUS) PROFILE=$(PROFILE) (smoke laptop quick tuned gestures cpu paper) FOLD=$(FOLD) SEED=$(SEED) CORES=$(CORES)"
 
 reproduce: $(READY)  ## execute the notebooks that are stale; write runs/<corpus>-<profile>/report.html
-	@$(SNAKEMAKE) && $(PY) -m cmlib.report $(RUN) --show
+	@$(SNAKEMAKE) && $(PY) -m tools.notebooks.report $(RUN) --show
 
 figures: $(READY)  ## draw the figures of a run again (06 and 07), as SVG, PNG and CSV
 	@$(SNAKEMAKE) --forcerun notebook_06_evaluation notebook_07_mental_representations -- figures

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cmlib.corpora import cache_root, default_root
 from cmlib.corpora.crowd import SHIPPED
-from cmlib.profiles import PROFILES
+from cmlib.config import PROFILES
 
 ROOT = Path(workflow.basedir)
 CORPUS, PROFILE = str(config.get("corpus", "actors")), str(config.get("profile", "quick"))
@@ -67,7 +67,7 @@ NOTEBOOKS = {
 READS = {"01_data_preparation": [CORPUS], "02_face_vae": ["crowd"], "05_context_attention": ["crowd"]}  # data folders
 # What may change a result; the other files of cmlib only carry things to and fro.
 LIBRARY = [str(p.relative_to(ROOT)) for p in sorted((ROOT / "cmlib").rglob("*.py"))]
-LIBRARY = [p for p in LIBRARY if Path(p).name not in ("cli.py", "notebooks.py", "redraw.py", "report.py")]
+LIBRARY = [p for p in LIBRARY if Path(p).name not in ("cli.py", "redraw.py")]
 DRAWING = ["06_evaluation", "07_mental_representations"]
 
 
@@ -85,14 +85,14 @@ def listing(corpus):
 
 rule report:
     input:
-        "cmlib/report.py",
-        "cmlib/report.html",
+        "tools/notebooks/report.py",
+        "tools/notebooks/report.html",
         [numbers(n) for n in NOTEBOOKS],
     output:
         f"{RUN}/report.html",
         f"{RUN}/metrics.json",
     shell:
-        "{sys.executable:q} -m cmlib.report {RUN}"
+        "{sys.executable:q} -m tools.notebooks.report {RUN}"
 
 
 rule figures:
@@ -118,7 +118,7 @@ for notebook, (needs, all_cores) in NOTEBOOKS.items():
             files=[listing(corpus) for corpus in READS.get(notebook, [])],
         threads: workflow.cores if all_cores else 1
         shell:
-            "OMP_NUM_THREADS={threads} {sys.executable:q} -m cmlib.notebooks {input.source} {log} -p corpus {CORPUS}"
+            "OMP_NUM_THREADS={threads} {sys.executable:q} -m tools.notebooks.execute {input.source} {log} -p corpus {CORPUS}"
             " -p profile {PROFILE} -p fold {FOLD} -p seed {SEED} -p out_dir '{params.out_dir}'"
 
 
@@ -127,4 +127,4 @@ onstart:
 
 
 onerror:
-    shell("{sys.executable:q} -m cmlib.report {RUN} --partial")
+    shell("{sys.executable:q} -m tools.notebooks.report {RUN} --partial")

@@ -38,35 +38,56 @@ def table(rows: Iterable[Row]) -> str:
         span = f"{r.ratio_low:.2f}-{r.ratio_high:.2f}" if r.repetitions > 1 else "-"
         reached = "yes" if r.reached else "no"
         measured = f"{r.ours:.4g} {r.unit} | {r.other:.4g} {r.unit} | {r.ratio:.2f} | {span}"
-        lines.append(f"| {r.name} | {measured} | {r.sense} {r.target:g} | {reached} | {share} | {r.what} |")
+        lines.append(
+            f"| {r.name} | {measured} | {r.sense} {r.target:g} | {reached} | {share} | {r.what} |"
+        )
     return "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the groups asked for; 0 whether or not the targets are reached."""
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it runs, the ratios mean nothing")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="tiny sizes: shows that it runs, the ratios mean nothing",
+    )
     names = f"one of {', '.join(GROUPS)} (step: with its convolutions); may be repeated"
     parser.add_argument("--only", action="append", choices=GROUPS, metavar="NAME", help=names)
     parser.add_argument(
-        "--width", type=float, help="channels of the network of step and memory, 1.0 as released (0.25)"
+        "--width",
+        type=float,
+        help="channels of the network of step and memory, 1.0 as released (0.25)",
     )
     parser.add_argument("--batch", type=int, help="pictures a training step (16)")
-    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "bench", help="folder of bench.csv (runs/bench)")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "runs" / "bench", help="folder of bench.csv (runs/bench)"
+    )
     options = parser.parse_args(arguments)
-    changes = {name: value for name in ("width", "batch") if (value := getattr(options, name)) is not None}
+    changes = {
+        name: value for name in ("width", "batch") if (value := getattr(options, name)) is not None
+    }
     sizes = dataclasses.replace(QUICK if options.quick else Sizes(), **changes)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
     threads = torch.get_num_threads()
-    print(f"{platform.processor() or platform.machine()}, {threads} threads, torch {torch.__version__}; {sizes}\n")
+    print(
+        f"{platform.processor() or platform.machine()}, {threads} threads, torch {torch.__version__}; {sizes}\n"
+    )
     rows: list[Row] = []
     for name in options.only or GROUPS:
         print(f"measuring {name} ...", file=sys.stderr, flush=True)
         rows += GROUPS[name](sizes)
     options.out.mkdir(parents=True, exist_ok=True)
-    machine = {"threads": threads, "torch": torch.__version__, "quick": options.quick, "width": sizes.width}
-    pd.DataFrame([row.as_dict() | machine for row in rows]).to_csv(options.out / "bench.csv", index=False)
+    machine = {
+        "threads": threads,
+        "torch": torch.__version__,
+        "quick": options.quick,
+        "width": sizes.width,
+    }
+    pd.DataFrame([row.as_dict() | machine for row in rows]).to_csv(
+        options.out / "bench.csv", index=False
+    )
     print(table(rows))
     print(f"\nwritten: {options.out / 'bench.csv'}")
     return 0

@@ -44,7 +44,11 @@ def _make(described: tuple, pool: torch.Tensor):
     if kind == "tensor":
         shape, stride, dtype, device = rest
         extent = 1 + sum((n - 1) * step for n, step in zip(shape, stride))
-        return pool.repeat(-(-extent // len(pool)))[:extent].to(device, dtype).as_strided(shape, stride)
+        return (
+            pool.repeat(-(-extent // len(pool)))[:extent]
+            .to(device, dtype)
+            .as_strided(shape, stride)
+        )
     return rest if kind == "list" else rest[0]
 
 
@@ -59,7 +63,10 @@ def seconds_alone(calls: Counter, least: int = 3) -> float:
     """Seconds of all recorded operations: the best time of each kind by itself, times how often it was recorded."""
     total, pool = 0.0, torch.randn(1 << 16)
     for (function, positional, named), count in calls.items():
-        operands, options = [_make(d, pool) for d in positional], {name: _make(d, pool) for name, d in named}
+        operands, options = (
+            [_make(d, pool) for d in positional],
+            {name: _make(d, pool) for name, d in named},
+        )
         function(*operands, **options)  # warm
         finish()
         best = float("inf")

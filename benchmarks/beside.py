@@ -9,7 +9,10 @@ import sys
 import cmlib
 from benchmarks.measure import Row, Sizes, faster, in_child, interleaved
 
-SPINS = {"ours": cmlib.SPINS, "other": 300_000}  # GOMP_SPINCOUNT: as cmlib sets it; libgomp's own where nothing is set
+SPINS = {
+    "ours": cmlib.SPINS,
+    "other": 300_000,
+}  # GOMP_SPINCOUNT: as cmlib sets it; libgomp's own where nothing is set
 
 LOAD = """import torch
 torch.set_num_threads(1)
@@ -19,12 +22,24 @@ while True: layer(x).sum().backward()"""
 
 def rows(sizes: Sizes) -> list[Row]:
     """A training step with the spinning that cmlib allows OpenMP's threads against libgomp's own, which is 30 times as long."""
-    return [row for name, busy in (("beside_busy", True), ("beside_idle", False)) for row in _rows(sizes, name, busy)]
+    return [
+        row
+        for name, busy in (("beside_busy", True), ("beside_idle", False))
+        for row in _rows(sizes, name, busy)
+    ]
 
 
 def _rows(sizes: Sizes, name: str, busy: bool) -> list[Row]:
-    arguments = {"steps": sizes.steps, "sizes": dataclasses.asdict(dataclasses.replace(sizes, size=min(sizes.size, 64)))}
-    sides = {side: lambda spin=spin: in_child("pace", {"GOMP_SPINCOUNT": str(spin)}, **arguments)["seconds"] for side, spin in SPINS.items()}
+    arguments = {
+        "steps": sizes.steps,
+        "sizes": dataclasses.asdict(dataclasses.replace(sizes, size=min(sizes.size, 64))),
+    }
+    sides = {
+        side: lambda spin=spin: in_child("pace", {"GOMP_SPINCOUNT": str(spin)}, **arguments)[
+            "seconds"
+        ]
+        for side, spin in SPINS.items()
+    }
     other = subprocess.Popen([sys.executable, "-c", LOAD], start_new_session=True) if busy else None
     try:
         seconds = interleaved(sides, sizes.repetitions // 2, warm=0)  # each process warms itself

@@ -38,8 +38,8 @@ def pace(steps: int, sizes: dict) -> dict[str, float]:
 
 def store(folder: str, batch: int) -> dict[str, float]:
     """Open a prepared store and read all its frames and their sounds once, in random order, in batches."""
-    from cmlib.store import Store
-    from cmlib.training import Pictures
+    from cmlib.preparation.store import Store
+    from cmlib.training.batches import Pictures
 
     def work() -> None:
         opened = Store.open(folder)
@@ -56,7 +56,7 @@ def store(folder: str, batch: int) -> dict[str, float]:
 def prepare(folder: str, times: int) -> dict[str, float]:
     """Prepare the clips of a folder ``times`` times over, every frame of them; "early": the peak of the first two."""
     from cmlib import corpora
-    from cmlib.store import prepare_clip
+    from cmlib.preparation.prepare import prepare_clip
 
     torch.set_num_threads(1)
     clips, _ = corpora.scan("ravdess", folder)
@@ -70,4 +70,10 @@ def prepare(folder: str, times: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"step": step, "pace": pace, "store": store, "prepare": prepare}[sys.argv[1]](**json.loads(sys.argv[2]))))
+    print(
+        json.dumps(
+            {"step": step, "pace": pace, "store": store, "prepare": prepare}[sys.argv[1]](
+                **json.loads(sys.argv[2])
+            )
+        )
+    )

@@ -12,9 +12,9 @@ import torch
 
 from benchmarks.bare import ATTENTION, Recorder, seconds_alone
 from benchmarks.measure import Row, Sizes, within
+from cmlib.config import get_profile
 from cmlib.models import Posterior
-from cmlib.profiles import get_profile
-from cmlib.training import train_can
+from cmlib.training.can import train_can
 
 ALLOWED = 60.0  # seconds
 
@@ -23,7 +23,9 @@ def latents(clips: int, frames: int, width: int) -> tuple[Posterior, Posterior, 
     """Random faces (2 flips, clips * frames, width), the voice of each (clips * frames, width), labels of 7 classes."""
     generator = torch.Generator().manual_seed(0)
     face = Posterior(*torch.randn(2, 2, clips * frames, width, generator=generator))
-    voice = Posterior(*(x.repeat_interleave(frames, 0) for x in torch.randn(2, clips, width, generator=generator)))
+    voice = Posterior(
+        *(x.repeat_interleave(frames, 0) for x in torch.randn(2, clips, width, generator=generator))
+    )
     return face, voice, np.repeat(np.arange(clips) % 8 - 1, frames)
 
 
@@ -34,7 +36,10 @@ def rows(sizes: Sizes) -> list[Row]:
     """
     face, voice, labels = latents(sizes.can_clips, 8, sizes.can_latent)
     people = np.arange(len(labels)) // 8 % 14
-    settings, recorder = dataclasses.replace(get_profile("quick").can, crowd=0.0), Recorder(ATTENTION)
+    settings, recorder = (
+        dataclasses.replace(get_profile("quick").can, crowd=0.0),
+        Recorder(ATTENTION),
+    )
     with patch.dict(os.environ, CM_QUIET="1"):
         with recorder:
             train_can(face, voice, labels, dataclasses.replace(settings, epochs=1), people=people)

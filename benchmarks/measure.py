@@ -40,9 +40,23 @@ class Sizes:
 
 
 QUICK = Sizes(
-    size=32, batch=4, width=0.125, latent=16, repetitions=2, clips=6, frames_per_clip=2, items=4, seconds=0.5,
-    stored=8_000, can_clips=24, can_latent=16, trainings=2, filmed=1, times=3, steps=3,
-)  # fmt: skip
+    size=32,
+    batch=4,
+    width=0.125,
+    latent=16,
+    repetitions=2,
+    clips=6,
+    frames_per_clip=2,
+    items=4,
+    seconds=0.5,
+    stored=8_000,
+    can_clips=24,
+    can_latent=16,
+    trainings=2,
+    filmed=1,
+    times=3,
+    steps=3,
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +85,9 @@ class Row:
         return {**dataclasses.asdict(self), "reached": "yes" if self.reached else "no"}
 
 
-def interleaved(sides: dict[str, Callable[[], float | None]], repetitions: int, warm: int = 1) -> dict[str, list[float]]:
+def interleaved(
+    sides: dict[str, Callable[[], float | None]], repetitions: int, warm: int = 1
+) -> dict[str, list[float]]:
     """Seconds of each repetition of each side, in turn: a, b, c, then c, b, a, ... so that a drift meets all.
 
     ``warm`` rounds before these are not counted.  A side that returns a number has measured itself, in seconds.
@@ -87,17 +103,43 @@ def interleaved(sides: dict[str, Callable[[], float | None]], repetitions: int, 
     return seconds
 
 
-def faster(name: str, what: str, ours: list, other: list, target: float, share: float | None = None) -> Row:
+def faster(
+    name: str, what: str, ours: list, other: list, target: float, share: float | None = None
+) -> Row:
     """A row of two lists of seconds, of the same repetitions: how many times ours is as fast as the other."""
-    pairs, (a, b) = [y / x for x, y in zip(ours, other)], (statistics.median(ours), statistics.median(other))
-    return Row(name, "s", a, b, b / a, "at least", target, min(pairs), max(pairs), len(ours), share, what)
+    pairs, (a, b) = (
+        [y / x for x, y in zip(ours, other)],
+        (statistics.median(ours), statistics.median(other)),
+    )
+    return Row(
+        name, "s", a, b, b / a, "at least", target, min(pairs), max(pairs), len(ours), share, what
+    )
 
 
 def within(
-    name: str, what: str, unit: str, ours: float, other: float, target: float, share: float | None = None
+    name: str,
+    what: str,
+    unit: str,
+    ours: float,
+    other: float,
+    target: float,
+    share: float | None = None,
 ) -> Row:
     """A row of one measurement: ours as a part of the other, or of what is allowed."""
-    return Row(name, unit, ours, other, ours / other, "at most", target, ours / other, ours / other, 1, share, what)
+    return Row(
+        name,
+        unit,
+        ours,
+        other,
+        ours / other,
+        "at most",
+        target,
+        ours / other,
+        ours / other,
+        1,
+        share,
+        what,
+    )
 
 
 # -------------------------------------------------------------------- memory
@@ -110,7 +152,9 @@ def resident(field: str = "VmRSS") -> float:
     except OSError:  # macOS and Windows know only the highest so far
         import resource
 
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (MEGABYTE if sys.platform == "darwin" else 1e3)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+            MEGABYTE if sys.platform == "darwin" else 1e3
+        )
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field)) / MEGABYTE
 
 
@@ -118,7 +162,9 @@ def growth(work: Callable[[], object]) -> dict[str, float]:
     """What ``work`` adds to this process at its highest, and that highest itself: {"growth", "peak"}, megabytes."""
     before = resident()
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # what was higher before, during imports, no longer counts
+        Path("/proc/self/clear_refs").write_text(
+            "5"
+        )  # what was higher before, during imports, no longer counts
     except OSError:
         pass
     work()
@@ -129,7 +175,9 @@ def growth(work: Callable[[], object]) -> dict[str, float]:
 def in_child(task: str, environment: dict[str, str] | None = None, **arguments) -> dict[str, float]:
     """What the task of that name in ``benchmarks.child`` finds, in a process that does nothing else."""
     command = [sys.executable, "-m", "benchmarks.child", task, json.dumps(arguments)]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | (environment or {}), capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | (environment or {}), capture_output=True, text=True
+    )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])

@@ -15,14 +15,16 @@ import torch
 from PIL import Image
 
 from benchmarks.measure import MEGABYTE, Row, Sizes, faster, in_child, interleaved, within
-from cmlib import store, voices
 from cmlib.corpora import Clip
-from cmlib.emotions import EMOTIONS
-from cmlib.store import FORMAT, Store
-from cmlib.training import Pictures
+from cmlib.corpora.names import EMOTIONS
+from cmlib.preparation import prepare, spectrograms, store
+from cmlib.preparation.store import FORMAT, Store
+from cmlib.training.batches import Pictures
 
 RATE = 48_000  # samples per second of the simulated sounds, as in RAVDESS
-Batch = tuple[torch.Tensor, torch.Tensor]  # pictures (B, 3, S, S), mel spectrograms (B, 1, 128, 128), float32 in 0...1
+Batch = tuple[
+    torch.Tensor, torch.Tensor
+]  # pictures (B, 3, S, S), mel spectrograms (B, 1, 128, 128), float32 in 0...1
 NAMES = 60  # sound files an actor has in RAVDESS's speech; those that are not read are empty
 
 
@@ -46,20 +48,31 @@ def simulate(root: Path, sizes: Sizes) -> Store:
         frames = np.stack([Image.fromarray(f).resize((sizes.size, sizes.size)) for f in small])
         for i, frame in enumerate(frames):
             Image.fromarray(frame).save(root / "faces" / f"{name}_{i}.jpg", quality=95)
-        row = {"duration": sizes.seconds, "n_frames": len(frames), "face_rate": 1.0, "silent": False}
-        mel = voices.mel(sound, RATE).astype(np.float16)
+        row = {
+            "duration": sizes.seconds,
+            "n_frames": len(frames),
+            "face_rate": 1.0,
+            "silent": False,
+        }
+        mel = spectrograms.mel(sound, RATE).astype(np.float16)
         text = np.frombuffer(json.dumps(row).encode(), np.uint8)
         np.savez(parts / f"{number:06d}.npz", row=text, frames=frames, mel=mel)
-        clips.append(Clip(path, path, True, "actors", actor, EMOTIONS[emotion], 1, 1, number // 24 + 1, name))
+        clips.append(
+            Clip(path, path, True, "actors", actor, EMOTIONS[emotion], 1, 1, number // 24 + 1, name)
+        )
     for folder in root.glob("Actor_*"):
         for number in range(len(list(folder.iterdir())), NAMES):
             (folder / f"03-00-00-00-00-{number:02d}-00.wav").touch()
     settings = {"image_size": sizes.size, "frames_per_clip": sizes.frames_per_clip}
-    store._assemble(parts.parent, store.Raw("actors", root, clips, [], settings), time.monotonic())
+    prepare._assemble(
+        parts.parent, prepare.Raw("actors", root, clips, [], settings), time.monotonic()
+    )
     return Store.open(parts.parent)
 
 
-def from_store(opened: Store, faces: Pictures, mels: Pictures, rows: np.ndarray, flip: np.ndarray) -> Batch:
+def from_store(
+    opened: Store, faces: Pictures, mels: Pictures, rows: np.ndarray, flip: np.ndarray
+) -> Batch:
     """The frames ``rows`` (B,), mirrored where ``flip`` (B,), and their sounds, as training reads them."""
     return faces.batch(rows, flip), mels.batch(opened.frame_clip[rows])
 
@@ -69,11 +82,13 @@ def from_files(root: Path, files: list[Path], rows: np.ndarray, flip: np.ndarray
     pictures, mels = [], []
     for row, mirrored in zip(rows, flip):
         picture = np.asarray(Image.open(files[row]).convert("RGB"), np.float32) / 255
-        pictures.append(torch.from_numpy(picture[:, ::-1].copy() if mirrored else picture).permute(2, 0, 1))
+        pictures.append(
+            torch.from_numpy(picture[:, ::-1].copy() if mirrored else picture).permute(2, 0, 1)
+        )
         clip = files[row].stem.rsplit("_", 1)[0]
         (path,) = root.glob(f"Actor_*/*{clip[2:]}.wav")
         sound, rate = soundfile.read(path, dtype="float32")
-        mels.append(torch.from_numpy(voices.mel(sound, rate))[None])
+        mels.append(torch.from_numpy(spectrograms.mel(sound, rate))[None])
     return torch.stack(pictures), torch.stack(mels)
 
 
@@ -93,10 +108,19 @@ def input_rows(sizes: Sizes) -> list[Row]:
         root = Path(folder)
         opened = simulate(root, sizes)
         faces, mels, rng = Pictures(opened.frames), Pictures(opened.mels), np.random.default_rng(1)
-        files = [root / "faces" / f"{n}_{i}.jpg" for n in opened.clips.name for i in range(sizes.frames_per_clip)]
+        files = [
+            root / "faces" / f"{n}_{i}.jpg"
+            for n in opened.clips.name
+            for i in range(sizes.frames_per_clip)
+        ]
         some, count = np.arange(len(faces)), sizes.items
-        wanted = [(rng.choice(some, count, replace=False), rng.random(count) < 0.5) for _ in range(8)]
-        ours, theirs = from_store(opened, faces, mels, *wanted[0]), from_files(root, files, *wanted[0])
+        wanted = [
+            (rng.choice(some, count, replace=False), rng.random(count) < 0.5) for _ in range(8)
+        ]
+        ours, theirs = (
+            from_store(opened, faces, mels, *wanted[0]),
+            from_files(root, files, *wanted[0]),
+        )
         for a, b in zip(ours, theirs):
             assert a.shape == b.shape and (a - b).abs().mean() < 0.02, "not the same batch"
 
@@ -106,7 +130,10 @@ def input_rows(sizes: Sizes) -> list[Row]:
                 from_store(opened, faces, mels, rows, flip)
             return (time.perf_counter() - started) / len(wanted)
 
-        sides = {"ours": from_store_often, "other": lambda: from_files(root, files, *wanted[0]) and None}
+        sides = {
+            "ours": from_store_often,
+            "other": lambda: from_files(root, files, *wanted[0]) and None,
+        }
         seconds = interleaved(sides | {"copy": lambda: copied(ours, 8)}, sizes.repetitions)
     what = f"a batch of {sizes.items} faces with mels: prepared store / JPEG + glob + mel per item"
     share = float(np.median(seconds["copy"]) / np.median(seconds["ours"]))
@@ -116,10 +143,15 @@ def input_rows(sizes: Sizes) -> list[Row]:
 def sparse(folder: Path, frames: int, per_clip: int = 100, size: int = 64) -> Path:
     """A prepared store of ``frames`` black pictures (size, size, 3), its arrays files with holes: they take no disk."""
     clips = -(-frames // per_clip)
-    shapes = {"frames": ((frames, size, size, 3), "|u1"), "mels": ((clips, voices.BANDS, voices.BANDS), "<f2")}
+    shapes = {
+        "frames": ((frames, size, size, 3), "|u1"),
+        "mels": ((clips, spectrograms.BANDS, spectrograms.BANDS), "<f2"),
+    }
     for name, (shape, kind) in shapes.items():
         header = io.BytesIO()
-        np.lib.format.write_array_header_2_0(header, {"descr": kind, "fortran_order": False, "shape": shape})
+        np.lib.format.write_array_header_2_0(
+            header, {"descr": kind, "fortran_order": False, "shape": shape}
+        )
         with open(folder / f"{name}.npy", "wb") as file:
             file.write(header.getvalue())
             file.truncate(len(header.getvalue()) + int(np.prod(shape)) * np.dtype(kind).itemsize)

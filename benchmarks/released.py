@@ -15,16 +15,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cmlib import losses
+from cmlib.config import VaeGan as VaeGanSettings
 from cmlib.models import VaeGan
-from cmlib.profiles import VaeGan as VaeGanSettings
+from cmlib.training import losses
 
 
 def optimisers(model: VaeGan, settings: VaeGanSettings) -> dict[str, torch.optim.Optimizer]:
     """Three RMSprop, one a network."""
     options = {"lr": settings.learning_rate, "alpha": 0.9}
     names = ("discriminator", "decoder", "encoder")
-    return {name: torch.optim.RMSprop(getattr(model, name).parameters(), **options) for name in names}
+    return {
+        name: torch.optim.RMSprop(getattr(model, name).parameters(), **options) for name in names
+    }
 
 
 def released_step(
@@ -55,11 +57,15 @@ def released_step(
             model.zero_grad()
 
     def gan() -> Tensor:
-        judged = [model.discriminator(picture, level)[1] for picture in (x, reconstruction, sampled)]
+        judged = [
+            model.discriminator(picture, level)[1] for picture in (x, reconstruction, sampled)
+        ]
         return losses.discriminator_loss(*judged)
 
     def feature_error() -> Tensor:
-        (real, _), (fake, _) = (model.discriminator(picture, level) for picture in (x, reconstruction))
+        (real, _), (fake, _) = (
+            model.discriminator(picture, level) for picture in (x, reconstruction)
+        )
         return losses.feature_error(real, fake)
 
     state = torch.get_rng_state()

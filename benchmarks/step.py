@@ -10,9 +10,9 @@ import torch
 from benchmarks.bare import CONVOLUTIONS, Recorder, finish, seconds_alone
 from benchmarks.measure import Row, Sizes, faster, in_child, interleaved, within
 from benchmarks.released import optimisers, released_step
-from cmlib import training
+from cmlib.config import VaeGan as VaeGanSettings
 from cmlib.models import VaeGan
-from cmlib.profiles import VaeGan as VaeGanSettings
+from cmlib.training import loop, vaegan
 
 # name: (float format, channels-last layout?); "loop" is what training.train_vaegan does on this machine
 WAYS = {"float32": ("32-true", False), "loop": ("auto", True)}
@@ -30,16 +30,19 @@ def our_step(sizes: Sizes, way: str) -> Callable[[], None]:
     """A function that makes one step as ``training.train_vaegan`` does it, without reading the pictures."""
     model, x, settings = network(sizes)
     precision, channels_last = WAYS[way]
-    fabric = training.launch(precision)
+    fabric = loop.launch(precision)
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    model, x = model.to(fabric.device, memory_format=layout), x.to(fabric.device, memory_format=layout)
-    coder = training._optimiser([*model.encoder.parameters(), *model.decoder.parameters()], settings)
-    critic = training._optimiser(model.discriminator.parameters(), settings)
+    model, x = (
+        model.to(fabric.device, memory_format=layout),
+        x.to(fabric.device, memory_format=layout),
+    )
+    coder = vaegan._optimiser([*model.encoder.parameters(), *model.decoder.parameters()], settings)
+    critic = vaegan._optimiser(model.discriminator.parameters(), settings)
 
     def step() -> None:
         with fabric.autocast():
-            coder_loss, critic_loss, terms = training.vaegan_step(model, None, x, None, settings)
-        training._check(terms, "benchmark")
+            coder_loss, critic_loss, terms = vaegan.vaegan_step(model, None, x, None, settings)
+        loop._check(terms, "benchmark")
         for optimiser, loss in ((coder, coder_loss), (critic, critic_loss)):
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -53,7 +56,7 @@ def our_step(sizes: Sizes, way: str) -> Callable[[], None]:
 def other_step(sizes: Sizes) -> Callable[[], None]:
     """A function that makes one step in the released order: float32, the usual layout."""
     model, x, settings = network(sizes)
-    device = training.launch("32-true").device
+    device = loop.launch("32-true").device
     model, x = model.to(device), x.to(device)
     three = optimisers(model, settings)
 
@@ -82,7 +85,13 @@ def time_rows(sizes: Sizes) -> list[Row]:
     against, alone = [], []
     for way in WAYS:
         ours, bare = seconds[way], seconds[f"bare {way}"]
-        row = faster(f"convolutions_{way}", f"a training step / its convolutions alone; {way}", ours, bare, 0.6)
+        row = faster(
+            f"convolutions_{way}",
+            f"a training step / its convolutions alone; {way}",
+            ours,
+            bare,
+            0.6,
+        )
         alone.append(replace(row, share=row.ratio))
         what = f"a training step, {way} / the same in the released order, float32"
         against.append(faster(f"step_{way}", what, ours, seconds["released"], 2.0, row.ratio))
@@ -91,6 +100,11 @@ def time_rows(sizes: Sizes) -> list[Row]:
 
 def memory_rows(sizes: Sizes) -> list[Row]:
     """Megabytes that three steps add to a process at their highest, each kind in a process of its own."""
-    peaks = {way: in_child("step", way=way, sizes=asdict(sizes))["growth"] for way in (*WAYS, "released")}
+    peaks = {
+        way: in_child("step", way=way, sizes=asdict(sizes))["growth"] for way in (*WAYS, "released")
+    }
     what = "peak memory of a training step, {} / of the same in the released order, float32"
-    return [within(f"memory_{way}", what.format(way), "MB", peaks[way], peaks["released"], 0.6) for way in WAYS]
+    return [
+        within(f"memory_{way}", what.format(way), "MB", peaks[way], peaks["released"], 0.6)
+        for way in WAYS
+    ]

@@ -23,7 +23,9 @@ class CheckpointError(RuntimeError):
     """A checkpoint that cannot be used; the message names the file, the fault and the remedy."""
 
 
-def save(path: Path, model: nn.Module, card: dict, bits: int = 32, without: tuple[str, ...] = ()) -> Path:
+def save(
+    path: Path, model: nn.Module, card: dict, bits: int = 32, without: tuple[str, ...] = ()
+) -> Path:
     """Write ``path``.safetensors and ``path``.json; each file appears whole or not at all.  Returns the weights' path.
 
     ``card`` should say what a reader needs: corpus, profile, split, seed, metrics.  ``bits`` is 32, 16 (float16) or 8: then
@@ -43,13 +45,17 @@ def save(path: Path, model: nn.Module, card: dict, bits: int = 32, without: tupl
             tensors[name] = (rows / scale[:, None]).round().to(torch.int8).view_as(tensors[name])
             tensors[name + SCALE] = scale
     if bits < 32:
-        tensors = {k: v.half() if v.is_floating_point() and not k.endswith(SCALE) else v for k, v in tensors.items()}
+        tensors = {
+            k: v.half() if v.is_floating_point() and not k.endswith(SCALE) else v
+            for k, v in tensors.items()
+        }
     card = {
         "architecture": type(model).__name__,
         "config": model.config,
         **({"without": list(without)} if without else {}),
         **card,
-        "versions": {name: version(name) for name in ("torch", "lightning-fabric", "numpy")} | {"python": platform.python_version()},
+        "versions": {name: version(name) for name in ("torch", "lightning-fabric", "numpy")}
+        | {"python": platform.python_version()},
         "written": datetime.date.today().isoformat(),
     }
     weights, text = path.with_suffix(".safetensors"), path.with_suffix(".json")
@@ -66,7 +72,9 @@ def read_card(path: Path) -> dict:
     try:
         return json.loads(text.read_text())
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{text}: no readable model card ({error}); train the stage again or restore the file") from None
+        raise CheckpointError(
+            f"{text}: no readable model card ({error}); train the stage again or restore the file"
+        ) from None
 
 
 def load(path: Path, expect: type[nn.Module] | None = None) -> tuple[nn.Module, dict]:
@@ -79,18 +87,30 @@ def load(path: Path, expect: type[nn.Module] | None = None) -> tuple[nn.Module, 
     kind = card.get("architecture")
     if kind not in MODELS or (expect is not None and MODELS[kind] is not expect):
         wanted = expect.__name__ if expect else ", ".join(MODELS)
-        raise CheckpointError(f"{path.with_suffix('.json')}: holds a {kind}, wanted {wanted}; check which stage this file belongs to")
+        raise CheckpointError(
+            f"{path.with_suffix('.json')}: holds a {kind}, wanted {wanted}; check which stage this file belongs to"
+        )
     model = MODELS[kind](**card["config"])
     try:
         tensors = load_file(path.with_suffix(".safetensors"))
         for name in [k for k in tensors if k.endswith(SCALE)]:
             rows, scale = tensors[name.removesuffix(SCALE)], tensors.pop(name)
-            tensors[name.removesuffix(SCALE)] = rows.float() * scale.view(-1, *[1] * (rows.dim() - 1))
+            tensors[name.removesuffix(SCALE)] = rows.float() * scale.view(
+                -1, *[1] * (rows.dim() - 1)
+            )
         if any(v.dtype == torch.int8 for v in tensors.values()):
             raise ValueError("eight-bit weights without their scale")
-        kept = {k: v for k, v in model.state_dict().items() if k.split(".")[0] in card.get("without", ())}
-        model.load_state_dict(kept | {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()})
+        kept = {
+            k: v
+            for k, v in model.state_dict().items()
+            if k.split(".")[0] in card.get("without", ())
+        }
+        model.load_state_dict(
+            kept | {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()}
+        )
     except Exception as error:
         line = str(error).splitlines()[0]
-        raise CheckpointError(f"{path.with_suffix('.safetensors')}: does not fit its card ({line}); train the stage again") from None
+        raise CheckpointError(
+            f"{path.with_suffix('.safetensors')}: does not fit its card ({line}); train the stage again"
+        ) from None
     return model.eval().requires_grad_(False).to(memory_format=torch.channels_last), card

@@ -36,9 +36,12 @@ def by_clip(log_probabilities: np.ndarray, clips: np.ndarray) -> tuple[np.ndarra
 
 
 def actor_interval(
-    statistic: Callable[[np.ndarray], float], actors: np.ndarray, resamples: int = 2000, level: float = 0.95,
+    statistic: Callable[[np.ndarray], float],
+    actors: np.ndarray,
+    resamples: int = 2000,
+    level: float = 0.95,
     seed: int = 0,
-) -> dict[str, float]:  # fmt: skip
+) -> dict[str, float]:
     """Percentile bootstrap over actors (clusters) of ``statistic(rows)``, rows being indices into (N,) arrays.
 
     Clips of one actor are not independent, so whole actors are drawn with replacement.  With few actors the interval is
@@ -47,14 +50,21 @@ def actor_interval(
     "low", "high"}.
     """
     rows = [np.flatnonzero(actors == a) for a in np.unique(actors)]
-    draws = [statistic(np.concatenate([rows[i] for i in own])) for own in _drawn(len(rows), resamples, seed)]
+    draws = [
+        statistic(np.concatenate([rows[i] for i in own]))
+        for own in _drawn(len(rows), resamples, seed)
+    ]
     return _interval(statistic(np.arange(len(actors))), draws, level)
 
 
 def mean_interval(
-    values: np.ndarray, actors: np.ndarray, resamples: int = 2000, level: float = 0.95, seed: int = 0,
+    values: np.ndarray,
+    actors: np.ndarray,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
     groups: np.ndarray | None = None,
-) -> dict[str, float]:  # fmt: skip
+) -> dict[str, float]:
     """``actor_interval`` of the mean of (N,) ``values``, from the sums of each actor: the same draws, much faster.
 
     With ``groups`` (N,) it is the mean over groups of the means within them: of hits with the truth as groups, the
@@ -83,9 +93,13 @@ def _interval(value: float, draws: np.ndarray | list[float], level: float) -> di
 
 
 def scores(
-    log_probabilities: np.ndarray, labels: np.ndarray, clips: np.ndarray, actors: np.ndarray, resamples: int = 2000,
+    log_probabilities: np.ndarray,
+    labels: np.ndarray,
+    clips: np.ndarray,
+    actors: np.ndarray,
+    resamples: int = 2000,
     seed: int = 0,
-) -> dict[str, dict[str, float]]:  # fmt: skip
+) -> dict[str, dict[str, float]]:
     """Frame accuracy, clip accuracy (mean log probability of its frames) and unweighted average recall over clips.
 
     Arguments have one row per frame: (N, K), (N,), (N,), (N,).  Each score is {"value", "low", "high"}.
@@ -97,12 +111,19 @@ def scores(
     return {
         "frame_accuracy": mean_interval(labels == predicted, actors, resamples, seed=seed),
         "clip_accuracy": mean_interval(truth == decided, who, resamples, seed=seed),
-        "unweighted_average_recall": mean_interval(truth == decided, who, resamples, seed=seed, groups=truth),
+        "unweighted_average_recall": mean_interval(
+            truth == decided, who, resamples, seed=seed, groups=truth
+        ),
     }
 
 
 def paired_difference(
-    first: np.ndarray, second: np.ndarray, actors: np.ndarray, resamples: int = 2000, level: float = 0.95, seed: int = 0
+    first: np.ndarray,
+    second: np.ndarray,
+    actors: np.ndarray,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> dict[str, float]:
     """Mean of ``first - second``, (N,) scores of two models on the same clips: {"value", "low", "high", "p"}.
 
@@ -137,7 +158,13 @@ def reliability(log_probabilities: np.ndarray, labels: np.ndarray, bins: int = 1
     """
     confidence, right = np.exp(log_probabilities.max(1)), log_probabilities.argmax(1) == labels
     edges = np.linspace(0, 1, bins + 1)
-    table = pd.DataFrame({"bin": np.searchsorted(edges[1:-1], confidence), "confidence": confidence, "accuracy": right})
+    table = pd.DataFrame(
+        {
+            "bin": np.searchsorted(edges[1:-1], confidence),
+            "confidence": confidence,
+            "accuracy": right,
+        }
+    )
     means = {name: (name, "mean") for name in ("confidence", "accuracy")}
     table = table.groupby("bin").agg(count=("accuracy", "size"), **means)
     table.insert(0, "low", edges[table.index])
@@ -151,4 +178,6 @@ def calibration_error(log_probabilities: np.ndarray, labels: np.ndarray, bins: i
     0: answers given with 80 % confidence are right in 80 % of the cases; with few answers a bin it is biased upwards.
     """
     table = reliability(log_probabilities, labels, bins)
-    return float((table["count"] * (table.accuracy - table.confidence).abs()).sum() / table["count"].sum())
+    return float(
+        (table["count"] * (table.accuracy - table.confidence).abs()).sum() / table["count"].sum()
+    )

@@ -10,7 +10,6 @@ import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -18,14 +17,12 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from cmlib import checkpoints, corpora, faces, media, voices
-from cmlib.emotions import CLASSES
-from cmlib.experiment import AT_ONCE, ROOT, Run
+from cmlib import checkpoints, corpora, files
+from cmlib.config import PROFILES
+from cmlib.corpora.names import CLASSES
 from cmlib.models import Can, Classifier, Posterior, VaeGan
-from cmlib.profiles import PROFILES
-
-if TYPE_CHECKING:
-    import pandas as pd
+from cmlib.models.vaegan import AT_ONCE
+from cmlib.preparation import media, spectrograms, tracking
 
 STAGES = {"face": VaeGan, "voice": VaeGan, "classifier_face": Classifier, "can": Can}
 SHORTEST = 0.3  # seconds of sound that still say something
@@ -85,17 +82,24 @@ class Perception:
 
     def merged(self, side: int = 256) -> Image.Image:
         """original | reconstruction | perceived, each ``side`` pixels wide, with a line below each."""
-        before, after = self.classes[int(self.alone.argmax())], f"t = {self.strength:g}: {self.label}"
+        before, after = (
+            self.classes[int(self.alone.argmax())],
+            f"t = {self.strength:g}: {self.label}",
+        )
         pictures = {
-            "original": self.original, f"reconstruction: {before}": self.reconstruction, f"perceived, {after}": self.perceived,
-        }  # fmt: skip
+            "original": self.original,
+            f"reconstruction: {before}": self.reconstruction,
+            f"perceived, {after}": self.perceived,
+        }
         return labelled(list(pictures.values()), list(pictures), side)
 
     def summary(self) -> dict:
         """Label, strength, probabilities by class name with and without context, remarks: ready for JSON."""
         names = dict(label=self.label, strength=self.strength, notes=list(self.notes))
         both = {"in_context": self.probabilities, "face_alone": self.alone}
-        return names | {k: {c: round(float(p), 4) for c, p in zip(self.classes, v)} for k, v in both.items()}
+        return names | {
+            k: {c: round(float(p), 4) for c, p in zip(self.classes, v)} for k, v in both.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -115,13 +119,13 @@ class Perceptions:
 def _file(folder: Path, stage: str) -> Path:
     """Where the network of a folder of checkpoints lies (without suffix): a stage without epochs is the shipped one it starts from."""
     if (folder / "can.json").exists():
-        profile = checkpoints.read_card(folder / "can").get("profile")
-        if profile in PROFILES and (given := Run(profile_name=profile).given(stage)):
-            return given
+        profile = PROFILES.get(checkpoints.read_card(folder / "can").get("profile"))
+        if profile and (start := profile.untrained(stage)):
+            return files.ROOT / "checkpoints" / start
     return folder / stage
 
 
-def _as_released(card: dict) -> bool:
+def as_released(card: dict) -> bool:
     """Whether a voice network has learnt the spectrograms of the released code."""
     return "released" in card or str(card.get("corpus", "")).endswith("_released")
 
@@ -133,8 +137,14 @@ class Perceiver:
     """
 
     def __init__(
-        self, face: VaeGan, voice: VaeGan, classifier: Classifier, can: Can, classes: tuple[str, ...] = CLASSES, released: bool = False
-    ):  # fmt: skip
+        self,
+        face: VaeGan,
+        voice: VaeGan,
+        classifier: Classifier,
+        can: Can,
+        classes: tuple[str, ...] = CLASSES,
+        released: bool = False,
+    ):
         self.face, self.voice, self.classifier, self.can = face, voice, classifier, can
         self.size, self.classes, self.released = face.config["size"], classes, released
 
@@ -147,26 +157,29 @@ class Perceiver:
         names = [str(where)] + [f"{where}-{profile}" for profile in reversed(PROFILES)]
         tried = [Path(where) / "checkpoints", Path(where)]
         for name in names:
-            tried += [ROOT / "runs" / name / "checkpoints", ROOT / "checkpoints" / name]
+            tried += [files.ROOT / "runs" / name / "checkpoints", files.ROOT / "checkpoints" / name]
         for folder in tried:
             paths = {stage: _file(folder, stage) for stage in STAGES}
             if all(path.with_suffix(".safetensors").exists() for path in paths.values()):
                 made = {stage: checkpoints.read_card(path) for stage, path in paths.items()}
-                asked = [(p, r) for card in made.values() for p, r in card.get("below", {}).items() if p in made]
+                asked = [
+                    (p, r)
+                    for card in made.values()
+                    for p, r in card.get("below", {}).items()
+                    if p in made
+                ]
                 if any(made[p].get("recipe") != r for p, r in asked):
                     continue  # a training that was stopped half way: its networks do not belong together
-                networks, cards = zip(*(checkpoints.load(paths[stage], kind) for stage, kind in STAGES.items()))
-                return cls(*networks, tuple(cards[-1].get("classes", CLASSES)), _as_released(cards[1]))
+                networks, cards = zip(
+                    *(checkpoints.load(paths[stage], kind) for stage, kind in STAGES.items())
+                )
+                return cls(
+                    *networks, tuple(cards[-1].get("classes", CLASSES)), as_released(cards[1])
+                )
         wanted = ", ".join(f"{stage}.safetensors" for stage in STAGES)
         raise checkpoints.CheckpointError(
             f"{where}: found no folder with {wanted}; train them with make reproduce, or in notebooks 02 to 05"
         )
-
-    @classmethod
-    def of(cls, run: Run) -> Perceiver:
-        """From an experiment, whose missing stages are trained."""
-        networks = run.vaegan("face"), run.vaegan("voice"), run.classifier("face"), run.can()
-        return cls(*networks, run.classes, _as_released(checkpoints.read_card(run.find("voice"))))
 
     # ---------------------------------------------------------------- one face, one voice
 
@@ -184,7 +197,7 @@ class Perceiver:
         return Seen(_image(x), self.decode(posterior.mu)[0], posterior, own, notes)
 
     @torch.inference_mode()
-    def hear(self, voice, rate: int = voices.RATE) -> Heard:
+    def hear(self, voice, rate: int = spectrograms.RATE) -> Heard:
         """Encode a voice: the path of a sound or video file, a waveform (N,) at ``rate`` hertz, or a mel (128, 128)."""
         mel, notes = self._mel(voice, rate)
         return Heard(mel, self.voice.encoder(torch.from_numpy(mel)[None, None]), notes)
@@ -213,7 +226,9 @@ class Perceiver:
         )
 
     @torch.inference_mode()
-    def perceive_all(self, faces: Iterable, voices: Iterable, strengths: float | Sequence[float] = 1.0) -> Perceptions:
+    def perceive_all(
+        self, faces: Iterable, voices: Iterable, strengths: float | Sequence[float] = 1.0
+    ) -> Perceptions:
         """Every face of N with every voice of M at every strength of T (a number: T = 1), shifted and decoded in batches.
 
         Faces and voices are what ``see`` and ``hear`` take, or what they gave.
@@ -249,7 +264,11 @@ class Perceiver:
     @torch.inference_mode()
     def decode(self, mu: Tensor) -> np.ndarray:
         """Latent means (B, D) -> pictures (B, S, S, 3), floats cut to 0...1."""
-        return torch.cat([self.face.decoder(part).clamp(0, 1) for part in mu.split(AT_ONCE)]).permute(0, 2, 3, 1).numpy()
+        return (
+            torch.cat([self.face.decoder(part).clamp(0, 1) for part in mu.split(AT_ONCE)])
+            .permute(0, 2, 3, 1)
+            .numpy()
+        )
 
     # ---------------------------------------------------------------- what people bring
 
@@ -259,18 +278,32 @@ class Perceiver:
         if isinstance(face, (str, Path)):
             path, name = check_size(face), Path(face).name
             if path.suffix.lower() in corpora.VIDEO:
-                face, notes = media.read_video(path, 1)[0][0], (f"{name}: a video, its middle frame was taken",)
+                face, notes = (
+                    media.read_video(path, 1)[0][0],
+                    (f"{name}: a video, its middle frame was taken",),
+                )
             else:
                 face = open_picture(path)
         if isinstance(face, Image.Image):
             face = np.asarray(upright(face))
-        if not (isinstance(face, np.ndarray) and face.dtype == np.uint8 and face.ndim == 3 and face.shape[2] == 3):
+        if not (
+            isinstance(face, np.ndarray)
+            and face.dtype == np.uint8
+            and face.ndim == 3
+            and face.shape[2] == 3
+        ):
             described = f"{getattr(face, 'dtype', type(face).__name__)} {getattr(face, 'shape', '')}".strip()
-            raise PerceptionError(f"{name}: wanted an RGB array (H, W, 3) of uint8, got {described}")
+            raise PerceptionError(
+                f"{name}: wanted an RGB array (H, W, 3) of uint8, got {described}"
+            )
         if face.shape[:2] == (self.size, self.size):
             return face, notes
-        crops, report = faces.crop_faces(face[None], self.size)
-        found = "face found and cropped" if report.found_rate else "no face found, so the middle of it was taken"
+        crops, report = tracking.crop_faces(face[None], self.size)
+        found = (
+            "face found and cropped"
+            if report.found_rate
+            else "no face found, so the middle of it was taken"
+        )
         return crops[0], (*notes, f"{name}: {found}")
 
     def _mel(self, voice, rate: int) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -282,11 +315,17 @@ class Perceiver:
         if voice.shape == (128, 128):
             return voice.astype(np.float32), ()
         if voice.ndim != 1:
-            raise PerceptionError(f"{name}: wanted a waveform (N,) or a mel spectrogram (128, 128), got {voice.shape}")
+            raise PerceptionError(
+                f"{name}: wanted a waveform (N,) or a mel spectrogram (128, 128), got {voice.shape}"
+            )
         if len(voice) < SHORTEST * rate:
-            raise PerceptionError(f"{name}: {len(voice) / rate:.2f} s of sound is too short; use at least {SHORTEST} s")
-        mel = voices.mel(voice, rate, self.released)
-        notes = [f"{name}: only the middle {voices.SECONDS:.1f} s are heard"] * (len(voice) > voices.SECONDS * rate + 1)
+            raise PerceptionError(
+                f"{name}: {len(voice) / rate:.2f} s of sound is too short; use at least {SHORTEST} s"
+            )
+        mel = spectrograms.mel(voice, rate, self.released)
+        notes = [f"{name}: only the middle {spectrograms.SECONDS:.1f} s are heard"] * (
+            len(voice) > spectrograms.SECONDS * rate + 1
+        )
         notes += [f"{name}: silent, so it says nothing"] * (not mel.any())
         return mel, tuple(notes)
 
@@ -301,7 +340,9 @@ def check_size(path: str | Path, size: int | None = None) -> Path:
     if not size:
         raise PerceptionError(f"{path}: an empty file; copy or download it again")
     if size > LARGEST:
-        raise PerceptionError(f"{path}: {size / 1e6:.0f} MB, more than {LARGEST / 1e6:.0f}; use a smaller file")
+        raise PerceptionError(
+            f"{path}: {size / 1e6:.0f} MB, more than {LARGEST / 1e6:.0f}; use a smaller file"
+        )
     return path
 
 
@@ -318,8 +359,14 @@ def open_picture(path: Path) -> Image.Image:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         if isinstance(error, PerceptionError):
             raise
-        why = "no picture inside" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
-        raise PerceptionError(f"{path}: not a readable picture ({why}); use a PNG or JPEG file") from None
+        why = (
+            "no picture inside"
+            if isinstance(error, UnidentifiedImageError)
+            else " ".join(str(error).split())
+        )
+        raise PerceptionError(
+            f"{path}: not a readable picture ({why}); use a PNG or JPEG file"
+        ) from None
 
 
 def upright(picture: Image.Image) -> Image.Image:
@@ -327,7 +374,11 @@ def upright(picture: Image.Image) -> Image.Image:
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith(("I", "F")):  # 16 bits, or floats: brought to 0...255
         values = np.asarray(picture, np.float32)
-        top = 65_535 if picture.mode.startswith("I;16") else next((t for t in (1, 255) if values.max() <= t), 65_535)
+        top = (
+            65_535
+            if picture.mode.startswith("I;16")
+            else next((t for t in (1, 255) if values.max() <= t), 65_535)
+        )
         picture = Image.fromarray((values.clip(0, top) * (255 / top)).round().astype(np.uint8))
     elif picture.mode != "RGB":
         picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
@@ -341,10 +392,15 @@ def upright(picture: Image.Image) -> Image.Image:
 def read_sound(path: str | Path) -> tuple[np.ndarray, int]:
     """``media.read_audio`` of a file that is not too large and not too long: PerceptionError."""
     path, seconds = check_size(path), 0.0
-    with contextlib.suppress(av.error.FFmpegError, OSError, ValueError), av.open(str(path)) as container:
+    with (
+        contextlib.suppress(av.error.FFmpegError, OSError, ValueError),
+        av.open(str(path)) as container,
+    ):
         seconds = (container.duration or 0) / av.time_base
     if seconds > LONGEST:
-        raise PerceptionError(f"{path}: {seconds / 60:.0f} minutes of sound, more than {LONGEST // 60}; cut it")
+        raise PerceptionError(
+            f"{path}: {seconds / 60:.0f} minutes of sound, more than {LONGEST // 60}; cut it"
+        )
     return media.read_audio(path)
 
 
@@ -364,14 +420,3 @@ def labelled(pictures: Sequence[np.ndarray], lines: Sequence[str], side: int = 2
 def _image(x: Tensor) -> np.ndarray:
     """(1, 3, S, S) -> (S, S, 3) array."""
     return x[0].permute(1, 2, 0).contiguous().numpy()
-
-
-def example(run: Run, clips: np.ndarray, emotion: str, actor: int | None = None, table: pd.DataFrame | None = None) -> int | None:
-    """The strongest first clip of an emotion among the rows ``clips`` of ``table`` (that of the run's store); None if there is none.
-
-    Clips with a picture are preferred, then those of ``actor``.
-    """
-    table = (run.store.clips if table is None else table).iloc[clips].assign(row=clips)
-    table = table[table.emotion == emotion].assign(blind=lambda t: t.n_frames == 0, other=lambda t: t.actor != actor, weak=lambda t: -t.intensity)
-    order = table.sort_values(["blind", "other", "weak", "actor", "statement", "repetition"]).row
-    return int(order.iloc[0]) if len(order) else None

@@ -25,10 +25,11 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
-from cmlib import checkpoints, evaluation
-from cmlib.experiment import ROOT, Run
-from cmlib.report import write_whole
-from cmlib.training import quiet
+from cmlib import checkpoints, files
+from cmlib.evaluation import scoring
+from cmlib.experiment.run import Run
+from cmlib.files import write_whole
+from cmlib.training.loop import quiet
 
 SUFFIXES = (".svg", ".pdf", ".png", ".csv")
 EACH, ALL = 60_000, 600_000  # bytes that a preview, and all of them, may have
@@ -58,20 +59,32 @@ class Cell:
         self.reads, self.binds, self.changes = set(), set(), set()
         for statement in tree.body:
             reads, stored = _names(statement, self.binds)
-            self.reads, self.changes, self.binds = self.reads | reads, self.changes | stored, self.binds | _bound(statement)
+            self.reads, self.changes, self.binds = (
+                self.reads | reads,
+                self.changes | stored,
+                self.binds | _bound(statement),
+            )
         nodes, saved = [*ast.walk(tree)], []
         for node in nodes:
-            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "save" and ast.unparse(node.func) == "figures.save":
+            if (
+                isinstance(node, ast.Call)
+                and getattr(node.func, "attr", "") == "save"
+                and ast.unparse(node.func) == "figures.save"
+            ):
                 saved.append(node)
             called = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
             node = node.value.func if called else node
-            if isinstance(node, (ast.Attribute, ast.Subscript)) and (called or not isinstance(node.ctx, ast.Load)):
+            if isinstance(node, (ast.Attribute, ast.Subscript)) and (
+                called or not isinstance(node.ctx, ast.Load)
+            ):
                 while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call)):
                     node = node.func if isinstance(node, ast.Call) else node.value
                 self.changes |= {getattr(node, "id", "")}
         names = [call.args[1] for call in sorted(saved, key=lambda call: call.lineno)]
         parts = [n.values if isinstance(n, ast.JoinedStr) else [n] for n in names]
-        self.figures = ["".join(p.value if isinstance(p, ast.Constant) else "*" for p in name) for name in parts]
+        self.figures = [
+            "".join(p.value if isinstance(p, ast.Constant) else "*" for p in name) for name in parts
+        ]
         imports = [n for n in nodes if isinstance(n, (ast.Import, ast.ImportFrom))]
         self.modules = {a.asname or a.name.split(".")[0] for n in imports for a in n.names}
         self.functions = {n.name: _names(n)[0] for n in tree.body if isinstance(n, ast.FunctionDef)}
@@ -97,13 +110,21 @@ def _bound(node: ast.stmt) -> set[str]:
     """The names that a statement certainly binds."""
     if isinstance(node, ast.With):
         return {name for part in node.body for name in _bound(part)}
-    return set() if isinstance(node, (ast.For, ast.While, ast.If, ast.Try, ast.Match)) else _names(node)[1]
+    return (
+        set()
+        if isinstance(node, (ast.For, ast.While, ast.If, ast.Try, ast.Match))
+        else _names(node)[1]
+    )
 
 
 def cells(notebook: Path) -> list[Cell]:
     """The code cells of a notebook."""
     found = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    return [Cell("".join(c["source"]), c["metadata"].get("tags", ())) for c in found if c["cell_type"] == "code"]
+    return [
+        Cell("".join(c["source"]), c["metadata"].get("tags", ()))
+        for c in found
+        if c["cell_type"] == "code"
+    ]
 
 
 def needed(code: Sequence[Cell], drawing: Sequence[int]) -> list[int]:
@@ -128,7 +149,7 @@ def needed(code: Sequence[Cell], drawing: Sequence[int]) -> list[int]:
 
 def catalogue(folder: Path | None = None) -> dict[str, Path]:
     """The figures of all notebooks in order: name -> notebook.  A name that a notebook completes has a ``*`` in it."""
-    books = sorted((folder or ROOT / "notebooks").glob("*.ipynb"))
+    books = sorted((folder or files.ROOT / "notebooks").glob("*.ipynb"))
     return {name: book for book in books for cell in cells(book) for name in cell.figures}
 
 
@@ -167,12 +188,14 @@ def borrow(run: Run) -> Run:
     So a notebook that would train anew for a reproduction finds them.  RedrawError where a network is not there.
     """
     other = Run(run.corpus, run.profile_name, run.seed, run.fold, str(run.folder / "redrawn"))
-    if lost := evaluation.missing(run):
+    if lost := scoring.missing(run):
         command = f"make reproduce CORPUS={run.corpus} PROFILE={run.profile_name} FOLD={run.fold} SEED={run.seed}"
         raise RedrawError(f"{run.folder.name}: {', '.join(lost)} not trained; first: {command}")
     shutil.rmtree(other.folder / "checkpoints", ignore_errors=True)
     other.path("face").parent.mkdir(parents=True)
-    for name, path in ((name, run.find(name)) for name in evaluation.networks(run) if not run.given(name)):
+    for name, path in (
+        (name, run.find(name)) for name in scoring.networks(run) if not run.given(name)
+    ):
         shutil.copy(path.with_suffix(".safetensors"), other.path(name).with_suffix(".safetensors"))
         card = checkpoints.read_card(path) | {"recipe": run.recipe(name)}
         other.path(name).with_suffix(".json").write_text(json.dumps(card))
@@ -189,19 +212,30 @@ def draw(notebook: Path, numbers: Sequence[int], parameters: dict) -> None:
 
     RedrawError where one fails.
     """
-    names, code = {"__name__": "__main__", "display": lambda *shown, **options: None}, cells(notebook)
+    names, code = (
+        {"__name__": "__main__", "display": lambda *shown, **options: None},
+        cells(notebook),
+    )
     torch.set_num_threads(1)  # so that the numbers do not depend on what is drawn beside them
     os.environ |= {"MPLBACKEND": "agg", "CM_QUIET": "1"}
     for number in numbers:
         try:
-            with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
-                exec(compile(code[number].source, f"{notebook.name}, cell {number + 1}", "exec"), names)
+            with (
+                contextlib.redirect_stdout(io.StringIO()),
+                warnings.catch_warnings(action="ignore"),
+            ):
+                exec(
+                    compile(code[number].source, f"{notebook.name}, cell {number + 1}", "exec"),
+                    names,
+                )
         except SystemExit:
             return
         except Exception as error:
             line = f"{type(error).__name__}: {error}".splitlines()[0][:300]
             where = f"{notebook.name}: its code cell {number + 1} failed"
-            raise RedrawError(f"{where}: {line}; run the notebook to see where (make lab)") from error
+            raise RedrawError(
+                f"{where}: {line}; run the notebook to see where (make lab)"
+            ) from error
         if "parameters" in code[number].tags:
             names |= parameters
 
@@ -222,16 +256,30 @@ def redraw(run: Run, names: Sequence[str] = (), out: Path | None = None) -> list
     out.mkdir(parents=True, exist_ok=True)
     work = tasks(chosen)
     jobs = (joblib.delayed(draw)(*task, parameters) for task in work)
-    warnings.filterwarnings("ignore", "A worker stopped")  # joblib starts another where one has grown
-    done = joblib.Parallel(min(4, os.cpu_count(), len(work)), batch_size=1, return_as="generator_unordered")(jobs)
-    for _ in tqdm(done, "figures", len(work), unit="part", disable=quiet()):  # what is drawn need not wait for the rest
-        drawn = [p.stem for name in chosen for p in sorted((other.folder / "figures").glob(f"{name}.svg"))]
-        for file in (other.folder / "figures" / f"{name}{suffix}" for name in drawn for suffix in SUFFIXES):
+    warnings.filterwarnings(
+        "ignore", "A worker stopped"
+    )  # joblib starts another where one has grown
+    done = joblib.Parallel(
+        min(4, os.cpu_count(), len(work)), batch_size=1, return_as="generator_unordered"
+    )(jobs)
+    for _ in tqdm(
+        done, "figures", len(work), unit="part", disable=quiet()
+    ):  # what is drawn need not wait for the rest
+        drawn = [
+            p.stem
+            for name in chosen
+            for p in sorted((other.folder / "figures").glob(f"{name}.svg"))
+        ]
+        for file in (
+            other.folder / "figures" / f"{name}{suffix}" for name in drawn for suffix in SUFFIXES
+        ):
             if file.exists():
                 shutil.copy(file, out / file.name)
     if lost := [name for name in names if name not in drawn]:
         why = "a history of training is there only where this run has trained: make reproduce"
-        raise RedrawError(f"{chosen[lost[0]].name} draws no {', '.join(lost)} from these networks ({why})")
+        raise RedrawError(
+            f"{chosen[lost[0]].name} draws no {', '.join(lost)} from these networks ({why})"
+        )
     return drawn
 
 
@@ -256,16 +304,34 @@ def gallery(names: Sequence[str], figures: Path, docs: Path, about: str) -> Path
     """
     width, small = 640, {}
     while not small or sum(map(len, small.values())) > ALL:
-        small, width = {name: preview(figures / f"{name}.png", width) for name in names}, int(0.85 * width)
+        small, width = (
+            {name: preview(figures / f"{name}.png", width) for name in names},
+            int(0.85 * width),
+        )
     shutil.rmtree(docs / "preview", ignore_errors=True)
     (docs / "preview").mkdir(parents=True)
     how = "`cm figures NAME` draws one again, as SVG, PDF and PNG, with its table as CSV."
-    page, drawn = ["# Every figure", "", f"{about} Written by `cm figures --gallery docs/figures`; {how}"], catalogue()
+    page, drawn = (
+        ["# Every figure", "", f"{about} Written by `cm figures --gallery docs/figures`; {how}"],
+        catalogue(),
+    )
     for notebook in dict.fromkeys(drawn.values()):
-        own = [n for pattern, home in drawn.items() if home == notebook for n in names if fnmatchcase(n, pattern)]
+        own = [
+            n
+            for pattern, home in drawn.items()
+            if home == notebook
+            for n in names
+            if fnmatchcase(n, pattern)
+        ]
         if own:
             cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-            page += ["", "#" + "".join(cells[0]["source"]).splitlines()[0], "", "| | |", "|---|---|"]
+            page += [
+                "",
+                "#" + "".join(cells[0]["source"]).splitlines()[0],
+                "",
+                "| | |",
+                "|---|---|",
+            ]
         for name in own:
             (docs / "preview" / f"{name}.png").write_bytes(small[name])
         shown = [f"![{name}](preview/{name}.png)<br>`cm figures {name}`" for name in own]

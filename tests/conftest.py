@@ -30,18 +30,29 @@ def crowd_of(tmp_path, monkeypatch):
     """Makes a crowd of noise for ``cmlib.experiment``: so many people, each with a picture of 32 pixels of every mood."""
 
     def make(people: int, *moods: str) -> Path:
-        rows = [{"offset": 0, "bytes": 1, "person": p, "mood": m} for p in range(people) for m in moods]
+        rows = [
+            {"offset": 0, "bytes": 1, "person": p, "mood": m} for p in range(people) for m in moods
+        ]
         (tmp_path / "faces.csv").write_text("moods")
-        np.save(tmp_path / "faces.npy", np.random.default_rng(0).integers(0, 255, (len(rows), 32, 32, 3), np.uint8))
+        np.save(
+            tmp_path / "faces.npy",
+            np.random.default_rng(0).integers(0, 255, (len(rows), 32, 32, 3), np.uint8),
+        )
         monkeypatch.setattr(crowd, "home", lambda: tmp_path)
         monkeypatch.setattr(crowd, "table", lambda root=None, limit=None: pd.DataFrame(rows))
-        monkeypatch.setattr(crowd, "load", lambda size, limit=None, root=None: np.load(tmp_path / "faces.npy", mmap_mode="r"))
+        monkeypatch.setattr(
+            crowd,
+            "load",
+            lambda size, limit=None, root=None: np.load(tmp_path / "faces.npy", mmap_mode="r"),
+        )
         return tmp_path
 
     return make
 
 
-def face(size: int = 160, dx: float = 0.0, dy: float = 0.0, scale: float = 1.0, skin=(224, 172, 140)) -> np.ndarray:
+def face(
+    size: int = 160, dx: float = 0.0, dy: float = 0.0, scale: float = 1.0, skin=(224, 172, 140)
+) -> np.ndarray:
     """A drawn face (size, size, 3) uint8; eyes at 40 and 60 % of the width, 45 % of the height."""
     big = 4 * size
     image = Image.new("RGB", (big, big), (190, 195, 205))
@@ -78,20 +89,34 @@ def tone(seconds: float, rate: int = RATE, pitch: float = 180.0) -> np.ndarray:
 
 
 def write_clip(
-    path: Path, frames: list[np.ndarray] | None = None, sound: np.ndarray | None = None, fps: int = 25,
-    rate: int = RATE, pixels: str = "yuv420p",
-) -> Path:  # fmt: skip
+    path: Path,
+    frames: list[np.ndarray] | None = None,
+    sound: np.ndarray | None = None,
+    fps: int = 25,
+    rate: int = RATE,
+    pixels: str = "yuv420p",
+) -> Path:
     """Write a video file of RGB frames and mono or stereo (2, N) sound; either may be missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", options={"movflags": "faststart"} if path.suffix == ".mp4" else {}) as container:
+    with av.open(
+        str(path), "w", options={"movflags": "faststart"} if path.suffix == ".mp4" else {}
+    ) as container:
         if frames is not None:
-            video = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast", "crf": "20"})
+            video = container.add_stream(
+                "libx264", rate=fps, options={"preset": "ultrafast", "crf": "20"}
+            )
             video.height, video.width, video.pix_fmt = *frames[0].shape[:2], pixels
         if sound is not None:
             sound = np.atleast_2d(sound).astype(np.float32)
-            audio = container.add_stream("aac", rate=rate, layout="stereo" if len(sound) == 2 else "mono")
+            audio = container.add_stream(
+                "aac", rate=rate, layout="stereo" if len(sound) == 2 else "mono"
+            )
         for image in frames or ():
-            container.mux(video.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")))
+            container.mux(
+                video.encode(
+                    av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+                )
+            )
         if frames is not None:
             container.mux(video.encode())
         if sound is not None:
@@ -122,7 +147,12 @@ def corpus(tmp_path, good_clip) -> Path:
     """A RAVDESS tree of 8 clips, 4 actors and 2 emotions, without faults."""
     for actor in (1, 2, 3, 10):
         for emotion in (3, 5):
-            path = tmp_path / "corpus" / f"Actor_{actor:02d}" / f"01-01-{emotion:02d}-01-01-01-{actor:02d}.mp4"
+            path = (
+                tmp_path
+                / "corpus"
+                / f"Actor_{actor:02d}"
+                / f"01-01-{emotion:02d}-01-01-01-{actor:02d}.mp4"
+            )
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(good_clip.read_bytes())
     return tmp_path / "corpus"

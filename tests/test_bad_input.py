@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from conftest import ROOT, talking, tone, write_clip
 
-from cmlib import store
 from cmlib.cli import main
-from cmlib.media import MediaError, read_audio, read_video
-from cmlib.profiles import get_profile
-from cmlib.store import StoreError, prepare
+from cmlib.config import get_profile
+from cmlib.preparation import prepare as preparing
+from cmlib.preparation import store
+from cmlib.preparation.media import MediaError, read_audio, read_video
+from cmlib.preparation.prepare import prepare
+from cmlib.preparation.store import StoreError
 
 SMOKE = get_profile("smoke")
 
@@ -48,8 +50,15 @@ def spoil(path, kind, good):
 
 
 KINDS = (
-    "cut short", "a little short", "cut to nothing", "text", "empty", "no sound track", "no picture track", "picture",
-)  # fmt: skip
+    "cut short",
+    "a little short",
+    "cut to nothing",
+    "text",
+    "empty",
+    "no sound track",
+    "no picture track",
+    "picture",
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -59,12 +68,19 @@ def test_one_bad_clip_is_listed_and_stops_nothing(corpus, tmp_path, kind):
     s = prepare("actors", SMOKE, corpus, tmp_path / "cache", workers=1)
     assert len(s.clips) == 8 and s.card["skipped"] == 1
     (row,) = s.skipped.itertuples()
-    assert row.path == str(bad) and row.reason.startswith(str(bad) + ": ") and "\n" not in row.reason
+    assert (
+        row.path == str(bad) and row.reason.startswith(str(bad) + ": ") and "\n" not in row.reason
+    )
     assert any(word in row.reason for word in ("again", "use a"))  # the remedy
 
 
 def test_the_faults_are_named(tmp_path, good_clip):
-    faults = {"cut short": "cut short", "text": "not a video", "empty": "empty file", "no sound track": "no sound"}
+    faults = {
+        "cut short": "cut short",
+        "text": "not a video",
+        "empty": "empty file",
+        "no sound track": "no sound",
+    }
     for kind, fault in faults.items():
         spoil(tmp_path / "x.mp4", kind, good_clip)
         with pytest.raises(MediaError, match=fault):
@@ -73,7 +89,11 @@ def test_the_faults_are_named(tmp_path, good_clip):
 
 
 def test_noise_inside_a_video_is_noise_or_a_line_but_no_crash(corpus, tmp_path):
-    spoil(corpus / "01-01-06-01-01-01-01.mp4", "noise inside", corpus / "Actor_01" / "01-01-03-01-01-01-01.mp4")
+    spoil(
+        corpus / "01-01-06-01-01-01-01.mp4",
+        "noise inside",
+        corpus / "Actor_01" / "01-01-03-01-01-01-01.mp4",
+    )
     s = prepare("actors", SMOKE, corpus, tmp_path / "cache", workers=1)
     assert len(s.clips) + len(s.skipped) == 9 and len(s.clips) >= 8 and np.isfinite(s.mels).all()
 
@@ -87,8 +107,10 @@ def test_an_unreadable_file_is_listed(corpus, tmp_path, monkeypatch):
         def denied(*args, **options):
             raise PermissionError(errno.EACCES, "Permission denied")
 
-        opened = store.media.av.open
-        monkeypatch.setattr(store.media.av, "open", lambda f: (denied if f == str(bad) else opened)(f))
+        opened = preparing.media.av.open
+        monkeypatch.setattr(
+            preparing.media.av, "open", lambda f: (denied if f == str(bad) else opened)(f)
+        )
     s = prepare("actors", SMOKE, corpus, tmp_path / "cache", workers=1)
     assert len(s.clips) == 7 and "Permission denied" in s.skipped.reason[0]
 
@@ -104,7 +126,7 @@ def test_nothing_usable_at_all_is_one_line(tmp_path, good_clip):
 
 def counting(monkeypatch, stop_at=None, how=None):
     """Count the clips that are prepared; ``how()`` happens before number ``stop_at``."""
-    count, real = [0], store.prepare_clip
+    count, real = [0], preparing.prepare_clip
 
     def wrapped(*args, **options):
         if count[0] == stop_at:
@@ -112,7 +134,7 @@ def counting(monkeypatch, stop_at=None, how=None):
         count[0] += 1
         return real(*args, **options)
 
-    monkeypatch.setattr(store, "prepare_clip", wrapped)
+    monkeypatch.setattr(preparing, "prepare_clip", wrapped)
     return count
 
 
@@ -132,7 +154,10 @@ def test_ctrl_c_keeps_what_is_done(corpus, tmp_path, monkeypatch):
     count = counting(monkeypatch)
     s = prepare("actors", SMOKE, corpus, tmp_path / "cache", workers=1)
     assert count == [3] and len(s.clips) == 8
-    assert s.card["sha256"] == prepare("actors", SMOKE, corpus, tmp_path / "other", workers=1).card["sha256"]
+    assert (
+        s.card["sha256"]
+        == prepare("actors", SMOKE, corpus, tmp_path / "other", workers=1).card["sha256"]
+    )
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
@@ -175,14 +200,16 @@ def test_too_little_room_is_said_before_the_work(corpus, tmp_path, monkeypatch):
     assert count == [0]
 
 
-@pytest.mark.skipif(not shutil.which("mount") or not hasattr(os, "geteuid") or os.geteuid(), reason="needs root")
+@pytest.mark.skipif(
+    not shutil.which("mount") or not hasattr(os, "geteuid") or os.geteuid(), reason="needs root"
+)
 def test_a_disk_that_is_really_full(corpus, tmp_path, monkeypatch):
     (tmp_path / "tiny").mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", tmp_path / "tiny"]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("no tmpfs can be mounted here")
     try:
-        monkeypatch.setattr(store, "_check_room", lambda *a: None)
+        monkeypatch.setattr(preparing, "_check_room", lambda *a: None)
         with pytest.raises(StoreError, match="disk is full"):
             prepare("actors", SMOKE, corpus, tmp_path / "tiny" / "cache", workers=1)
     finally:
@@ -193,12 +220,28 @@ def test_a_disk_that_is_really_full(corpus, tmp_path, monkeypatch):
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_process_leaves_nothing_that_passes_for_whole(large_corpus, tmp_path, sign):
     cache = tmp_path / "cache"
-    command = [sys.executable, "-m", "cmlib.cli", "prepare", "actors", "--profile", "smoke", "--workers", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "cmlib.cli",
+        "prepare",
+        "actors",
+        "--profile",
+        "smoke",
+        "--workers",
+        "2",
+    ]
     process = subprocess.Popen(
-        [*command, "--root", large_corpus, "--cache", cache], cwd=ROOT, stderr=subprocess.PIPE, text=True,
-        start_new_session=True, env=os.environ | {"CM_QUIET": "1"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job inherits "ignore"
-    )  # fmt: skip
+        [*command, "--root", large_corpus, "--cache", cache],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"CM_QUIET": "1"},
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # a background job inherits "ignore"
+    )
     deadline = time.monotonic() + 60
     while not len(list(cache.glob("*.part/clips/*.npz"))) > 5:
         assert process.poll() is None and time.monotonic() < deadline
@@ -222,23 +265,57 @@ def test_the_summary_says_what_was_left_out(corpus, tmp_path, capsys, good_clip)
     spoil(corpus / "01-01-06-01-01-01-01.mp4", "text", good_clip)
     (corpus / "holiday.mp4").write_bytes(b"x")
     shutil.copy(good_clip, corpus / "01-02-03-01-01-01-01.mp4")
-    write_clip(corpus / "01-01-08-01-01-01-01.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 10, np.zeros(19_200))
-    arguments = ["prepare", "actors", "--profile", "smoke", "--root", str(corpus), "--cache", str(tmp_path / "cache")]
+    write_clip(
+        corpus / "01-01-08-01-01-01-01.mp4",
+        [np.full((64, 64, 3), 90, np.uint8)] * 10,
+        np.zeros(19_200),
+    )
+    arguments = [
+        "prepare",
+        "actors",
+        "--profile",
+        "smoke",
+        "--root",
+        str(corpus),
+        "--cache",
+        str(tmp_path / "cache"),
+    ]
     assert main(arguments) == 0
     out = capsys.readouterr().out
     for words in (
-        "9 clips of 4 actors, 18 frames", "1 clips without one", "no face, the middle", "silent: 01-01-08", "1 name",
-        "1 song", "1 unreadable", "'holiday' is not a RAVDESS name", "not a video", " s of work",
-    ):  # fmt: skip
+        "9 clips of 4 actors, 18 frames",
+        "1 clips without one",
+        "no face, the middle",
+        "silent: 01-01-08",
+        "1 name",
+        "1 song",
+        "1 unreadable",
+        "'holiday' is not a RAVDESS name",
+        "not a video",
+        " s of work",
+    ):
         assert words in out
-    assert main(["verify", *arguments[1:]]) == 0 and "as they were written" in capsys.readouterr().out
+    assert (
+        main(["verify", *arguments[1:]]) == 0 and "as they were written" in capsys.readouterr().out
+    )
 
 
 def test_verify_names_the_files_that_changed(corpus, tmp_path, capsys):
     paths = sorted(corpus.rglob("*.mp4"))
-    lines = [f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(corpus).as_posix()}" for p in paths]
+    lines = [
+        f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(corpus).as_posix()}"
+        for p in paths
+    ]
     (corpus / "checksums.sha256").write_text("\n".join(lines) + "\n")
-    arguments = ["actors", "--profile", "smoke", "--root", str(corpus), "--cache", str(tmp_path / "cache")]
+    arguments = [
+        "actors",
+        "--profile",
+        "smoke",
+        "--root",
+        str(corpus),
+        "--cache",
+        str(tmp_path / "cache"),
+    ]
     assert main(["verify", *arguments]) == 0
     (mels,) = (tmp_path / "cache").glob("*/mels.npy")
     mels.write_bytes(mels.read_bytes()[:-1] + b"!")

@@ -12,17 +12,29 @@ import torch
 from conftest import ROOT
 
 from benchmarks.released import optimisers, released_step
+from cmlib.config import VaeGan as VaeGanSettings
 from cmlib.models import VaeGan
-from cmlib.profiles import VaeGan as VaeGanSettings
-from cmlib.training import _optimiser, vaegan_step
+from cmlib.training.vaegan import _optimiser, vaegan_step
 
 SETTINGS = VaeGanSettings(width=0.0625, latent=8, batch=6)
 NAMES = (
-    "step_float32", "step_loop", "convolutions_float32", "convolutions_loop",
-    "memory_float32", "memory_loop", "input", "store", "can",
-    "prepare_quick", "every_quick", "prepare_paper", "every_paper", "prepare_memory",
-    "beside_busy", "beside_idle",
-)  # fmt: skip
+    "step_float32",
+    "step_loop",
+    "convolutions_float32",
+    "convolutions_loop",
+    "memory_float32",
+    "memory_loop",
+    "input",
+    "store",
+    "can",
+    "prepare_quick",
+    "every_quick",
+    "prepare_paper",
+    "every_paper",
+    "prepare_memory",
+    "beside_busy",
+    "beside_idle",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -84,10 +96,14 @@ def test_both_orders_give_the_same_networks():
     a, b = ours(SETTINGS), released(SETTINGS, **ALIKE)
     assert min(furthest(a, start()[0]).values()) > 1  # they did learn
     for (name, p), q in zip(a.named_parameters(), b.parameters()):
-        torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-11, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            p, q, rtol=1e-9, atol=1e-11, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
-@pytest.mark.parametrize("change", [{"kl_weight": 3.4e-4}, {"feature_weight": 1.01}, {"feature_level": 1}])
+@pytest.mark.parametrize(
+    "change", [{"kl_weight": 3.4e-4}, {"feature_weight": 1.01}, {"feature_level": 1}]
+)
 def test_another_objective_shows(change):
     gap = furthest(ours(SETTINGS), released(replace(SETTINGS, **change), **ALIKE))
     assert gap["encoder"] > 1e-4, gap
@@ -105,9 +121,13 @@ def test_passes_are_as_many_as_described(monkeypatch):
     model, pictures = start()
     count = {"decoder": 0, "discriminator": 0, "encoder": 0}
     for part in count:
-        getattr(model, part).register_forward_hook(lambda *_, part=part: count.update({part: count[part] + 1}))
+        getattr(model, part).register_forward_hook(
+            lambda *_, part=part: count.update({part: count[part] + 1})
+        )
     retained, backward = [], torch.Tensor.backward
-    monkeypatch.setattr(torch.Tensor, "backward", lambda loss, **how: retained.append(how) or backward(loss, **how))
+    monkeypatch.setattr(
+        torch.Tensor, "backward", lambda loss, **how: retained.append(how) or backward(loss, **how)
+    )
     released_step(model, optimisers(model, SETTINGS), pictures[0], SETTINGS)
     assert count == {"decoder": 3, "discriminator": 10, "encoder": 2}
     assert retained == [{"retain_graph": True}] * 3
@@ -116,7 +136,9 @@ def test_passes_are_as_many_as_described(monkeypatch):
 def test_quick_run_writes_every_row(tmp_path):
     command = [sys.executable, "-m", "benchmarks", "--quick", "--out", str(tmp_path)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, env=environment)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=600, env=environment
+    )
     assert done.returncode == 0, done.stderr
     with open(tmp_path / "bench.csv", newline="") as file:
         rows = list(csv.DictReader(file))

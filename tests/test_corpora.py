@@ -6,8 +6,9 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from cmlib import corpora, faces
+from cmlib import corpora
 from cmlib.corpora import CorpusError, crowd, scan
+from cmlib.preparation import cropping, detector
 
 
 def touch(root, *names):
@@ -28,11 +29,25 @@ def test_a_recording_is_counted_once_whatever_files_it_has(tmp_path):
         "copy/Actor_03/03-01-05-01-01-01-03.wav",
     )
     clips, skipped = scan("ravdess", tmp_path)
-    assert [c.name for c in clips] == ["01-01-03-01-01-01-01", "02-01-04-01-01-01-02", "03-01-05-01-01-01-03"]
+    assert [c.name for c in clips] == [
+        "01-01-03-01-01-01-01",
+        "02-01-04-01-01-01-02",
+        "03-01-05-01-01-01-03",
+    ]
     assert [c.has_video for c in clips] == [True, True, False]
-    assert [c.audio_path and c.audio_path.name for c in clips] == [None, "03-01-04-01-01-01-02.wav", None]
-    assert [c.emotion for c in clips] == ["happy", "sad", "angry"] and [c.actor for c in clips] == [1, 2, 3]
-    assert len(skipped) == 3 and all("duplicate: the same recording" in reason for _, reason in skipped)
+    assert [c.audio_path and c.audio_path.name for c in clips] == [
+        None,
+        "03-01-04-01-01-01-02.wav",
+        None,
+    ]
+    assert [c.emotion for c in clips] == ["happy", "sad", "angry"] and [c.actor for c in clips] == [
+        1,
+        2,
+        3,
+    ]
+    assert len(skipped) == 3 and all(
+        "duplicate: the same recording" in reason for _, reason in skipped
+    )
 
 
 def test_song_is_left_out_unless_asked_for(tmp_path):
@@ -43,13 +58,28 @@ def test_song_is_left_out_unless_asked_for(tmp_path):
 
 
 def test_what_is_no_clip_is_listed_or_passed_over(tmp_path):
-    touch(tmp_path, "01-01-03-01-01-01-01.mp4", "holiday.mp4", "03-01-03-01-01-01-02.mp4", "01-01-03-01-01-01-03.wav")
-    touch(tmp_path, "._01-01-03-01-01-01-04.mp4", ".cache/01-01-03-01-01-01-05.mp4", "README.md", "01-01-03-x.jpg")
+    touch(
+        tmp_path,
+        "01-01-03-01-01-01-01.mp4",
+        "holiday.mp4",
+        "03-01-03-01-01-01-02.mp4",
+        "01-01-03-01-01-01-03.wav",
+    )
+    touch(
+        tmp_path,
+        "._01-01-03-01-01-01-04.mp4",
+        ".cache/01-01-03-01-01-01-05.mp4",
+        "README.md",
+        "01-01-03-x.jpg",
+    )
     clips, skipped = scan("ravdess", tmp_path)
     assert len(clips) == 1
     reasons = {path.name: reason for path, reason in skipped}
     assert "seven two-digit numbers" in reasons.pop("holiday.mp4")
-    assert all("does not fit the modality" in reason for reason in reasons.values()) and len(reasons) == 2
+    assert (
+        all("does not fit the modality" in reason for reason in reasons.values())
+        and len(reasons) == 2
+    )
 
 
 def test_order_does_not_depend_on_the_file_system(tmp_path):
@@ -74,7 +104,11 @@ def test_nothing_there_is_one_clear_line(tmp_path):
 
 def test_folders_come_from_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("CM_DATA", str(tmp_path))
-    assert corpora.default_root("ravdess") == corpora.default_root("ravdess+song") == tmp_path / "ravdess"
+    assert (
+        corpora.default_root("ravdess")
+        == corpora.default_root("ravdess+song")
+        == tmp_path / "ravdess"
+    )
     monkeypatch.delenv("CM_DATA")
     assert corpora.default_root("actors") == ROOT / "data" / "actors"
 
@@ -93,8 +127,17 @@ def small_crowd(tmp_path, monkeypatch):
     monkeypatch.setenv("CM_CACHE", str(tmp_path / "cache"))
     parts, rows, moods = [], [], ("neutral", "calm", "happy", "angry", "neutral", "surprised")
     for i in range(6):
-        Image.fromarray(np.full((128, 128, 3), 40 * i, np.uint8)).save(buffer := io.BytesIO(), "WEBP", quality=80)
-        rows.append({"offset": sum(map(len, parts)), "bytes": len(buffer.getvalue()), "person": 1000 + i, "mood": moods[i]})
+        Image.fromarray(np.full((128, 128, 3), 40 * i, np.uint8)).save(
+            buffer := io.BytesIO(), "WEBP", quality=80
+        )
+        rows.append(
+            {
+                "offset": sum(map(len, parts)),
+                "bytes": len(buffer.getvalue()),
+                "person": 1000 + i,
+                "mood": moods[i],
+            }
+        )
         parts.append(buffer.getvalue())
     (tmp_path / "crowd").mkdir()
     (tmp_path / "crowd" / "faces.bin").write_bytes(b"".join(parts))
@@ -104,11 +147,18 @@ def small_crowd(tmp_path, monkeypatch):
 
 def test_crowd_is_decoded_once_in_order(small_crowd):
     pictures = crowd.load(32)
-    assert pictures.shape == (6, 32, 32, 3) and pictures.dtype == np.uint8 and isinstance(pictures, np.memmap)
+    assert (
+        pictures.shape == (6, 32, 32, 3)
+        and pictures.dtype == np.uint8
+        and isinstance(pictures, np.memmap)
+    )
     assert np.allclose(pictures.mean((1, 2, 3)), 40 * np.arange(6), atol=3)
     three = crowd.load(32, 3).mean((1, 2, 3))
     assert np.allclose(three, [0, 80, 200], atol=3) or np.allclose(three, [0, 120, 200], atol=3)
-    assert np.array_equal(crowd.load(32), pictures) and len(list((small_crowd.parent / "cache").iterdir())) == 2
+    assert (
+        np.array_equal(crowd.load(32), pictures)
+        and len(list((small_crowd.parent / "cache").iterdir())) == 2
+    )
 
 
 def test_moods_of_the_crowd_are_classes_in_the_order_of_its_pictures(small_crowd):
@@ -123,7 +173,9 @@ def test_voices_of_the_crowd_are_asked_for_where_they_are_not(small_crowd):
     with pytest.raises(CorpusError, match="python -m tools.corpus voices makes them"):
         crowd.voices()
     np.save(small_crowd / "voices.npy", np.full((2, 128, 128, 1), 255, np.uint8))
-    pd.DataFrame({"person": [1000, 1001], "mood": ["neutral", "sad"]}).to_csv(small_crowd / "voices.csv", index=False)
+    pd.DataFrame({"person": [1000, 1001], "mood": ["neutral", "sad"]}).to_csv(
+        small_crowd / "voices.csv", index=False
+    )
     pictures, table = crowd.voices()
     assert pictures.shape == (2, 128, 128, 1) and crowd.labels(table).tolist() == [-1, 2]
 
@@ -134,7 +186,9 @@ def test_the_crowd_is_the_shipped_one_where_there_is_no_other(small_crowd, monke
     monkeypatch.setattr(crowd, "SHIPPED", small_crowd)
     assert crowd.home() == small_crowd
     before = crowd.key()
-    (small_crowd / "faces.csv").write_text((small_crowd / "faces.csv").read_text().replace("angry", "sad"))
+    (small_crowd / "faces.csv").write_text(
+        (small_crowd / "faces.csv").read_text().replace("angry", "sad")
+    )
     assert crowd.key() != before  # other moods, another crowd
     monkeypatch.setattr(crowd, "SHIPPED", small_crowd / "none")
     with pytest.raises(CorpusError, match="git checkout data/crowd"):
@@ -152,11 +206,14 @@ def test_crowd_is_framed_like_clips(tmp_path, monkeypatch):
     if not (ROOT / "data" / "crowd" / "faces.csv").exists():
         pytest.skip("the corpus crowd is not there")
     monkeypatch.setenv("CM_CACHE", str(tmp_path))
-    found = faces.find([np.pad(p, ((64, 64), (64, 64), (0, 0)), "edge") for p in crowd.load(128, 60)])
+    found = detector.find(
+        [np.pad(p, ((64, 64), (64, 64), (0, 0)), "edge") for p in crowd.load(128, 60)]
+    )
     points = np.array([(p - 64) / 128 for p in found if p is not None])
     assert len(points) >= 57
     eyes = points[:, :2].mean(1)
-    assert np.allclose(np.median(eyes, 0), (0.5, faces.EYE_HEIGHT), atol=0.02)
+    assert np.allclose(np.median(eyes, 0), (0.5, cropping.EYE_HEIGHT), atol=0.02)
     distance = np.median(np.linalg.norm(points[:, 1] - points[:, 0], axis=1))
-    assert 0.9 < distance * faces.SIDE < 1.05  # one would be the framing of clips; turned heads have it smaller
-
+    assert (
+        0.9 < distance * cropping.SIDE < 1.05
+    )  # one would be the framing of clips; turned heads have it smaller

@@ -13,10 +13,17 @@ population = pytest.importorskip("tools.corpus.population")
 def test_a_person_says_every_emotion_and_the_same_again(tmp_path):
     made.build(tmp_path / "one", 1, workers=1)
     made.build(tmp_path / "two", 1, workers=1)
-    pictures, table = np.load(tmp_path / "one" / "voices.npy"), pd.read_csv(tmp_path / "one" / "voices.csv")
-    assert (tmp_path / "one" / "voices.npy").read_bytes() == (tmp_path / "two" / "voices.npy").read_bytes()
+    pictures, table = (
+        np.load(tmp_path / "one" / "voices.npy"),
+        pd.read_csv(tmp_path / "one" / "voices.csv"),
+    )
+    assert (tmp_path / "one" / "voices.npy").read_bytes() == (
+        tmp_path / "two" / "voices.npy"
+    ).read_bytes()
     assert pictures.shape == (15, 128, 128, 1) and set(pictures.reshape(15, -1).max(1)) == {255}
-    assert list(zip(table.mood, table.intensity)) == list(population.CELLS) and set(table.statement) == {1, 2}
+    assert list(zip(table.mood, table.intensity)) == list(population.CELLS) and set(
+        table.statement
+    ) == {1, 2}
     assert set(table.person) == {made.FIRST} and set(table.sex) == {"female"}
     loud = pictures.astype(float).mean((1, 2, 3))
     assert loud[1:].std() > 1  # emotions do not all sound alike

@@ -14,27 +14,42 @@ from PIL import Image
 from scipy.io import wavfile
 from test_perceiver import SIZE, networks
 
-from cmlib.demo import HINT, SIDE, STEPS, Demo, bars, png, wav
-from cmlib.emotions import CLASSES
-from cmlib.perceiver import Perceiver, example
-from cmlib.store import StoreError
+from cmlib.apps.demo import HINT, SIDE, STEPS, Demo, bars, png, wav
+from cmlib.corpora.names import CLASSES
+from cmlib.experiment.run import example
+from cmlib.perceiver import Perceiver
+from cmlib.preparation.store import StoreError
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """As much of a Run as the demo asks for: two actors, of whom the second has one emotion less."""
     rng = np.random.default_rng(0)
-    rows = [(a, e, i) for a in (1, 2) for e in ("neutral", "happy", "sad") for i in (1, 2) if (a, e) != (2, "sad")]
+    rows = [
+        (a, e, i)
+        for a in (1, 2)
+        for e in ("neutral", "happy", "sad")
+        for i in (1, 2)
+        if (a, e) != (2, "sad")
+    ]
     clips = pd.DataFrame(rows, columns=["actor", "emotion", "intensity"])
     clips = clips.assign(statement=1, repetition=1, n_frames=2)
 
     def path(clip):
         raise StoreError("the files are gone")
 
-    frames, mels = rng.integers(0, 256, (len(rows), SIZE, SIZE, 3), dtype=np.uint8), rng.random((len(rows), 128, 128), np.float32)
+    frames, mels = (
+        rng.integers(0, 256, (len(rows), SIZE, SIZE, 3), dtype=np.uint8),
+        rng.random((len(rows), 128, 128), np.float32),
+    )
     shown = SimpleNamespace(clips=clips, frame=frames.__getitem__, mel=mels.__getitem__, path=path)
     split = SimpleNamespace(train=np.array([], int), test=np.flatnonzero(clips.actor == 2))
-    return SimpleNamespace(shown=shown, store=shown, split_of=lambda store: split, folder=tmp_path_factory.mktemp("run"))
+    return SimpleNamespace(
+        shown=shown,
+        store=shown,
+        split_of=lambda store: split,
+        folder=tmp_path_factory.mktemp("run"),
+    )
 
 
 @pytest.fixture
@@ -44,7 +59,11 @@ def demo(run):
 
 def test_it_opens_with_an_unseen_actor_and_an_answer(demo):
     assert demo.face_actor.value == 2 and "never trained on" in demo.face_actor.label
-    assert demo.perception.strength == 1 and HINT in demo.status.value and demo.voice_emotion.value == "happy"
+    assert (
+        demo.perception.strength == 1
+        and HINT in demo.status.value
+        and demo.voice_emotion.value == "happy"
+    )
     assert all(Image.open(io.BytesIO(image.value)).size == (SIDE, SIDE) for image in demo.images)
     assert demo.audio.value[:4] == b"RIFF" and all(name in demo.bars.value for name in CLASSES)
 
@@ -90,10 +109,14 @@ def test_bad_input_is_one_line_and_the_demo_lives_on(demo, tmp_path):
 
 def test_own_picture_and_own_voice(demo, tmp_path):
     Image.new("RGB", (SIZE, SIZE), (200, 10, 10)).save(picture := tmp_path / "me.png")
-    wavfile.write(sound := tmp_path / "hi.wav", 22_050, np.sin(np.arange(22_050) / 9).astype(np.float32))
+    wavfile.write(
+        sound := tmp_path / "hi.wav", 22_050, np.sin(np.arange(22_050) / 9).astype(np.float32)
+    )
     demo.show_face(picture)
     demo.play_voice(sound)
-    assert demo.perception.original[0, 0] == pytest.approx([200 / 255, 10 / 255, 10 / 255], abs=1e-6)
+    assert demo.perception.original[0, 0] == pytest.approx(
+        [200 / 255, 10 / 255, 10 / 255], abs=1e-6
+    )
     assert demo.audio.value[:4] == b"RIFF"
 
 
@@ -145,15 +168,23 @@ def test_without_a_running_kernel_a_drag_is_drawn_at_once_and_redraw_does_not_wa
 
 
 def test_all_voices_of_the_actor_are_shown_and_the_chosen_one_is_marked(demo, monkeypatch):
-    assert demo.others.value.count("<img") == 2 and "cm-here" in demo.others.value  # happy, and the other actor's sad
+    assert (
+        demo.others.value.count("<img") == 2 and "cm-here" in demo.others.value
+    )  # happy, and the other actor's sad
     calls = []
-    monkeypatch.setattr(demo.perceiver, "decode", lambda mu, real=demo.perceiver.decode: calls.append(len(mu)) or real(mu))
+    monkeypatch.setattr(
+        demo.perceiver,
+        "decode",
+        lambda mu, real=demo.perceiver.decode: calls.append(len(mu)) or real(mu),
+    )
     demo._compare()
     assert calls == [2], "one batch"
 
 
 def test_presets_are_measured_on_pictures(demo):
-    assert len(demo.effects) == 1 and demo.effects == sorted(demo.effects)  # the one test actor, neutral, and happy
+    assert len(demo.effects) == 1 and demo.effects == sorted(
+        demo.effects
+    )  # the one test actor, neutral, and happy
     gain, face, voice = demo.effects[-1]
     p = demo.perceiver.perceive(demo.run.shown.frame(face), demo.run.shown.mel(voice), 1)
     k = CLASSES.index("happy")
@@ -161,7 +192,11 @@ def test_presets_are_measured_on_pictures(demo):
     assert gain == pytest.approx(after - before, abs=1e-5)
     demo.strength.value = 0.1
     demo.presets[0].click()
-    assert "best of 1 pairs" in demo.status.value and demo.strength.value == 1 and demo.perception.strength == 1
+    assert (
+        "best of 1 pairs" in demo.status.value
+        and demo.strength.value == 1
+        and demo.perception.strength == 1
+    )
 
 
 def test_reset_brings_back_how_it_opened(demo):
@@ -173,7 +208,15 @@ def test_reset_brings_back_how_it_opened(demo):
 
 
 def given(name, content):
-    return [{"name": name, "type": "", "size": len(content), "content": memoryview(content), "last_modified": datetime.now()}]
+    return [
+        {
+            "name": name,
+            "type": "",
+            "size": len(content),
+            "content": memoryview(content),
+            "last_modified": datetime.now(),
+        }
+    ]
 
 
 def in_memory(save, *arguments):
@@ -182,17 +225,29 @@ def in_memory(save, *arguments):
 
 
 def test_an_upload_joins_the_list_and_can_be_chosen_again(demo):
-    demo.face_upload.value = given("me.png", in_memory(Image.new("RGB", (SIZE, SIZE), (200, 10, 10)).save, "PNG"))
-    assert demo.face_actor.label == "yours: me.png" and demo.face_emotion.disabled and demo.face_upload.value == ()
+    demo.face_upload.value = given(
+        "me.png", in_memory(Image.new("RGB", (SIZE, SIZE), (200, 10, 10)).save, "PNG")
+    )
+    assert (
+        demo.face_actor.label == "yours: me.png"
+        and demo.face_emotion.disabled
+        and demo.face_upload.value == ()
+    )
     assert demo.perception.original[0, 0, 0] == pytest.approx(200 / 255, abs=1e-6)
     demo.face_actor.value = 1
-    assert not demo.face_emotion.disabled and demo.perception.original[0, 0, 0] != pytest.approx(200 / 255, abs=1e-6)
+    assert not demo.face_emotion.disabled and demo.perception.original[0, 0, 0] != pytest.approx(
+        200 / 255, abs=1e-6
+    )
     demo.face_actor.value = "yours"
     assert demo.perception.original[0, 0, 0] == pytest.approx(200 / 255, abs=1e-6)
-    sound = in_memory(lambda b: wavfile.write(b, 44_100, np.sin(np.arange(441_000) / 9).astype(np.float32)))
+    sound = in_memory(
+        lambda b: wavfile.write(b, 44_100, np.sin(np.arange(441_000) / 9).astype(np.float32))
+    )
     demo.voice_upload.value = given("hi.wav", sound)
     rate, heard = wavfile.read(io.BytesIO(demo.audio.value))
-    assert demo.voice_actor.label == "yours: hi.wav" and len(heard) / rate == pytest.approx(3.77, abs=0.01), "what the network hears"
+    assert demo.voice_actor.label == "yours: hi.wav" and len(heard) / rate == pytest.approx(
+        3.77, abs=0.01
+    ), "what the network hears"
     played = demo.audio.value
     demo.voice_actor.value = 1
     demo.voice_actor.value = "yours"
@@ -201,10 +256,16 @@ def test_an_upload_joins_the_list_and_can_be_chosen_again(demo):
     assert demo.face_actor.value == demo.voice_actor.value == 2
 
 
-@pytest.mark.parametrize("name, size, words", [
-    ("words.png", None, "words.png: not a readable picture"), ("none.png", 0, "none.png: an empty file"),
-    ("whale.png", 200_000_000, "whale.png: 200 MB"), ("torn.mp4", None, "torn.mp4: "), ("..", None, "directory"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, size, words",
+    [
+        ("words.png", None, "words.png: not a readable picture"),
+        ("none.png", 0, "none.png: an empty file"),
+        ("whale.png", 200_000_000, "whale.png: 200 MB"),
+        ("torn.mp4", None, "torn.mp4: "),
+        ("..", None, "directory"),
+    ],
+)
 def test_a_bad_upload_is_one_line_without_our_paths(demo, name, size, words):
     file = given(name, b"words" if size is None else b"")
     file[0]["size"] = 5 if size is None else size
@@ -218,9 +279,14 @@ def test_a_bad_upload_is_one_line_without_our_paths(demo, name, size, words):
 def test_what_is_saved_can_be_downloaded(demo):
     for button, kind, frames in zip(demo.savers, ("PNG", "PNG", "GIF"), (1, 1, 2 * STEPS - 2)):
         button.click()
-        (path,) = demo.run.folder.glob(f"demo/{button.description.split()[1].lower().replace('gif', 'morph')}_*")
+        (path,) = demo.run.folder.glob(
+            f"demo/{button.description.split()[1].lower().replace('gif', 'morph')}_*"
+        )
         assert path.name.split("_", 1)[1] == f"actor-2-neutral_actor-2-happy_1.00.{kind.lower()}"
-        assert base64.b64decode(demo.saved.value.split("base64,")[1].split("'")[0]) == path.read_bytes()
+        assert (
+            base64.b64decode(demo.saved.value.split("base64,")[1].split("'")[0])
+            == path.read_bytes()
+        )
         with Image.open(path) as image:
             assert image.format == kind and getattr(image, "n_frames", 1) == frames
 

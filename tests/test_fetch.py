@@ -13,11 +13,11 @@ import zipfile
 
 import pytest
 
-from cmlib import fetch as fetching
 from cmlib.cli import main, numbers
-from cmlib.fetch import ConnectionLost, FetchError, fetch
-from cmlib.profiles import get_profile
-from cmlib.store import prepare
+from cmlib.config import get_profile
+from cmlib.corpora import download
+from cmlib.corpora.download import ConnectionLost, FetchError, fetch
+from cmlib.preparation.prepare import prepare
 
 NAMES = ["Video_Speech_Actor_01.zip", "Video_Speech_Actor_02.zip", "Audio_Speech_Actors_01-24.zip"]
 
@@ -27,7 +27,9 @@ class Host:
 
     def __init__(self):
         host = self
-        self.files = {name: (name.encode() + b" ") * 20_000 for name in NAMES}  # about half a megabyte each
+        self.files = {
+            name: (name.encode() + b" ") * 20_000 for name in NAMES
+        }  # about half a megabyte each
         self.faults, self.asked, self.checksums, self.ranges = {}, [], True, True
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -41,17 +43,27 @@ class Host:
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
-        tell = self.server.handle_error  # a client that hangs up is no fault of the server; its line would be taken for cm's
-        self.server.handle_error = lambda *who: None if isinstance(sys.exception(), ConnectionError) else tell(*who)
+        tell = (
+            self.server.handle_error
+        )  # a client that hangs up is no fault of the server; its line would be taken for cm's
+        self.server.handle_error = lambda *who: (
+            None if isinstance(sys.exception(), ConnectionError) else tell(*who)
+        )
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
         self.url = f"http://127.0.0.1:{self.server.server_port}/api/records/1188976"
 
     def listing(self) -> bytes:
         def entry(name, data):
             rest = {"checksum": "md5:" + hashlib.md5(data).hexdigest()} if self.checksums else {}
-            return {"key": name, "size": len(data), "links": {"self": f"{self.url}/files/{name}/content"}} | rest
+            return {
+                "key": name,
+                "size": len(data),
+                "links": {"self": f"{self.url}/files/{name}/content"},
+            } | rest
 
-        return json.dumps({"files": [entry(name, data) for name, data in self.files.items()]}).encode()
+        return json.dumps(
+            {"files": [entry(name, data) for name, data in self.files.items()]}
+        ).encode()
 
     def answer(self, to):
         name = to.path.split("/")[-2] if to.path.endswith("/content") else "listing"
@@ -88,8 +100,8 @@ class Host:
 
 @pytest.fixture
 def host(monkeypatch):
-    monkeypatch.setattr(fetching, "PAUSE", 0.01)
-    monkeypatch.setattr(fetching, "TIMEOUT", (2, 0.5))
+    monkeypatch.setattr(download, "PAUSE", 0.01)
+    monkeypatch.setattr(download, "TIMEOUT", (2, 0.5))
     h = Host()
     yield h
     h.server.shutdown()
@@ -106,7 +118,10 @@ def whole(host, root, *names):
 def test_archives_come_whole_with_their_sums_and_only_once(host, tmp_path):
     assert fetch(tmp_path, [1, 2], url=host.url) == [tmp_path / name for name in NAMES[:2]]
     assert whole(host, tmp_path, *NAMES[:2])
-    lines = dict(reversed(line.split("  ")) for line in (tmp_path / "checksums.sha256").read_text().splitlines())
+    lines = dict(
+        reversed(line.split("  "))
+        for line in (tmp_path / "checksums.sha256").read_text().splitlines()
+    )
     assert lines == {name: hashlib.sha256(host.files[name]).hexdigest() for name in NAMES[:2]}
     host.asked.clear()
     fetch(tmp_path, [2, 1], url=host.url)
@@ -114,7 +129,9 @@ def test_archives_come_whole_with_their_sums_and_only_once(host, tmp_path):
 
 
 def test_sound_only_is_one_archive(host, tmp_path):
-    assert fetch(tmp_path, audio_only=True, url=host.url) == [tmp_path / NAMES[2]] and whole(host, tmp_path, NAMES[2])
+    assert fetch(tmp_path, audio_only=True, url=host.url) == [tmp_path / NAMES[2]] and whole(
+        host, tmp_path, NAMES[2]
+    )
 
 
 @pytest.mark.parametrize("fault", ["cut", "stuck", "slow", "503", "429", "416"])
@@ -123,7 +140,9 @@ def test_what_passes_ends_in_a_whole_file(host, tmp_path, fault):
     fetch(tmp_path, [1], url=host.url)
     assert whole(host, tmp_path, NAMES[0])
     ranges = [int(r[6:-1]) for name, r in host.asked if name == NAMES[0] and r]
-    assert bool(ranges) == (fault in ("cut", "stuck"))  # it goes on from where it was, further on each time
+    assert bool(ranges) == (
+        fault in ("cut", "stuck")
+    )  # it goes on from where it was, further on each time
     assert ranges == sorted(set(ranges))
 
 
@@ -135,9 +154,13 @@ def test_a_host_that_refuses_ranges_sends_all_again(host, tmp_path):
 
 def test_a_connection_that_always_breaks_keeps_the_part_for_the_next_time(host, tmp_path):
     host.ranges, host.faults = False, {NAMES[0]: ["cut"] * 99}
-    with pytest.raises(ConnectionLost, match=r"Actor_01.zip/content: breaks off at 3\d%, 6 times; run again"):
+    with pytest.raises(
+        ConnectionLost, match=r"Actor_01.zip/content: breaks off at 3\d%, 6 times; run again"
+    ):
         fetch(tmp_path, [1, 2], url=host.url)
-    assert [p.name for p in tmp_path.glob("*.zip*")] == [NAMES[0] + ".part"]  # and the second was not tried
+    assert [p.name for p in tmp_path.glob("*.zip*")] == [
+        NAMES[0] + ".part"
+    ]  # and the second was not tried
     host.ranges, host.faults = True, {}
     host.asked.clear()
     fetch(tmp_path, [1], url=host.url)
@@ -149,13 +172,15 @@ def test_nobody_there_is_a_clear_line_with_words_for_doing_it_by_hand(host, tmp_
     host.server.server_close()
     with pytest.raises(ConnectionLost, match="no connection") as error:
         fetch(tmp_path, [1], url=host.url)
-    assert f"by hand: open {fetching.PAGE}, download {NAMES[0]} into {tmp_path}" in str(error.value)
+    assert f"by hand: open {download.PAGE}, download {NAMES[0]} into {tmp_path}" in str(error.value)
 
 
 @pytest.mark.parametrize("fault", ["noise", "endless"])
 def test_another_content_is_removed_and_the_rest_is_fetched(host, tmp_path, fault):
     host.faults = {NAMES[0]: [fault]}
-    with pytest.raises(FetchError, match=r"Actor_01.zip.part: .* the record lists .*; removed\n  run again"):
+    with pytest.raises(
+        FetchError, match=r"Actor_01.zip.part: .* the record lists .*; removed\n  run again"
+    ):
         fetch(tmp_path, [1, 2], url=host.url)
     assert whole(host, tmp_path, NAMES[1])
 
@@ -192,40 +217,73 @@ def test_without_a_listed_sum_the_first_download_is_the_measure(host, tmp_path):
 def test_what_was_put_there_by_hand_is_looked_at(host, tmp_path, capsys):
     good, half, bad, long = (tmp_path / name for name in ("good", "half", "bad", "long"))
     data = host.files[NAMES[0]]
-    for root, content in ((good, data), (half, data[:1000]), (bad, data[:-1] + b"!"), (long, data + b"!")):
+    for root, content in (
+        (good, data),
+        (half, data[:1000]),
+        (bad, data[:-1] + b"!"),
+        (long, data + b"!"),
+    ):
         root.mkdir()
         (root / NAMES[0]).write_bytes(content)
         host.asked.clear()
         fetch(root, [1], url=host.url)
         assert whole(host, root, NAMES[0])
-        assert host.asked[1:] == {"good": [], "half": [(NAMES[0], "bytes=1000-")]}.get(root.name, [(NAMES[0], None)])
-        assert ("removed, it is fetched again" in capsys.readouterr().err) == (root.name in ("bad", "long"))
+        assert host.asked[1:] == {"good": [], "half": [(NAMES[0], "bytes=1000-")]}.get(
+            root.name, [(NAMES[0], None)]
+        )
+        assert ("removed, it is fetched again" in capsys.readouterr().err) == (
+            root.name in ("bad", "long")
+        )
 
 
 def test_room_on_the_disk_is_looked_at_first(host, tmp_path, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**12, 10**12, 10**5))
-    with pytest.raises(FetchError, match="0.0 GB are needed.* make room, or name another folder with --root"):
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**12, 10**12, 10**5)
+    )
+    with pytest.raises(
+        FetchError, match="0.0 GB are needed.* make room, or name another folder with --root"
+    ):
         fetch(tmp_path, [1], url=host.url)
     assert [name for name, _ in host.asked] == ["listing"]
 
 
-def test_the_command_fetches_and_prepare_reads_the_archives_packed(host, tmp_path, good_clip, capsys):
+def test_the_command_fetches_and_prepare_reads_the_archives_packed(
+    host, tmp_path, good_clip, capsys
+):
     for actor in (1, 2):
         with zipfile.ZipFile(packed := io.BytesIO(), "w", zipfile.ZIP_DEFLATED) as archive:
             for kind in ("01", "02"):  # audio-visual and video-only
                 archive.write(good_clip, f"Actor_{actor:02d}/{kind}-01-03-01-01-01-{actor:02d}.mp4")
         host.files[NAMES[actor - 1]] = packed.getvalue()
     root = tmp_path / "ravdess"
-    assert main(["fetch", "ravdess", "--actors", "1-2", "--root", str(root), "--url", host.url]) == 0
+    assert (
+        main(["fetch", "ravdess", "--actors", "1-2", "--root", str(root), "--url", host.url]) == 0
+    )
     assert f"next: cm prepare ravdess --root {root}" in capsys.readouterr().out
     s = prepare("ravdess", get_profile("smoke"), root, tmp_path / "cache", workers=1)
-    assert list(s.clips.file) == [f"{NAMES[a - 1]}!/Actor_{a:02d}/01-01-03-01-01-01-{a:02d}.mp4" for a in (1, 2)]
+    assert list(s.clips.file) == [
+        f"{NAMES[a - 1]}!/Actor_{a:02d}/01-01-03-01-01-01-{a:02d}.mp4" for a in (1, 2)
+    ]
     assert len(s.skipped) == 2 and s.skipped.reason.str.startswith("duplicate").all()
-    assert {p.name for p in root.iterdir() if p.name[0] != "."} == {"checksums.sha256", *NAMES[:2]}  # nothing unpacked
-    arguments = ["ravdess", "--profile", "smoke", "--root", str(root), "--cache", str(tmp_path / "cache")]
+    assert {p.name for p in root.iterdir() if p.name[0] != "."} == {
+        "checksums.sha256",
+        *NAMES[:2],
+    }  # nothing unpacked
+    arguments = [
+        "ravdess",
+        "--profile",
+        "smoke",
+        "--root",
+        str(root),
+        "--cache",
+        str(tmp_path / "cache"),
+    ]
     assert main(["verify", *arguments]) == 0
     (root / NAMES[0]).write_bytes(host.files[NAMES[0]][:-1] + b"!")
-    assert main(["verify", *arguments]) == 1 and f"{NAMES[0]}: not what it was" in capsys.readouterr().err
+    assert (
+        main(["verify", *arguments]) == 1
+        and f"{NAMES[0]}: not what it was" in capsys.readouterr().err
+    )
     host.faults = {NAMES[1]: ["404"]}
     (root / NAMES[1]).unlink()
     assert main(["fetch", "ravdess", "--actors", "2", "--root", str(root), "--url", host.url]) == 1

@@ -18,15 +18,27 @@ import pandas as pd
 import torch
 import torch._dynamo  # which optimisers import when they are made: once here rather than in every start
 
-from cmlib import training
-from cmlib.profiles import VaeGan
+from cmlib.config import VaeGan
+from cmlib.training import batches, loop, vaegan
 
 KILLS, EPOCHS = 10, 12
-SETTINGS = VaeGan(width=0.0625, latent=8, epochs=EPOCHS, batch=12, accumulate=2, optimiser="adam", schedule="cosine",
-                  learning_rate=2e-3, pixel_weight=1.0, adversarial_weight=0.1, label_weight=0.5, patience=EPOCHS)  # fmt: skip
+SETTINGS = VaeGan(
+    width=0.0625,
+    latent=8,
+    epochs=EPOCHS,
+    batch=12,
+    accumulate=2,
+    optimiser="adam",
+    schedule="cosine",
+    learning_rate=2e-3,
+    pixel_weight=1.0,
+    adversarial_weight=0.1,
+    label_weight=0.5,
+    patience=EPOCHS,
+)
 
 
-class Pictures(training.Pictures):
+class Pictures(batches.Pictures):
     """Tell by the file ``started`` that the first batch is asked for."""
 
     started: Path
@@ -41,10 +53,18 @@ def train(folder: Path) -> None:
     rng = np.random.default_rng(0)
     pictures = Pictures(rng.integers(0, 256, size=(112, 32, 32, 3), dtype=np.uint8))
     pictures.started = folder / "started"
-    model, _ = training.train_vaegan(
-        pictures, np.arange(96), np.arange(96, 112), SETTINGS, channels=3, size=32, labels=np.arange(112) % 3 - 1,
-        state=folder / "face.state.pt", log=folder / "face.history.csv", fabric=training.launch("32-true"),
-    )  # fmt: skip
+    model, _ = vaegan.train_vaegan(
+        pictures,
+        np.arange(96),
+        np.arange(96, 112),
+        SETTINGS,
+        channels=3,
+        size=32,
+        labels=np.arange(112) % 3 - 1,
+        state=folder / "face.state.pt",
+        log=folder / "face.history.csv",
+        fabric=loop.launch("32-true"),
+    )
     torch.save(model.state_dict(), folder / "face.pt")
 
 
@@ -90,13 +110,19 @@ def test_ten_kills_change_no_number(tmp_path):
         (tmp_path / name).mkdir()
     environment = os.environ | {"CM_QUIET": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
-        [sys.executable, __file__, tmp_path, str(seed)], env=environment, capture_output=True, text=True, timeout=200
+        [sys.executable, __file__, tmp_path, str(seed)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
     )
     assert done.returncode == 0, f"seed {seed}: {done.stderr[-3000:]}"
     kills = json.loads((tmp_path / "kills.json").read_text())
     print(f"seed {seed}; killed after (seconds, epochs done): {kills}")
     assert len(kills) == KILLS and 5 <= kills[-1][1] < EPOCHS  # they fell into the training
-    whole, killed = (torch.load(tmp_path / name / "face.pt", weights_only=True) for name in ("whole", "killed"))
+    whole, killed = (
+        torch.load(tmp_path / name / "face.pt", weights_only=True) for name in ("whole", "killed")
+    )
     for key, value in whole.items():
         assert torch.equal(killed[key], value), key
     logs = (pd.read_csv(tmp_path / name / "face.history.csv") for name in ("whole", "killed"))

@@ -15,18 +15,23 @@ import soundfile
 from conftest import ROOT, write_clip
 from PIL import Image
 
-from cmlib import media, notebooks
 from cmlib.cli import main
 from cmlib.corpora import Clip, scan
-from cmlib.emotions import CLASSES, EMOTIONS, MEAD_CLASSES, ClipName, MeadName
-from cmlib.experiment import Run
-from cmlib.store import prepare_clip
+from cmlib.corpora.names import CLASSES, EMOTIONS, MEAD_CLASSES, ClipName, MeadName
+from cmlib.experiment.run import Run
+from cmlib.preparation import media
+from cmlib.preparation.prepare import prepare_clip
+from tools.notebooks import execute
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("0[1-7]_*.ipynb"))
 # Actors of RAVDESS, and of MEAD with the embedded actors that play them: two train, two validate, two are tested.
 RAVDESS = (1, 10, 3, 6, 2, 5)
 MEAD = {"M003": 1, "W009": 4, "M007": 3, "W037": 6, "M011": 5, "W016": 2}
-LACKING = {"surprised": ("M003",), "sad": ("M007",), "happy": ("M011",)}  # a partial download; each part knows all
+LACKING = {
+    "surprised": ("M003",),
+    "sad": ("M007",),
+    "happy": ("M011",),
+}  # a partial download; each part knows all
 BLIND = ("M011",)  # whose contempt has no video
 
 
@@ -58,7 +63,9 @@ def transcoded(source: Path, target: Path, width: int, height: int, sound: bool)
         canvas.paste(picture.resize((side, side)), ((width - side) // 2, height - side))
         wide.append(np.asarray(canvas))
     heard, rate = media.read_audio(source)
-    heard = np.interp(np.arange(round(len(heard) * 48_000 / rate)) * rate / 48_000, np.arange(len(heard)), heard)
+    heard = np.interp(
+        np.arange(round(len(heard) * 48_000 / rate)) * rate / 48_000, np.arange(len(heard)), heard
+    )
     write_clip(target, wide, heard if sound else None, fps=30, rate=48_000)
 
 
@@ -70,7 +77,12 @@ def make_ravdess(root: Path) -> None:
             target = root / f"Actor_{actor:02d}" / source.name
             if actor == 10:
                 track(source, target.with_stem(f"02{source.stem[2:]}"), "video")
-                sound = root / "Audio_Speech_Actors_01-24" / target.parent.name / f"03{source.stem[2:]}.wav"
+                sound = (
+                    root
+                    / "Audio_Speech_Actors_01-24"
+                    / target.parent.name
+                    / f"03{source.stem[2:]}.wav"
+                )
                 sound.parent.mkdir(parents=True, exist_ok=True)
                 soundfile.write(sound, *media.read_audio(source))
             elif actor == 2 and emotion in ("neutral", "happy"):
@@ -98,7 +110,10 @@ def make_mead(root: Path) -> None:
             name = MeadName(actor, emotion, 1 if emotion == "neutral" else 3, 1, "front")
             if actor == "W016" and emotion == "angry":
                 transcoded(source, root / f"{name.path}.mp4", 1920, 1080, sound=False)
-                shutil.copytree((cameras := root / actor / "video") / "front" / "angry", cameras / "left_30" / "angry")
+                shutil.copytree(
+                    (cameras := root / actor / "video") / "front" / "angry",
+                    cameras / "left_30" / "angry",
+                )
             elif actor not in BLIND or emotion != "contempt":
                 track(source, root / f"{name.path}.mp4", "video")
             track(source, root / f"{MeadName(actor, emotion, name.level, 1).path}.m4a", "audio")
@@ -108,7 +123,9 @@ def make_mead(root: Path) -> None:
 def prepared(request, tmp_path_factory):
     """A corpus in its layout, prepared by the command: (its name, what was said, a folder for the notebooks' run)."""
     corpus, home = request.param, tmp_path_factory.mktemp(request.param)
-    cache = tmp_path_factory.getbasetemp() / "prepared"  # also of the crowd's pictures, which both runs look at
+    cache = (
+        tmp_path_factory.getbasetemp() / "prepared"
+    )  # also of the crowd's pictures, which both runs look at
     {"ravdess": make_ravdess, "mead": make_mead}[corpus](home / "data" / corpus)
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as said:
         places = {"CM_DATA": home / "data", "CM_CACHE": cache}
@@ -123,14 +140,22 @@ def test_prepare_reads_the_layout_and_large_clips_like_small_ones(prepared):
     store = Run(corpus, "smoke").store
     clips = store.clips.set_index("name")
     if corpus == "ravdess":
-        assert "ravdess: 48 clips of 6 actors, 96 frames" in said and "skipped: 1 duplicate, 1 song" in said
+        assert (
+            "ravdess: 48 clips of 6 actors, 96 frames" in said
+            and "skipped: 1 duplicate, 1 song" in said
+        )
         assert "the corpus ravdess+song has it" in said and len(scan("ravdess+song")[0]) == 49
         assert clips.file["01-01-03-02-01-01-01"].startswith("Video_Speech_Actor_01.zip!/Actor_01/")
         apart = clips.loc["02-01-03-02-01-01-10"]
-        assert apart.file.startswith("Actor_10/") and apart.sound.startswith("Audio_Speech_Actors_01-24/Actor_10/03-")
+        assert apart.file.startswith("Actor_10/") and apart.sound.startswith(
+            "Audio_Speech_Actors_01-24/Actor_10/03-"
+        )
         name, source = "01-01-03-02-01-01-02", embedded(2, "happy")
     else:
-        assert "mead: 45 clips of 6 actors, 88 frames" in said and "missing: the video of 1 of 7 takes heard" in said
+        assert (
+            "mead: 45 clips of 6 actors, 88 frames" in said
+            and "missing: the video of 1 of 7 takes heard" in said
+        )
         assert "view: left_30, 1 videos left out; the corpus mead+left_30 has them" in said
         assert len(scan("mead+left_30")[0]) == 46
         assert clips.sound["M003-fear-3-001"] == "M003/audio/fear/level_3/001.m4a"
@@ -140,7 +165,9 @@ def test_prepare_reads_the_layout_and_large_clips_like_small_ones(prepared):
     small, row = prepare_clip(Clip(source, None, True, corpus, 2, "", 1, 1, 1, ""), 32, 2)
     first, place = clips.first_frame[name], clips.index.get_loc(name)
     assert abs(clips.duration[name] - row["duration"]) < 0.05
-    assert np.abs(store.frames[first : first + 2].astype(float) - small["frames"]).mean() < 6  # grey levels of 255
+    assert (
+        np.abs(store.frames[first : first + 2].astype(float) - small["frames"]).mean() < 6
+    )  # grey levels of 255
     assert np.abs(store.mels[place].astype(float) - small["mel"]).mean() < 0.03
 
 
@@ -156,7 +183,9 @@ def one_after_the_other(parameters: dict) -> nbformat.NotebookNode:
     for book in (nbformat.read(path, 4) for path in NOTEBOOKS):
         for cell in book.cells:
             if "parameters" in cell.metadata.get("tags", []):
-                cell.source += "".join(f"\n{name} = {value!r}" for name, value in parameters.items())
+                cell.source += "".join(
+                    f"\n{name} = {value!r}" for name, value in parameters.items()
+                )
             cells += [cell] if cell.cell_type == "code" else []
     return nbformat.v4.new_notebook(cells=cells, metadata=book.metadata)
 
@@ -166,12 +195,20 @@ def test_notebooks_run_on_it(prepared):
     parameters = {"corpus": corpus, "profile": "smoke", "out_dir": str(run)}
     run.mkdir()
     nbformat.write(one_after_the_other(parameters), source := run / "source.ipynb")
-    notebooks.execute(source, run / "executed.ipynb", parameters)
-    numbers = {path.stem[:2]: json.loads((run / "metrics" / f"{path.stem}.json").read_text()) for path in NOTEBOOKS}
+    execute.execute(source, run / "executed.ipynb", parameters)
+    numbers = {
+        path.stem[:2]: json.loads((run / "metrics" / f"{path.stem}.json").read_text())
+        for path in NOTEBOOKS
+    }
     assert not [name for name, found in numbers.items() if isinstance(found.get("skipped"), str)]
     classes = set(MEAD_CLASSES if corpus == "mead" else CLASSES)
-    assert numbers["01"]["actors"] == 6 and sum(numbers["01"]["clips_per_part"].values()) == numbers["01"]["clips"]
+    assert (
+        numbers["01"]["actors"] == 6
+        and sum(numbers["01"]["clips_per_part"].values()) == numbers["01"]["clips"]
+    )
     assert set(numbers["04"]["recall_validation"]["face"]) == classes
     assert set(numbers["06"]["recall"]["can"]) == set(numbers["07"]["face"]["read"]) == classes
     for scores in (*numbers["06"]["models"].values(), *numbers["03"]["test"].values()):
-        assert all(0 <= score["low"] <= score["value"] <= score["high"] <= 1 for score in scores.values())
+        assert all(
+            0 <= score["low"] <= score["value"] <= score["high"] <= 1 for score in scores.values()
+        )

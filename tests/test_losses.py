@@ -5,7 +5,7 @@ import torch
 from torch.distributions import Independent, Normal, kl_divergence
 from torch.nn import functional as F
 
-from cmlib import losses
+from cmlib.training import losses
 
 
 @pytest.fixture
@@ -20,13 +20,17 @@ def normal(mu, logvar):
 
 def same_with_gradients(ours, oracle, inputs):
     torch.testing.assert_close(ours, oracle)
-    for mine, theirs in zip(torch.autograd.grad(ours.sum(), inputs), torch.autograd.grad(oracle.sum(), inputs)):
+    for mine, theirs in zip(
+        torch.autograd.grad(ours.sum(), inputs), torch.autograd.grad(oracle.sum(), inputs)
+    ):
         torch.testing.assert_close(mine, theirs)
 
 
 def test_prior_kl_equals_torch_distributions(gaussians):
     mu, logvar, *_ = gaussians
-    oracle = kl_divergence(normal(mu, logvar), normal(torch.zeros_like(mu), torch.zeros_like(mu))).mean()
+    oracle = kl_divergence(
+        normal(mu, logvar), normal(torch.zeros_like(mu), torch.zeros_like(mu))
+    ).mean()
     same_with_gradients(losses.kl_to_unit_normal(mu, logvar), oracle, [mu, logvar])
 
 
@@ -43,20 +47,35 @@ def test_adversarial_losses_equal_binary_cross_entropy():
     bce = F.binary_cross_entropy
     oracle = bce(real.sigmoid(), ones) + bce(fake.sigmoid(), zeros) + bce(prior.sigmoid(), zeros)
     same_with_gradients(losses.discriminator_loss(real, fake, prior), oracle, [real, fake, prior])
-    same_with_gradients(losses.deception_loss(fake, prior), bce(fake.sigmoid(), ones) + bce(prior.sigmoid(), ones), [fake, prior])
+    same_with_gradients(
+        losses.deception_loss(fake, prior),
+        bce(fake.sigmoid(), ones) + bce(prior.sigmoid(), ones),
+        [fake, prior],
+    )
 
 
 def test_picture_errors_against_finite_sums():
-    x, y = torch.rand(2, 3, 4, 5, dtype=torch.float64), torch.rand(2, 3, 4, 5, dtype=torch.float64).requires_grad_()
-    assert losses.feature_error(x, y).item() == pytest.approx(((x - y) ** 2).sum().item() / x.numel())
+    x, y = (
+        torch.rand(2, 3, 4, 5, dtype=torch.float64),
+        torch.rand(2, 3, 4, 5, dtype=torch.float64).requires_grad_(),
+    )
+    assert losses.feature_error(x, y).item() == pytest.approx(
+        ((x - y) ** 2).sum().item() / x.numel()
+    )
     across = sum(
         abs((x[b, c, i, j + 1] - x[b, c, i, j]) - (y[b, c, i, j + 1] - y[b, c, i, j])).item()
-        for b in range(2) for c in range(3) for i in range(4) for j in range(4)
-    )  # fmt: skip
+        for b in range(2)
+        for c in range(3)
+        for i in range(4)
+        for j in range(4)
+    )
     down = sum(
         abs((x[b, c, i + 1, j] - x[b, c, i, j]) - (y[b, c, i + 1, j] - y[b, c, i, j])).item()
-        for b in range(2) for c in range(3) for i in range(3) for j in range(5)
-    )  # fmt: skip
+        for b in range(2)
+        for c in range(3)
+        for i in range(3)
+        for j in range(5)
+    )
     assert losses.detail_error(x, y).item() == pytest.approx(across / 96 + down / 90)
     assert torch.autograd.gradcheck(lambda q: losses.detail_error(x, q), y)
 
@@ -86,5 +105,7 @@ def test_relative_error_counts_every_map_alike():
     real, made = ([torch.randn(2, 3, side, side, generator=g) for side in (8, 4)] for _ in range(2))
     by_hand = sum(float(((a - b) ** 2).sum() / (a**2).sum()) for a, b in zip(real, made)) / 2
     assert float(losses.relative_error(real, made)) == pytest.approx(by_hand, rel=1e-5)
-    assert float(losses.relative_error([1000 * real[0], real[1]], [1000 * made[0], made[1]])) == pytest.approx(by_hand, rel=1e-5)
+    assert float(
+        losses.relative_error([1000 * real[0], real[1]], [1000 * made[0], made[1]])
+    ) == pytest.approx(by_hand, rel=1e-5)
     assert losses.relative_error(real, real) == 0

@@ -11,10 +11,20 @@ import pytest
 import torch
 from sklearn.metrics import recall_score
 
-from cmlib import faces, losses, metrics, training, voices
-from cmlib.models import Can, Classifier, ContextAttention, Posterior, VaeGan, attend, product_of_experts
+from cmlib import metrics
+from cmlib.config import PROFILES
+from cmlib.models import (
+    Can,
+    Classifier,
+    ContextAttention,
+    Posterior,
+    VaeGan,
+    attend,
+    product_of_experts,
+)
 from cmlib.perceiver import Perceiver
-from cmlib.profiles import PROFILES
+from cmlib.preparation import cropping, spectrograms
+from cmlib.training import losses, vaegan
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
@@ -41,7 +51,7 @@ def random():
 def test_similarity_crop(random, roll):
     frame = random.integers(0, 256, (80, 100, 3), dtype=np.uint8)
     ours = mechanism("01_data_preparation")["cut_out"](frame, 47.0, 41.5, 40.0, roll, 40)
-    assert np.abs(ours - faces.cut(frame, 47.0, 41.5, 40.0, roll, 40)).max() <= 2  # grey levels
+    assert np.abs(ours - cropping.cut(frame, 47.0, 41.5, 40.0, roll, 40)).max() <= 2  # grey levels
 
 
 def test_square_around_a_face(random):
@@ -49,19 +59,25 @@ def test_square_around_a_face(random):
     for roll, narrow in ((0.0, 1.0), (0.5, 1.0), (-0.3, 0.2)):  # 0.2: a head that is turned away
         turn = np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
         points = upright * [narrow, 1] @ turn + [300, 200]
-        np.testing.assert_allclose(mechanism("01_data_preparation")["square_around"](points), faces.square(points))
+        np.testing.assert_allclose(
+            mechanism("01_data_preparation")["square_around"](points), cropping.square(points)
+        )
 
 
 @pytest.mark.parametrize("length", [1000, 83_200, 83_201, 90_002])
 def test_mel_spectrogram(random, length):
-    sound = random.normal(scale=0.1, size=length).astype(np.float32) * np.linspace(0, 1, length, dtype=np.float32)
+    sound = random.normal(scale=0.1, size=length).astype(np.float32) * np.linspace(
+        0, 1, length, dtype=np.float32
+    )
     ours = mechanism("01_data_preparation")["mel_by_hand"](sound)
-    np.testing.assert_allclose(ours, voices.mel(sound), atol=2e-5)
+    np.testing.assert_allclose(ours, spectrograms.mel(sound), atol=2e-5)
 
 
 def test_prior_kl_and_sample(random):
     cells, (mu, logvar) = mechanism("02_face_vae"), torch.randn(2, 6, 9)
-    torch.testing.assert_close(cells["kl_to_unit_normal"](mu, logvar), losses.kl_to_unit_normal(mu, logvar))
+    torch.testing.assert_close(
+        cells["kl_to_unit_normal"](mu, logvar), losses.kl_to_unit_normal(mu, logvar)
+    )
     torch.manual_seed(4)
     ours = cells["reparameterise"](mu, logvar)
     torch.manual_seed(4)
@@ -70,7 +86,9 @@ def test_prior_kl_and_sample(random):
 
 def test_discriminator_loss_and_feature_error(random):
     cells, (a, b, c) = mechanism("02_face_vae"), 5 * torch.randn(3, 7, 1)
-    torch.testing.assert_close(cells["discriminator_loss"](a, b, c), losses.discriminator_loss(a, b, c))
+    torch.testing.assert_close(
+        cells["discriminator_loss"](a, b, c), losses.discriminator_loss(a, b, c)
+    )
     torch.testing.assert_close(cells["feature_error"](a, b), losses.feature_error(a, b))
 
 
@@ -80,19 +98,31 @@ def _gradients(model, loss):
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
-ALL_TERMS = {"adversarial_weight": 0.3, "detail_weight": 0.2, "pixel_weight": 0.5, "feature_level": 1}
+ALL_TERMS = {
+    "adversarial_weight": 0.3,
+    "detail_weight": 0.2,
+    "pixel_weight": 0.5,
+    "feature_level": 1,
+}
 
 
 @pytest.mark.parametrize("extras", [{}, ALL_TERMS])
 def test_training_step_and_its_gradients(random, extras):
-    settings = replace(PROFILES["smoke"].face, label_weight=0.0, focus=0.0, **{"feature_level": 2, **extras})
+    settings = replace(
+        PROFILES["smoke"].face, label_weight=0.0, focus=0.0, **{"feature_level": 2, **extras}
+    )
     model, x = VaeGan(3, 32, latent=8, width=0.0625), torch.rand(6, 3, 32, 32)
-    steps = (mechanism("02_face_vae")["training_step"], lambda m, x, s: training.vaegan_step(m, None, x, None, s)[:2])
+    steps = (
+        mechanism("02_face_vae")["training_step"],
+        lambda m, x, s: vaegan.vaegan_step(m, None, x, None, s)[:2],
+    )
     results = []
     for step in steps:
         torch.manual_seed(5)
         coder, critic = step(model, x, settings)
-        painters = {n: g for n, g in _gradients(model, coder).items() if not n.startswith("discriminator")}
+        painters = {
+            n: g for n, g in _gradients(model, coder).items() if not n.startswith("discriminator")
+        }
         torch.manual_seed(5)
         judges = _gradients(model, step(model, x, settings)[1])
         judges = {n: g for n, g in judges.items() if n.startswith("discriminator")}
@@ -105,16 +135,22 @@ def test_plain_vae_loss(random):
     s = replace(PROFILES["smoke"].voice, **off)
     model, x = VaeGan(1, 32, latent=8, width=0.0625), torch.rand(5, 1, 32, 32)
     torch.manual_seed(6)
-    ours = mechanism("03_voice_vae")["plain_vae_loss"](model, x, s.kl_weight, s.pixel_weight + s.feature_weight)
+    ours = mechanism("03_voice_vae")["plain_vae_loss"](
+        model, x, s.kl_weight, s.pixel_weight + s.feature_weight
+    )
     torch.manual_seed(6)
-    torch.testing.assert_close(ours, training.vaegan_step(model, None, x, None, s)[0])
+    torch.testing.assert_close(ours, vaegan.vaegan_step(model, None, x, None, s)[0])
 
 
 def test_griffin_lim(random):
-    spectrogram = voices.mel(np.sin(np.cumsum(np.linspace(0.02, 0.3, 60_000))).astype(np.float32))
+    spectrogram = spectrograms.mel(
+        np.sin(np.cumsum(np.linspace(0.02, 0.3, 60_000))).astype(np.float32)
+    )
     torch.manual_seed(0)
-    ours = mechanism("03_voice_vae")["make_audible"](spectrogram, voices._mel_power().mel_scale.fb)
-    np.testing.assert_allclose(ours, voices.to_sound(spectrogram), atol=1e-3)
+    ours = mechanism("03_voice_vae")["make_audible"](
+        spectrogram, spectrograms._mel_power().mel_scale.fb
+    )
+    np.testing.assert_allclose(ours, spectrograms.to_sound(spectrogram), atol=1e-3)
 
 
 def test_linear_classifier_and_its_gradient(random):
@@ -130,12 +166,19 @@ def test_linear_classifier_and_its_gradient(random):
 
 def test_pooling_and_interval_over_actors(random):
     cells, clips = mechanism("04_expression_classifier"), random.integers(20, size=200)
-    said, actors, hit = np.log(random.dirichlet(np.ones(7), 200)), clips % 5, random.random(200) < 0.5
+    said, actors, hit = (
+        np.log(random.dirichlet(np.ones(7), 200)),
+        clips % 5,
+        random.random(200) < 0.5,
+    )
     for ours, theirs in zip(cells["pool"](said, clips), metrics.by_clip(said, clips)):
         np.testing.assert_allclose(ours, theirs)
     ours, theirs = (
         f(lambda rows: hit[rows].mean(), actors, 300, seed=8)
-        for f in (cells["interval_over_actors"], lambda s, a, n, seed: metrics.actor_interval(s, a, n, seed=seed))
+        for f in (
+            cells["interval_over_actors"],
+            lambda s, a, n, seed: metrics.actor_interval(s, a, n, seed=seed),
+        )
     )
     assert ours == pytest.approx(theirs)
 
@@ -146,8 +189,13 @@ def test_attention_over_dimensions(random):
     torch.testing.assert_close(out, attend(q, k, u), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(weights.sum(2), torch.ones(4, 11))
     layer, face, points = ContextAttention(9), torch.randn(2, 9), torch.linspace(-3, 3, 7)
-    ours = [cells["scalar_attention"](points, *(f(face)[i] for f in (layer.key, layer.value))) for i in range(2)]
-    torch.testing.assert_close(torch.stack(ours), layer.response(face, points), rtol=1e-4, atol=1e-5)
+    ours = [
+        cells["scalar_attention"](points, *(f(face)[i] for f in (layer.key, layer.value)))
+        for i in range(2)
+    ]
+    torch.testing.assert_close(
+        torch.stack(ours), layer.response(face, points), rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("normalise", [False, True])
@@ -162,25 +210,40 @@ def test_shift_by_the_voice(random, normalise):
 
 def test_divergence_and_product_of_gaussians(random):
     cells, (a, b, c, d) = mechanism("05_context_attention"), torch.randn(4, 5, 9)
-    torch.testing.assert_close(cells["kl_gaussians"](a, b, c, d), losses.kl_between(a, b, c, d), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        cells["kl_gaussians"](a, b, c, d), losses.kl_between(a, b, c, d), rtol=1e-4, atol=1e-4
+    )
     product = product_of_experts(Posterior(a, b), Posterior(c, d))
     for mine, theirs in zip(cells["multiply_experts"](a, b, c, d), product):
         torch.testing.assert_close(mine, theirs)
 
 
 def test_confusion_and_average_recall(random):
-    cells, truth, said = mechanism("06_evaluation"), random.integers(5, size=90), random.integers(7, size=90)
-    np.testing.assert_allclose(cells["confusion_rates"](truth, said, 7), metrics.confusion(truth, said, 7))
+    cells, truth, said = (
+        mechanism("06_evaluation"),
+        random.integers(5, size=90),
+        random.integers(7, size=90),
+    )
+    np.testing.assert_allclose(
+        cells["confusion_rates"](truth, said, 7), metrics.confusion(truth, said, 7)
+    )
     ours = cells["average_recall"](truth, said, 7)
     assert ours == pytest.approx(metrics.unweighted_average_recall(truth, said))
-    assert ours == pytest.approx(recall_score(truth, said, average="macro", labels=np.unique(truth)))
+    assert ours == pytest.approx(
+        recall_score(truth, said, average="macro", labels=np.unique(truth))
+    )
 
 
 def test_perceiving_in_full(random):
     nets = VaeGan(3, 32, 8, 0.0625), VaeGan(1, 128, 8, 0.0625), Classifier(8), Can(8)
     perceiver = Perceiver(*(net.eval().requires_grad_(False) for net in nets))
-    picture, mel = random.integers(256, size=(32, 32, 3), dtype=np.uint8), random.random((128, 128), np.float32)
-    probabilities, drawn = mechanism("07_mental_representations")["perceive_in_full"](perceiver, picture, mel, 0.4)
+    picture, mel = (
+        random.integers(256, size=(32, 32, 3), dtype=np.uint8),
+        random.random((128, 128), np.float32),
+    )
+    probabilities, drawn = mechanism("07_mental_representations")["perceive_in_full"](
+        perceiver, picture, mel, 0.4
+    )
     p = perceiver.perceive(picture, mel, 0.4)
     np.testing.assert_allclose(probabilities, p.probabilities, atol=1e-5)
     np.testing.assert_allclose(drawn, p.perceived, atol=1e-5)

@@ -4,8 +4,15 @@ import pytest
 import soundfile
 from conftest import face, talking, tone, write_clip
 
-from cmlib import media
-from cmlib.media import MediaError, evenly, iter_frames, read_audio, read_video, video_info
+from cmlib.preparation import media
+from cmlib.preparation.media import (
+    MediaError,
+    evenly,
+    iter_frames,
+    read_audio,
+    read_video,
+    video_info,
+)
 
 
 def numbered(count, size=64):
@@ -42,15 +49,24 @@ def test_sound_lasts_as_long_as_the_picture(tmp_path):
 @pytest.mark.parametrize("rate", [16_000, 22_050, 44_100])
 def test_stereo_at_any_rate_is_averaged(tmp_path, rate):
     left = tone(0.8, rate)
-    wave, got = read_audio(write_clip(tmp_path / "a.mp4", numbered(20), np.stack([left, 0 * left]), rate=rate))
+    wave, got = read_audio(
+        write_clip(tmp_path / "a.mp4", numbered(20), np.stack([left, 0 * left]), rate=rate)
+    )
     assert got == rate and np.corrcoef(wave, left[: len(wave)])[0, 1] > 0.98
     assert wave.std() == pytest.approx(left.std() / 2, rel=0.1)
 
 
 @pytest.mark.parametrize(
-    "suffix, kind", [("wav", "PCM_U8"), ("wav", "PCM_16"), ("wav", "FLOAT"), ("flac", "PCM_24"), ("ogg", "VORBIS"),
-                     ("mp3", "MPEG_LAYER_III")],
-)  # fmt: skip
+    "suffix, kind",
+    [
+        ("wav", "PCM_U8"),
+        ("wav", "PCM_16"),
+        ("wav", "FLOAT"),
+        ("flac", "PCM_24"),
+        ("ogg", "VORBIS"),
+        ("mp3", "MPEG_LAYER_III"),
+    ],
+)
 def test_sound_files_of_every_kind(tmp_path, suffix, kind):
     sound = tone(0.8, 22_050)
     soundfile.write(tmp_path / f"a.{suffix}", sound, 22_050, kind)
@@ -66,9 +82,13 @@ def test_sound_of_m4a_and_of_a_video_without_picture(tmp_path):
         video_info(tmp_path / "a.m4a")
 
 
-@pytest.mark.parametrize("pixels, suffix", [("gray", ".mkv"), ("yuv444p", ".mp4"), ("yuv420p10le", ".mkv")])
+@pytest.mark.parametrize(
+    "pixels, suffix", [("gray", ".mkv"), ("yuv444p", ".mp4"), ("yuv420p10le", ".mkv")]
+)
 def test_grey_and_other_pixels_become_rgb(tmp_path, pixels, suffix):
-    frames, _ = read_video(write_clip(tmp_path / f"a{suffix}", [face(64)] * 5, tone(0.2), pixels=pixels), 2)
+    frames, _ = read_video(
+        write_clip(tmp_path / f"a{suffix}", [face(64)] * 5, tone(0.2), pixels=pixels), 2
+    )
     assert frames.shape == (2, 64, 64, 3)
     wanted = face(64).mean(-1, keepdims=True) if pixels == "gray" else face(64)
     assert np.abs(frames[0].astype(float) - wanted).mean() < 12
@@ -81,7 +101,9 @@ def test_a_turned_video_is_shown_upright(tmp_path):
     zero, minus = bytes(4), (-(1 << 16)).to_bytes(4, "big", signed=True)
     upright = unit + zero * 3 + unit + zero * 3 + one
     track = data.index(b"tkhd")
-    at = data.index(upright, track)  # the matrix of the picture track: to be shown turned by a quarter to the right
+    at = data.index(
+        upright, track
+    )  # the matrix of the picture track: to be shown turned by a quarter to the right
     turned = zero + unit + zero + minus + zero * 4 + one
     path.write_bytes(data[:at] + turned + data[at + 36 :])
     shown = read_video(path, 1)[0][0]
@@ -98,12 +120,17 @@ def test_ten_frames_a_second_and_sound_that_starts_late(tmp_path):
         for image in numbered(20):
             container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(video.encode())
-        frame = av.AudioFrame.from_ndarray((sound * 32767).astype(np.int16)[None], format="s16", layout="mono")
+        frame = av.AudioFrame.from_ndarray(
+            (sound * 32767).astype(np.int16)[None], format="s16", layout="mono"
+        )
         frame.sample_rate, frame.pts = 48_000, 24_000
         container.mux(audio.encode(frame))
     wave, rate = read_audio(path)
     assert video_info(path).fps == 10
-    assert not wave[:24_000].any() and np.corrcoef(wave[24_000 : 24_000 + len(sound)], sound)[0, 1] > 0.99
+    assert (
+        not wave[:24_000].any()
+        and np.corrcoef(wave[24_000 : 24_000 + len(sound)], sound)[0, 1] > 0.99
+    )
 
 
 def test_memory_holds_one_frame_at_a_time(tmp_path):
@@ -115,12 +142,18 @@ def test_memory_holds_one_frame_at_a_time(tmp_path):
 def test_messages_name_file_fault_and_remedy(tmp_path):
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.wav").write_text("not sound")
-    soundfile.write(tmp_path / "nan.wav", np.array([0.1, np.nan] * 100, np.float32), 22_050, "FLOAT")
+    soundfile.write(
+        tmp_path / "nan.wav", np.array([0.1, np.nan] * 100, np.float32), 22_050, "FLOAT"
+    )
     soundfile.write(tmp_path / "none.wav", np.zeros(0), 22_050)
     for name, fault in {
-        "empty.mp4": "empty file", "text.wav": "sound cannot be read", "gone.mp4": "no such file",
-        "gone.wav": "no such file", "nan.wav": "no numbers", "none.wav": "no samples",
-    }.items():  # fmt: skip
+        "empty.mp4": "empty file",
+        "text.wav": "sound cannot be read",
+        "gone.mp4": "no such file",
+        "gone.wav": "no such file",
+        "nan.wav": "no numbers",
+        "none.wav": "no samples",
+    }.items():
         with pytest.raises(MediaError, match=fault) as error:
             media.read_audio(tmp_path / name)
         assert name in str(error.value) and ";" in str(error.value) and "\n" not in str(error.value)

@@ -15,7 +15,10 @@ def test_rates_equal_scikit_learn():
     rng = np.random.default_rng(0)
     truth, predicted = rng.integers(7, size=500), rng.integers(7, size=500)
     assert np.isclose(metrics.accuracy(truth, predicted), accuracy_score(truth, predicted))
-    assert np.isclose(metrics.unweighted_average_recall(truth, predicted), balanced_accuracy_score(truth, predicted))
+    assert np.isclose(
+        metrics.unweighted_average_recall(truth, predicted),
+        balanced_accuracy_score(truth, predicted),
+    )
     rates = confusion_matrix(truth, predicted, normalize="true")
     np.testing.assert_allclose(metrics.confusion(truth, predicted, 7), rates)
 
@@ -32,13 +35,17 @@ def test_scores_keep_clip_truth_together_in_any_order():
     clips, labels = np.repeat(np.arange(20), 3), np.repeat(rng.integers(7, size=20), 3)
     actors, shuffle = clips // 5, rng.permutation(60)
     perfect = np.where(np.eye(7)[labels] == 1, 0.0, -9.0)
-    result = metrics.scores(perfect[shuffle], labels[shuffle], clips[shuffle], actors[shuffle], resamples=20)
+    result = metrics.scores(
+        perfect[shuffle], labels[shuffle], clips[shuffle], actors[shuffle], resamples=20
+    )
     assert all(result[k] == {"value": 1.0, "low": 1.0, "high": 1.0} for k in result)
 
 
 def test_interval_draws_whole_actors():
     actors = np.repeat([1, 2, 3, 4], 50)
-    hits = np.repeat([1.0, 1.0, 0.0, 0.0], 50)  # two actors all right, two all wrong: rows are far from independent
+    hits = np.repeat(
+        [1.0, 1.0, 0.0, 0.0], 50
+    )  # two actors all right, two all wrong: rows are far from independent
     interval = metrics.actor_interval(lambda r: hits[r].mean(), actors, resamples=4000)
     assert interval["value"] == 0.5 and interval["low"] == 0.0 and interval["high"] == 1.0
     spread = metrics.actor_interval(lambda r: hits[r].mean(), np.arange(200), resamples=2000)
@@ -47,21 +54,35 @@ def test_interval_draws_whole_actors():
 
 def test_intervals_of_means_are_those_of_the_statistic_itself():
     rng = np.random.default_rng(7)
-    actors, truth, said = rng.choice([2, 5, 6, 9, 11], 90), rng.integers(4, size=90), rng.integers(4, size=90)
-    truth[actors != 5] %= 3  # one class is one actor's alone, so resamples without that actor have none of it
+    actors, truth, said = (
+        rng.choice([2, 5, 6, 9, 11], 90),
+        rng.integers(4, size=90),
+        rng.integers(4, size=90),
+    )
+    truth[actors != 5] %= (
+        3  # one class is one actor's alone, so resamples without that actor have none of it
+    )
     gain = rng.normal(size=90)
     theirs = metrics.actor_interval(lambda r: gain[r].mean(), actors, 300, seed=3)
     assert metrics.mean_interval(gain, actors, 300, seed=3) == pytest.approx(theirs)
-    theirs = metrics.actor_interval(lambda r: metrics.unweighted_average_recall(truth[r], said[r]), actors, 300, 0.8, seed=3)
-    assert metrics.mean_interval(truth == said, actors, 300, 0.8, 3, groups=truth) == pytest.approx(theirs)
+    theirs = metrics.actor_interval(
+        lambda r: metrics.unweighted_average_recall(truth[r], said[r]), actors, 300, 0.8, seed=3
+    )
+    assert metrics.mean_interval(truth == said, actors, 300, 0.8, 3, groups=truth) == pytest.approx(
+        theirs
+    )
     ours = metrics.scores(np.log(rng.dirichlet(np.ones(4), 90)), truth, np.arange(90), actors, 50)
     assert ours["frame_accuracy"] == ours["clip_accuracy"] != ours["unweighted_average_recall"]
 
 
-def simulated(actors: int, rng: np.random.Generator, clips: int = 40) -> tuple[np.ndarray, np.ndarray]:
+def simulated(
+    actors: int, rng: np.random.Generator, clips: int = 40
+) -> tuple[np.ndarray, np.ndarray]:
     """Right or wrong (N,) and actor (N,), drawn from people who are read in 60 % of the cases on average, sd 15."""
     easy = rng.beta(5.8, 3.87, actors)  # mean 0.6, sd 0.15
-    return (rng.random((actors, clips)) < easy[:, None]).ravel().astype(float), np.repeat(np.arange(actors), clips)
+    return (rng.random((actors, clips)) < easy[:, None]).ravel().astype(float), np.repeat(
+        np.arange(actors), clips
+    )
 
 
 @pytest.mark.parametrize(("actors", "least", "most"), [(24, 0.90, 0.98), (5, 0.75, 0.89)])
@@ -69,7 +90,9 @@ def test_intervals_hold_the_truth_as_often_as_they_say(actors, least, most):
     rng, held = np.random.default_rng(0), []
     for _ in range(400):
         right, who = simulated(actors, rng)
-        interval = metrics.actor_interval(lambda r, right=right: right[r].mean(), who, resamples=300)
+        interval = metrics.actor_interval(
+            lambda r, right=right: right[r].mean(), who, resamples=300
+        )
         held.append(interval["low"] <= 5.8 / 9.67 <= interval["high"])
     print(f"{actors} actors: {np.mean(held):.3f}")
     assert least < np.mean(held) < most
@@ -81,7 +104,9 @@ def test_intervals_over_clips_would_promise_too_much():
     for _ in range(200):
         right, who = simulated(24, rng)
         each = np.arange(len(who)) // 8
-        interval = metrics.actor_interval(lambda r, right=right: right[r].mean(), each, resamples=100)
+        interval = metrics.actor_interval(
+            lambda r, right=right: right[r].mean(), each, resamples=100
+        )
         held.append(interval["low"] <= 5.8 / 9.67 <= interval["high"])
     assert np.mean(held) < 0.9
 
@@ -107,18 +132,27 @@ def test_many_actors_are_flipped_by_chance_to_the_same_end():
     sums = rng.normal(0.5, 1.2, 16)
     every = np.array([np.dot(s, sums) for s in itertools.product((-1, 1), repeat=16)])
     exact = np.mean(np.abs(every) >= abs(sums.sum()) - 1e-9)
-    assert metrics.paired_difference(sums, np.zeros(16), np.arange(16), 20)["p"] == pytest.approx(exact, abs=0.01)
+    assert metrics.paired_difference(sums, np.zeros(16), np.arange(16), 20)["p"] == pytest.approx(
+        exact, abs=0.01
+    )
 
 
 def test_paired_test_rejects_as_often_as_it_says():
     """Two equal models on 6 actors: p <= 0.1 in about 6 of 64 flips."""
     rng = np.random.default_rng(4)
-    p = [metrics.paired_difference(rng.normal(size=6), np.zeros(6), np.arange(6), 2)["p"] for _ in range(1500)]
+    p = [
+        metrics.paired_difference(rng.normal(size=6), np.zeros(6), np.arange(6), 2)["p"]
+        for _ in range(1500)
+    ]
     assert np.mean(np.array(p) <= 0.1) == pytest.approx(6 / 64, abs=0.02)
 
 
 def test_mean_and_sd():
-    assert metrics.mean_and_sd([0.5, 0.7]) == {"mean": 0.6, "sd": pytest.approx(np.sqrt(0.02)), "count": 2}
+    assert metrics.mean_and_sd([0.5, 0.7]) == {
+        "mean": 0.6,
+        "sd": pytest.approx(np.sqrt(0.02)),
+        "count": 2,
+    }
     assert np.isnan(metrics.mean_and_sd([0.5])["sd"])
 
 
@@ -126,10 +160,15 @@ def test_reliability_equals_scikit_learn():
     rng = np.random.default_rng(5)
     log_p, labels = np.log(rng.dirichlet(np.full(7, 0.3), 800)), rng.integers(7, size=800)
     table = metrics.reliability(log_p, labels, 10)
-    right, confidence = calibration_curve(log_p.argmax(1) == labels, np.exp(log_p.max(1)), n_bins=10)
+    right, confidence = calibration_curve(
+        log_p.argmax(1) == labels, np.exp(log_p.max(1)), n_bins=10
+    )
     np.testing.assert_allclose(table.accuracy, right)
     np.testing.assert_allclose(table.confidence, confidence)
-    assert table["count"].sum() == 800 and ((table.low < table.confidence) & (table.confidence <= table.high)).all()
+    assert (
+        table["count"].sum() == 800
+        and ((table.low < table.confidence) & (table.confidence <= table.high)).all()
+    )
 
 
 def test_calibration_error_by_hand():
@@ -138,6 +177,8 @@ def test_calibration_error_by_hand():
     assert metrics.calibration_error(log_p, labels) == pytest.approx(0.5 * 0.05 + 0.5 * 0.15)
     rng = np.random.default_rng(6)
     p = rng.dirichlet(np.full(7, 0.4), 20_000)
-    drawn = (p.cumsum(1) > rng.random((20_000, 1))).argmax(1)  # labels that follow the probabilities
+    drawn = (p.cumsum(1) > rng.random((20_000, 1))).argmax(
+        1
+    )  # labels that follow the probabilities
     assert metrics.calibration_error(np.log(p), drawn) < 0.015
     assert metrics.calibration_error(np.log(p), (drawn + 1) % 7) > 0.4

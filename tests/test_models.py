@@ -7,15 +7,28 @@ from safetensors.torch import load_file, save_file
 from scipy.special import softmax
 
 from cmlib import checkpoints
-from cmlib.models import Can, Classifier, ContextAttention, Posterior, VaeGan, attend, product_of_experts
+from cmlib.models import (
+    Can,
+    Classifier,
+    ContextAttention,
+    Posterior,
+    VaeGan,
+    attend,
+    product_of_experts,
+)
 
 
-@pytest.mark.parametrize("channels, size, width", [(3, 32, 0.0625), (1, 64, 0.125), (3, 96, 0.0625)])
+@pytest.mark.parametrize(
+    "channels, size, width", [(3, 32, 0.0625), (1, 64, 0.125), (3, 96, 0.0625)]
+)
 def test_vaegan_keeps_shapes_for_any_multiple_of_32(channels, size, width):
     model = VaeGan(channels, size, latent=10, width=width).eval()
     x = torch.rand(2, channels, size, size)
     reconstruction, posterior = model(x)
-    assert reconstruction.shape == x.shape and posterior.mu.shape == posterior.logvar.shape == (2, 10)
+    assert reconstruction.shape == x.shape and posterior.mu.shape == posterior.logvar.shape == (
+        2,
+        10,
+    )
     features, logit = model.discriminator(x, 2)
     assert logit.shape == (2, 1)
     torch.testing.assert_close(features, model.discriminator.features(x, 2))
@@ -41,7 +54,9 @@ def test_attention_equals_its_equation_in_numpy():
     for b in range(3):
         weights = softmax(np.outer(q[b], k[b]), axis=1)
         np.testing.assert_allclose(out[b], weights @ u[b].numpy(), rtol=1e-5, atol=1e-6)
-    assert (out >= u.min(1, keepdim=True).values.numpy() - 1e-6).all() and (out <= u.max(1, keepdim=True).values.numpy() + 1e-6).all()
+    assert (out >= u.min(1, keepdim=True).values.numpy() - 1e-6).all() and (
+        out <= u.max(1, keepdim=True).values.numpy() + 1e-6
+    ).all()
 
 
 def test_attention_gradients_by_finite_differences():
@@ -74,7 +89,9 @@ def test_product_of_experts_against_the_density_on_a_grid():
     weight = torch.softmax(log, 0)
     mean = (weight * z).sum()
     assert joint.mu.item() == pytest.approx(mean.item(), abs=1e-4)
-    assert joint.logvar.exp().item() == pytest.approx((weight * (z - mean) ** 2).sum().item(), abs=1e-4)
+    assert joint.logvar.exp().item() == pytest.approx(
+        (weight * (z - mean) ** 2).sum().item(), abs=1e-4
+    )
 
 
 def test_checkpoint_returns_the_same_network_and_refuses_another(tmp_path):
@@ -98,7 +115,9 @@ def test_checkpoint_returns_the_same_network_and_refuses_another(tmp_path):
 def test_half_precision_checkpoint_is_close(tmp_path):
     model = Classifier(20)
     checkpoints.save(tmp_path / "c", model, {}, bits=16)
-    torch.testing.assert_close(checkpoints.load(tmp_path / "c")[0].linear.weight, model.linear.weight, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        checkpoints.load(tmp_path / "c")[0].linear.weight, model.linear.weight, rtol=1e-3, atol=1e-4
+    )
 
 
 def test_eight_bits_are_a_quarter_of_the_bytes_and_nearly_the_same_network(tmp_path):
@@ -109,10 +128,22 @@ def test_eight_bits_are_a_quarter_of_the_bytes_and_nearly_the_same_network(tmp_p
     assert checkpoints.save(tmp_path / "less", model, {}, bits=8).stat().st_size < 0.3 * whole
     loaded, _ = checkpoints.load(tmp_path / "less", VaeGan)
     for name, weights in model.state_dict().items():
-        worst = weights.flatten(1).abs().amax(1) / 254 if weights.dim() > 1 else weights.abs() / 1000 + 1e-4
+        worst = (
+            weights.flatten(1).abs().amax(1) / 254
+            if weights.dim() > 1
+            else weights.abs() / 1000 + 1e-4
+        )
         error = (loaded.state_dict()[name] - weights).abs()
-        assert (error.flatten(1).amax(1) if weights.dim() > 1 else error).le(worst * 1.001 + 1e-9).all(), name
-    lost = {k: v for k, v in load_file(tmp_path / "less.safetensors").items() if k != "encoder.mean.weight" + checkpoints.SCALE}
+        assert (
+            (error.flatten(1).amax(1) if weights.dim() > 1 else error)
+            .le(worst * 1.001 + 1e-9)
+            .all()
+        ), name
+    lost = {
+        k: v
+        for k, v in load_file(tmp_path / "less.safetensors").items()
+        if k != "encoder.mean.weight" + checkpoints.SCALE
+    }
     save_file(lost, tmp_path / "less.safetensors")
     with pytest.raises(checkpoints.CheckpointError, match="without their scale"):
         checkpoints.load(tmp_path / "less")
@@ -123,10 +154,15 @@ def test_eight_bits_are_a_quarter_of_the_bytes_and_nearly_the_same_network(tmp_p
 def test_a_part_left_out_of_a_checkpoint_keeps_its_own_weights(tmp_path):
     model = VaeGan(1, 32, latent=8, width=0.0625)
     whole = checkpoints.save(tmp_path / "whole", model, {}).stat().st_size
-    assert checkpoints.save(tmp_path / "less", model, {}, without=("discriminator",)).stat().st_size < 0.9 * whole
+    assert (
+        checkpoints.save(tmp_path / "less", model, {}, without=("discriminator",)).stat().st_size
+        < 0.9 * whole
+    )
     loaded, card = checkpoints.load(tmp_path / "less")
     x = torch.rand(2, 1, 32, 32)
-    torch.testing.assert_close(loaded.decoder(loaded.encoder(x)[0]), model.eval().decoder(model.encoder(x)[0]))
+    torch.testing.assert_close(
+        loaded.decoder(loaded.encoder(x)[0]), model.eval().decoder(model.encoder(x)[0])
+    )
     assert card["without"] == ["discriminator"]
     card_file = tmp_path / "less.json"
     card_file.write_text(card_file.read_text().replace("discriminator", "decoder"))
@@ -136,16 +172,25 @@ def test_a_part_left_out_of_a_checkpoint_keeps_its_own_weights(tmp_path):
 
 def test_directions_of_expression_hold_the_shift_and_leave_identity_out():
     g = torch.Generator().manual_seed(0)
-    people, labels = torch.arange(20).repeat_interleave(60), (torch.arange(1200) % 4) - 1  # -1 and three classes
+    people, labels = (
+        torch.arange(20).repeat_interleave(60),
+        (torch.arange(1200) % 4) - 1,
+    )  # -1 and three classes
     expression = torch.linalg.qr(torch.randn(16, 3, generator=g))[0].T
     identity = 5 * torch.randn(20, 16, generator=g)
     levels = torch.cat([torch.zeros(1, 3), 2 * torch.eye(3)])
-    faces = identity[people] + levels[labels + 1] @ expression + 0.1 * torch.randn(1200, 16, generator=g)
+    faces = (
+        identity[people]
+        + levels[labels + 1] @ expression
+        + 0.1 * torch.randn(1200, 16, generator=g)
+    )
     can = Can(16, 3, directions=3)
     can.fit_directions(faces, labels, people)
     torch.testing.assert_close(can.basis.T @ can.basis, torch.eye(3), atol=1e-5, rtol=0)
     onto = can.basis @ can.basis.T
-    torch.testing.assert_close(expression @ onto, expression, atol=0.02, rtol=0)  # the true directions lie in the span
+    torch.testing.assert_close(
+        expression @ onto, expression, atol=0.02, rtol=0
+    )  # the true directions lie in the span
     face, voice = (Posterior(torch.randn(8, 16, generator=g), torch.zeros(8, 16)) for _ in range(2))
     moved = can.shift(face, voice).mu - face.mu
     torch.testing.assert_close(moved @ onto, moved, atol=1e-5, rtol=0)
@@ -157,5 +202,7 @@ def test_directions_of_expression_hold_the_shift_and_leave_identity_out():
 def test_linear_map_in_place_of_attention():
     can = Can(16, attention="linear")
     face, voice = (Posterior(torch.randn(8, 16), torch.zeros(8, 16)) for _ in range(2))
-    wanted = face.mu + torch.cat([face.mu, voice.mu], 1) @ can.att_mu.map.weight.T + can.att_mu.map.bias
+    wanted = (
+        face.mu + torch.cat([face.mu, voice.mu], 1) @ can.att_mu.map.weight.T + can.att_mu.map.bias
+    )
     torch.testing.assert_close(can.shift(face, voice).mu, wanted, rtol=1e-4, atol=1e-5)

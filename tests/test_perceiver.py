@@ -8,11 +8,12 @@ import torch
 from conftest import face as drawn_face
 from PIL import Image
 
-from cmlib import checkpoints, faces, perceiver
+from cmlib import checkpoints, perceiver
 from cmlib.cli import main
-from cmlib.emotions import CLASSES
+from cmlib.corpora.names import CLASSES
 from cmlib.models import Can, Classifier, VaeGan
 from cmlib.perceiver import Perceiver, PerceptionError
+from cmlib.preparation import tracking
 
 SIZE, LATENT = 32, 8
 
@@ -20,9 +21,11 @@ SIZE, LATENT = 32, 8
 def networks() -> dict[str, torch.nn.Module]:
     torch.manual_seed(5)
     made = {
-        "face": VaeGan(3, SIZE, LATENT, 0.0625), "voice": VaeGan(1, 128, LATENT, 0.0625),
-        "classifier_face": Classifier(LATENT), "can": Can(LATENT),
-    }  # fmt: skip
+        "face": VaeGan(3, SIZE, LATENT, 0.0625),
+        "voice": VaeGan(1, 128, LATENT, 0.0625),
+        "classifier_face": Classifier(LATENT),
+        "can": Can(LATENT),
+    }
     return {name: model.eval().requires_grad_(False) for name, model in made.items()}
 
 
@@ -51,7 +54,9 @@ def test_a_perception_is_the_four_networks_in_a_row(eyes, face, mel):
     np.testing.assert_allclose(p.alone, eyes.classifier(a.mu).softmax(1)[0], atol=1e-6)
     np.testing.assert_allclose(p.perceived, drawn, atol=1e-6)
     np.testing.assert_allclose(p.difference, np.abs(drawn - p.reconstruction).mean(-1), atol=1e-6)
-    assert p.label == CLASSES[p.probabilities.argmax()] and p.original.shape == p.reconstruction.shape == (
+    assert p.label == CLASSES[
+        p.probabilities.argmax()
+    ] and p.original.shape == p.reconstruction.shape == (
         SIZE,
         SIZE,
         3,
@@ -91,7 +96,9 @@ def test_load_from_a_folder_gives_the_same_answer(eyes, face, mel, tmp_path, lay
     for name, model in networks().items():
         checkpoints.save(tmp_path / layout / name, model, {})
     loaded = Perceiver.load(tmp_path / "run")
-    np.testing.assert_allclose(loaded.perceive(face, mel).perceived, eyes.perceive(face, mel).perceived, atol=1e-6)
+    np.testing.assert_allclose(
+        loaded.perceive(face, mel).perceived, eyes.perceive(face, mel).perceived, atol=1e-6
+    )
 
 
 def test_load_by_name_takes_the_best_profile(face, mel, tmp_path, monkeypatch):
@@ -101,15 +108,27 @@ def test_load_by_name_takes_the_best_profile(face, mel, tmp_path, monkeypatch):
             checkpoints.save(tmp_path / "checkpoints" / f"crew-{profile}" / name, model, {})
     (tmp_path / "checkpoints" / "crew-smoke" / "can.safetensors").write_bytes(b"never read")
     assert Perceiver.load("crew").size == SIZE
-    with pytest.raises(checkpoints.CheckpointError, match="nobody: found no folder with face.safetensors"):
+    with pytest.raises(
+        checkpoints.CheckpointError, match="nobody: found no folder with face.safetensors"
+    ):
         Perceiver.load("nobody")
 
 
 def test_many_faces_and_voices_at_many_strengths_are_as_one_by_one(eyes, face, mel):
     faces_, mels = [face, eyes.see(face[::-1])], [mel, mel.T, eyes.hear(mel[::-1])]
     many = eyes.perceive_all(faces_, mels, [0.2, 0.9])
-    assert many.perceived.shape == (2, 3, 2, SIZE, SIZE, 3) and many.probabilities.shape == (2, 3, 2, 7)
-    assert many.original.shape == many.reconstruction.shape == (2, SIZE, SIZE, 3) and many.alone.shape == (2, 7)
+    assert many.perceived.shape == (2, 3, 2, SIZE, SIZE, 3) and many.probabilities.shape == (
+        2,
+        3,
+        2,
+        7,
+    )
+    assert many.original.shape == many.reconstruction.shape == (
+        2,
+        SIZE,
+        SIZE,
+        3,
+    ) and many.alone.shape == (2, 7)
     for i, j, k in np.ndindex(2, 3, 2):
         one = eyes.perceive(faces_[i], mels[j], (0.2, 0.9)[k])
         np.testing.assert_allclose(many.perceived[i, j, k], one.perceived, atol=1e-5)
@@ -130,7 +149,9 @@ def test_reading_a_picture_is_the_classifier_on_its_latent(eyes, face):
 
 def test_any_picture_is_cropped_and_says_so(eyes, tmp_path, monkeypatch):
     report = type("Report", (), {"found_rate": 1.0})
-    monkeypatch.setattr(faces, "crop_faces", lambda frames, size: (frames[:, :size, :size], report))
+    monkeypatch.setattr(
+        tracking, "crop_faces", lambda frames, size: (frames[:, :size, :size], report)
+    )
     photo = Image.new("RGB", (90, 60), (200, 150, 120))
     photo.save(path := tmp_path / "me.png")
     for face in (path, str(path), photo, np.asarray(photo)):
@@ -158,16 +179,28 @@ def as_pasted(photo):
 
 
 KINDS = {
-    "png": lambda p: p, "grey.png": lambda p: p.convert("L"), "alpha.png": as_pasted, "bits.png": as_16_bit, "ink.jpg": lambda p: p.convert("CMYK"),
-    "palette.png": lambda p: p.quantize(64), "palette.gif": lambda p: p.quantize(64), "turned.jpg": as_turned, "grey-alpha.png": lambda p: p.convert("LA"),
-    "large.jpg": lambda p: p.resize((3200, 3200)), "one.bmp": lambda p: p, "float.tiff": lambda p: Image.fromarray(np.asarray(p.convert("L")) / np.float32(255)),
-}  # fmt: skip
+    "png": lambda p: p,
+    "grey.png": lambda p: p.convert("L"),
+    "alpha.png": as_pasted,
+    "bits.png": as_16_bit,
+    "ink.jpg": lambda p: p.convert("CMYK"),
+    "palette.png": lambda p: p.quantize(64),
+    "palette.gif": lambda p: p.quantize(64),
+    "turned.jpg": as_turned,
+    "grey-alpha.png": lambda p: p.convert("LA"),
+    "large.jpg": lambda p: p.resize((3200, 3200)),
+    "one.bmp": lambda p: p,
+    "float.tiff": lambda p: Image.fromarray(np.asarray(p.convert("L")) / np.float32(255)),
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_whatever_the_file_the_same_face_is_found(eyes, tmp_path, kind):
     made = KINDS[kind](photo := Image.fromarray(drawn_face(200)))
-    made.save(path := tmp_path / f"me.{kind}", **({"exif": made.info["exif"]} if "exif" in made.info else {}))
+    made.save(
+        path := tmp_path / f"me.{kind}",
+        **({"exif": made.info["exif"]} if "exif" in made.info else {}),
+    )
     seen, plain = eyes.see(path), eyes.see(photo)
     assert seen.notes == (f"me.{kind}: face found and cropped",)
     grey = [np.asarray(s.picture).mean(-1) for s in (seen, plain)]
@@ -187,12 +220,16 @@ def test_a_video_gives_its_middle_frame(eyes, good_clip):
 def test_what_is_too_large_is_refused_before_it_is_decoded(eyes, tmp_path, monkeypatch):
     Image.new("L", (8000, 5000)).save(wide := tmp_path / "wide.png", compress_level=1)
     monkeypatch.setattr(Image.Image, "load", None)
-    with pytest.raises(PerceptionError, match="wide.png: 40 megapixels, more than 25; make it smaller"):
+    with pytest.raises(
+        PerceptionError, match="wide.png: 40 megapixels, more than 25; make it smaller"
+    ):
         eyes.see(wide)
     for name, use in (("whale.jpg", eyes.see), ("whale.wav", eyes.hear)):
         with open(path := tmp_path / name, "wb") as file:
             file.truncate(200_000_000)
-        with pytest.raises(PerceptionError, match=f"{name}: 200 MB, more than 100; use a smaller file"):
+        with pytest.raises(
+            PerceptionError, match=f"{name}: 200 MB, more than 100; use a smaller file"
+        ):
             use(path)
 
 
@@ -209,7 +246,9 @@ def test_what_is_too_long_is_refused(eyes, tmp_path):
         eyes.hear(path)
 
 
-@pytest.mark.parametrize("rate, channels, seconds", [(8_000, 1, 0.3), (11_025, 2, 1), (48_000, 1, 90), (96_000, 2, 5)])
+@pytest.mark.parametrize(
+    "rate, channels, seconds", [(8_000, 1, 0.3), (11_025, 2, 1), (48_000, 1, 90), (96_000, 2, 5)]
+)
 def test_any_rate_and_length(eyes, tmp_path, rate, channels, seconds):
     from scipy.io import wavfile
 
@@ -222,7 +261,9 @@ def test_any_rate_and_length(eyes, tmp_path, rate, channels, seconds):
 
 def test_a_missing_file_is_one_line(eyes, tmp_path):
     for use in (eyes.see, eyes.hear):
-        with pytest.raises(PerceptionError, match="nobody.png: No such file or directory; check the path"):
+        with pytest.raises(
+            PerceptionError, match="nobody.png: No such file or directory; check the path"
+        ):
             use(tmp_path / "nobody.png")
 
 
@@ -231,12 +272,29 @@ def test_command_perceive(face, good_clip, tmp_path, capsys):
         checkpoints.save(tmp_path / "model" / name, model, {})
     Image.fromarray(face).save(tmp_path / "me.png")
     out = tmp_path / "new" / "out.png"
-    given = ["perceive", "--image", str(tmp_path / "me.png"), "--audio", str(good_clip), "--model", str(tmp_path / "model"), "-o", str(out)]
+    given = [
+        "perceive",
+        "--image",
+        str(tmp_path / "me.png"),
+        "--audio",
+        str(good_clip),
+        "--model",
+        str(tmp_path / "model"),
+        "-o",
+        str(out),
+    ]
     assert main(given) == 0
     numbers = json.loads(out.with_suffix(".json").read_text())
-    assert numbers["strength"] == 0.7 and tuple(numbers["in_context"]) == CLASSES and numbers["label"] in capsys.readouterr().out
+    assert (
+        numbers["strength"] == 0.7
+        and tuple(numbers["in_context"]) == CLASSES
+        and numbers["label"] in capsys.readouterr().out
+    )
     assert Image.open(out).size[0] > 3 * 256
-    assert main([*given[:-1], str(tmp_path / "out.doc")]) == 1 and "should end in .png" in capsys.readouterr().err
+    assert (
+        main([*given[:-1], str(tmp_path / "out.doc")]) == 1
+        and "should end in .png" in capsys.readouterr().err
+    )
     (tmp_path / "me.png").write_text("words")
     assert main(given) == 1
     error = capsys.readouterr().err
@@ -255,13 +313,20 @@ def test_any_sound_is_heard(eyes, tmp_path):
 
 def test_silence_is_said_and_gives_numbers(eyes, face):
     p = eyes.perceive(face, np.zeros(30_000, np.float32))
-    assert "silent" in p.notes[0] and np.isfinite(p.probabilities).all() and np.isfinite(p.perceived).all()
+    assert (
+        "silent" in p.notes[0]
+        and np.isfinite(p.probabilities).all()
+        and np.isfinite(p.perceived).all()
+    )
 
 
 @pytest.mark.parametrize(
     "face, message",
     [
-        (np.zeros((SIZE, SIZE, 3), np.float32), r"wanted an RGB array \(H, W, 3\) of uint8, got float32"),
+        (
+            np.zeros((SIZE, SIZE, 3), np.float32),
+            r"wanted an RGB array \(H, W, 3\) of uint8, got float32",
+        ),
         (np.zeros((SIZE, SIZE), np.uint8), "wanted an RGB array"),
         (7, "got int"),
     ],
@@ -273,7 +338,11 @@ def test_what_is_no_picture(eyes, face, message):
 
 @pytest.mark.parametrize(
     "content, why",
-    [(b"", "an empty file"), (b"these are words", "no picture inside"), (b"\x89PNG\r\n\x1a\n cut short", "not a readable picture")],
+    [
+        (b"", "an empty file"),
+        (b"these are words", "no picture inside"),
+        (b"\x89PNG\r\n\x1a\n cut short", "not a readable picture"),
+    ],
 )
 def test_a_broken_picture_is_one_line(eyes, tmp_path, content, why):
     (path := tmp_path / "face.png").write_bytes(content)

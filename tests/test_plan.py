@@ -2,10 +2,10 @@
 
 import dataclasses
 
-from cmlib import plan
 from cmlib.cli import main, span
-from cmlib.profiles import get_profile
-from cmlib.splits import FOLDS
+from cmlib.config import get_profile
+from cmlib.corpora.splits import FOLDS
+from cmlib.experiment import plan
 
 
 def test_it_prints_a_table_and_writes_nothing(corpus, monkeypatch, capsys):
@@ -13,8 +13,12 @@ def test_it_prints_a_table_and_writes_nothing(corpus, monkeypatch, capsys):
     corpus.rename(corpus.parent / "actors")
     before = sorted(corpus.parent.rglob("*"))
     assert main(["plan", "smoke"]) == 0
-    face = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("face")).split()
-    assert face[1] == str(4 * 2) and float(face[4]) > 0 and float(face[-2]) > 0.1  # 4 clips train, 2 frames each
+    face = next(
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("face")
+    ).split()
+    assert (
+        face[1] == str(4 * 2) and float(face[4]) > 0 and float(face[-2]) > 0.1
+    )  # 4 clips train, 2 frames each
     assert sorted(corpus.parent.rglob("*")) == before
 
 
@@ -23,9 +27,14 @@ def test_steps_and_time_are_those_of_the_profile(monkeypatch):
     table = plan.plan("actors", "tuned").set_index("stage")
     tuned, training = get_profile("tuned"), 24 - len(FOLDS[0]) - len(FOLDS[1])
     assert tuned.data.crowd_limit is None  # the whole crowd: 600 people, 12 pictures of each
-    assert table.pictures["face"] == training * 60 * 8 + 7200 and table.pictures["voice"] == training * 60
+    assert (
+        table.pictures["face"] == training * 60 * 8 + 7200
+        and table.pictures["voice"] == training * 60
+    )
     assert table.steps["face"] == -(-table.pictures["face"] // tuned.face.batch) * tuned.face.epochs
-    assert table.hours["face"] == table.steps["face"] * 0.5 / 3600 and table.memory_gb["face"] == 6.0
+    assert (
+        table.hours["face"] == table.steps["face"] * 0.5 / 3600 and table.memory_gb["face"] == 6.0
+    )
     assert table.pictures["can"] == training * 56 * 8
 
 
@@ -42,4 +51,10 @@ def test_every_frame_means_the_length_of_the_clips(monkeypatch):
 
 
 def test_spans_are_words():
-    assert [span(h) for h in (0.001, 0.1, 1.5, 30, 500)] == ["4 s", "6.0 min", "90 min", "30 h", "21 days"]
+    assert [span(h) for h in (0.001, 0.1, 1.5, 30, 500)] == [
+        "4 s",
+        "6.0 min",
+        "90 min",
+        "30 h",
+        "21 days",
+    ]

@@ -10,11 +10,13 @@ from conftest import face, tone
 from PIL import Image
 from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
 
-from cmlib import evaluation, experiment, voices
+from cmlib import files as files_room
 from cmlib.corpora import CorpusError, processed, scan
-from cmlib.experiment import Run
-from cmlib.splits import from_yaml
-from cmlib.store import prepare
+from cmlib.corpora.splits import from_yaml
+from cmlib.evaluation import robustness
+from cmlib.experiment.run import Run
+from cmlib.preparation import spectrograms as spectrograms_room
+from cmlib.preparation.prepare import prepare
 
 
 def picture(path, size=160, shade=0):
@@ -34,7 +36,11 @@ def ravdess(tmp_path):
                 for number in (1, 2, 10):
                     picture(root / folder / f"{number}.jpg", 160, 20 * number)
                     lists[stage].append(f"{folder}/{number}.jpg")
-                where = root / folder if stage == "train" else (root / folder).parents[int(stage == "test")]
+                where = (
+                    root / folder
+                    if stage == "train"
+                    else (root / folder).parents[int(stage == "test")]
+                )
                 soundfile.write(where / f"{clip}.wav", tone(0.6, 22_050), 22_050, "FLOAT")
     (root / "fold_1.yaml").write_text(yaml.safe_dump(lists))
     return root
@@ -46,55 +52,95 @@ def mead(tmp_path):
     for take in ("001", "002"):
         for number in (1, 2, 11):
             picture(root / "M003" / "front" / "contempt" / "level_2" / f"{number}_{take}.jpg")
-        (where := root / "M003" / "spectrograms" / "contempt" / "level_2").mkdir(parents=True, exist_ok=True)
-        np.save(where / f"{take}.npy", np.linspace(0, 1, 128 * 100, dtype=np.float32).reshape(128, 100))
+        (where := root / "M003" / "spectrograms" / "contempt" / "level_2").mkdir(
+            parents=True, exist_ok=True
+        )
+        np.save(
+            where / f"{take}.npy", np.linspace(0, 1, 128 * 100, dtype=np.float32).reshape(128, 100)
+        )
     return root
 
 
 def test_frames_and_sound_become_clips(ravdess, tmp_path):
     clips, skipped = scan("ravdess_released", ravdess)
     assert len(clips) == 12 and not skipped and all(c.audio_path.stem == c.name for c in clips)
-    assert [p.stem for p in clips[0].frames] == ["1", "2", "10"] and clips[0].path == clips[0].frames[0]
+    assert [p.stem for p in clips[0].frames] == ["1", "2", "10"] and clips[0].path == clips[
+        0
+    ].frames[0]
     s = prepare("ravdess_released", "smoke", ravdess, tmp_path / "cache", workers=1)
-    assert s.frames.shape == (24, 32, 32, 3) and s.clips.emotion.tolist() == (["happy"] * 6 + ["angry"] * 6)
-    wanted = voices.mel(tone(0.6, 22_050), released=True).astype(np.float16)
+    assert s.frames.shape == (24, 32, 32, 3) and s.clips.emotion.tolist() == (
+        ["happy"] * 6 + ["angry"] * 6
+    )
+    wanted = spectrograms_room.mel(tone(0.6, 22_050), released=True).astype(np.float16)
     assert np.abs(s.mels[0].astype(float) - wanted).max() < 0.002
-    assert np.abs(s.mels[0].astype(float) - voices.mel(tone(0.6, 22_050))).max() > 0.1
+    assert np.abs(s.mels[0].astype(float) - spectrograms_room.mel(tone(0.6, 22_050))).max() > 0.1
     assert s.clips.file[0].endswith("1.jpg") and s.path(s.clips.iloc[0]).suffix == ".wav"
     picture(clips[0].frames[0].with_name("3.jpg"))
-    assert prepare("ravdess_released", "smoke", ravdess, tmp_path / "cache").folder != s.folder  # one frame more
+    assert (
+        prepare("ravdess_released", "smoke", ravdess, tmp_path / "cache").folder != s.folder
+    )  # one frame more
 
 
 def test_released_spectrograms_are_those_of_torchaudio_as_it_comes():
     sound = torch.from_numpy(tone(4.0, 22_050))[:83_200]
-    decibels = AmplitudeToDB(top_db=100)(MelSpectrogram(sample_rate=22_050, n_fft=1310, n_mels=128)(sound))
+    decibels = AmplitudeToDB(top_db=100)(
+        MelSpectrogram(sample_rate=22_050, n_fft=1310, n_mels=128)(sound)
+    )
     wanted = (decibels - decibels.min()) / (decibels.max() - decibels.min())
-    np.testing.assert_allclose(voices.mel(sound.numpy(), released=True), wanted, atol=1e-5)
+    np.testing.assert_allclose(
+        spectrograms_room.mel(sound.numpy(), released=True), wanted, atol=1e-5
+    )
 
 
 def test_spectrograms_and_takes_of_mead(mead, tmp_path):
     s = prepare("mead_released", "smoke", mead, tmp_path / "cache", workers=1)
-    assert s.clips.name.tolist() == ["M003-contempt-2-001", "M003-contempt-2-002"] and s.clips.actor.tolist() == [103, 103]
-    assert s.card["frames"] == 4 and s.mels.shape == (2, 128, 128) and s.clips.duration.tolist() == [0, 0]
-    assert np.abs(np.diff(s.mels[0].astype(float).mean(1))).max() < 0.02 and s.mels[0, 0, 0] == 0 and s.mels[0, -1, -1] == 1
+    assert s.clips.name.tolist() == [
+        "M003-contempt-2-001",
+        "M003-contempt-2-002",
+    ] and s.clips.actor.tolist() == [103, 103]
+    assert (
+        s.card["frames"] == 4
+        and s.mels.shape == (2, 128, 128)
+        and s.clips.duration.tolist() == [0, 0]
+    )
+    assert (
+        np.abs(np.diff(s.mels[0].astype(float).mean(1))).max() < 0.02
+        and s.mels[0, 0, 0] == 0
+        and s.mels[0, -1, -1] == 1
+    )
 
 
 def test_of_several_views_the_front_is_used(mead):
     other = mead / "M003" / "down" / "contempt" / "level_2"
     for take, number in (("001", 1), ("003", 1)):  # "down" comes before "front" in the alphabet
         picture(other / f"{number}_{take}.jpg")
-    np.save(mead / "M003" / "spectrograms" / "contempt" / "level_2" / "003.npy", np.zeros((128, 128), np.float32))
+    np.save(
+        mead / "M003" / "spectrograms" / "contempt" / "level_2" / "003.npy",
+        np.zeros((128, 128), np.float32),
+    )
     clips, skipped = scan("mead_released", mead)
-    assert [clip.path.parents[2].name for clip in clips] == ["front", "front", "down"] and len(clips[0].frames) == 3
-    assert [path for path, _ in skipped] == [other] and "duplicate: M003-contempt-2-001 is in" in skipped[0][1]
+    assert [clip.path.parents[2].name for clip in clips] == ["front", "front", "down"] and len(
+        clips[0].frames
+    ) == 3
+    assert [path for path, _ in skipped] == [
+        other
+    ] and "duplicate: M003-contempt-2-001 is in" in skipped[0][1]
 
 
 def test_what_has_no_partner_or_cannot_be_read_is_named(ravdess, mead, tmp_path):
     picture(ravdess / "Actor_01" / "04" / "train" / "01-01-04-01-01-01-01" / "1.jpg")  # no sound
-    soundfile.write(ravdess / "Actor_01" / "04" / "01-01-04-01-01-02-01.wav", tone(0.2, 22_050), 22_050)  # no frames
-    picture(ravdess / "Actor_01" / "03" / "train" / "01-01-04-01-01-01-01" / "1.jpg")  # in another emotion's folder
+    soundfile.write(
+        ravdess / "Actor_01" / "04" / "01-01-04-01-01-02-01.wav", tone(0.2, 22_050), 22_050
+    )  # no frames
+    picture(
+        ravdess / "Actor_01" / "03" / "train" / "01-01-04-01-01-01-01" / "1.jpg"
+    )  # in another emotion's folder
     reasons = sorted(reason for _, reason in scan("ravdess_released", ravdess)[1])
-    assert [r.split(":")[0] for r in reasons] == ["name", "sound", "sound"] and "there are no frames" in reasons[2]
+    assert [r.split(":")[0] for r in reasons] == [
+        "name",
+        "sound",
+        "sound",
+    ] and "there are no frames" in reasons[2]
     spectrograms = mead / "M003" / "spectrograms" / "contempt" / "level_2"
     np.save(spectrograms / "001.npy", np.array([print], object), allow_pickle=True)
     s = prepare("mead_released", "smoke", mead, tmp_path / "cache", workers=1)
@@ -116,12 +162,18 @@ def test_the_margin_is_cut_as_the_authors_cut_it(tmp_path):
 def test_fold_0_is_the_authors_split(ravdess, tmp_path, monkeypatch):
     monkeypatch.setenv("CM_DATA", str(ravdess.parent))
     monkeypatch.setenv("CM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(experiment, "ROOT", tmp_path)
+    monkeypatch.setattr(files_room, "ROOT", tmp_path)
     run = Run("ravdess_released", "smoke", fold=0)
     names = run.store.clips.name
-    assert {n[15:17] for n in names[run.split.train]} == {"01"} and {n[15:17] for n in names[run.split.val]} == {"02"}
+    assert {n[15:17] for n in names[run.split.train]} == {"01"} and {
+        n[15:17] for n in names[run.split.val]
+    } == {"02"}
     assert len(run.split.train) == len(run.split.val) == len(run.split.test) == 4
-    assert set(run.store.clips.actor[run.split.train]) == set(run.store.clips.actor[run.split.test]) == {1, 2}
+    assert (
+        set(run.store.clips.actor[run.split.train])
+        == set(run.store.clips.actor[run.split.test])
+        == {1, 2}
+    )
     (ravdess / "fold_1.yaml").unlink()
     with pytest.raises(CorpusError, match="one YAML file in here, or fold_1.yaml; there: none"):
         _ = Run("ravdess_released", "smoke", fold=0).split
@@ -130,14 +182,16 @@ def test_fold_0_is_the_authors_split(ravdess, tmp_path, monkeypatch):
 def test_noise_is_heard_in_the_authors_bands(ravdess, tmp_path, monkeypatch):
     monkeypatch.setenv("CM_DATA", str(ravdess.parent))
     monkeypatch.setenv("CM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(experiment, "ROOT", tmp_path)
-    monkeypatch.setattr(evaluation, "SNRS", (120,))  # as good as none
-    heard, mel = [], voices.mel
-    monkeypatch.setattr(voices, "mel", lambda *a, **k: heard.append(mel(*a, **k)) or heard[-1])
+    monkeypatch.setattr(files_room, "ROOT", tmp_path)
+    monkeypatch.setattr(robustness, "SNRS", (120,))  # as good as none
+    heard, mel = [], spectrograms_room.mel
+    monkeypatch.setattr(
+        spectrograms_room, "mel", lambda *a, **k: heard.append(mel(*a, **k)) or heard[-1]
+    )
     run = Run("ravdess_released", "smoke", fold=0)
     mels = run.store.mels[run.split.test].astype(float)
     heard.clear()  # those of preparing
-    table = evaluation.robustness(run, models=("voice", "can"))
+    table = robustness.robustness(run, models=("voice", "can"))
     assert np.abs(np.stack(heard) - mels).max() < 0.01
     value = table.pivot_table(index="disturbance", columns="model", values="value")
     assert (value.loc["noise in the voice"] == value.loc["nothing"]).all()
@@ -150,19 +204,26 @@ def test_spectrograms_alone_get_no_noise_and_that_is_said(mead, tmp_path, monkey
             frame = f"M003/front/{emotion}/level_2/1_{take}.jpg"
             picture(mead / frame)
             lists[part].append(frame)
-            (where := mead / "M003" / "spectrograms" / emotion / "level_2").mkdir(parents=True, exist_ok=True)
-            np.save(where / f"{take}.npy", np.random.default_rng(int(take)).random((128, 128), np.float32))
+            (where := mead / "M003" / "spectrograms" / emotion / "level_2").mkdir(
+                parents=True, exist_ok=True
+            )
+            np.save(
+                where / f"{take}.npy",
+                np.random.default_rng(int(take)).random((128, 128), np.float32),
+            )
     (mead / "fold_1.yaml").write_text(yaml.safe_dump(lists))
     monkeypatch.setenv("CM_DATA", str(mead.parent))
     monkeypatch.setenv("CM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(experiment, "ROOT", tmp_path)
-    table = evaluation.robustness(Run("mead_released", "smoke", fold=0), models=("face", "can"))
+    monkeypatch.setattr(files_room, "ROOT", tmp_path)
+    table = robustness.robustness(Run("mead_released", "smoke", fold=0), models=("face", "can"))
     assert set(table.disturbance) == {"nothing", "blurred face", "covered face", "missing sense"}
     assert "mead_released: spectrograms without their sound, so no noise" in capsys.readouterr().out
 
 
 def test_lists_are_read_whatever_folder_they_start_from(tmp_path):
-    clips = pd.DataFrame({"name": ["M003-fear-1-001", "M003-fear-1-002", "M003-fear-1-003", "M003-fear-1-004"]})
+    clips = pd.DataFrame(
+        {"name": ["M003-fear-1-001", "M003-fear-1-002", "M003-fear-1-003", "M003-fear-1-004"]}
+    )
     frame = "/shared/datasets/mead/M003/front/fear/level_1/7_{}.jpg"
     lists = [{"train": [frame.format("002")], "val": [frame.format("001")], "test": []}]
     lists += [{"train": [], "val": [], "test": [frame.format("004"), frame.format("999")]}]

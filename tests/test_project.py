@@ -48,10 +48,18 @@ def version(text: str) -> tuple[int, ...]:
 def test_conda_environment_is_in_step():
     listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     lines = [line for line in listed if isinstance(line, str)]
-    lines += [line for pip in listed if isinstance(pip, dict) for line in pip["pip"] if not line.startswith("-")]
+    lines += [
+        line
+        for pip in listed
+        if isinstance(pip, dict)
+        for line in pip["pip"]
+        if not line.startswith("-")
+    ]
     conda = {CONDA_NAMES.get(name, name): spec for name, spec in map(requirement, lines)}
     assert conda.pop("python") == PROJECT["requires-python"]
-    assert {k: v for k, v in conda.items() if k not in ("pip", "make")} == wanted("reproduce", "test")
+    assert {k: v for k, v in conda.items() if k not in ("pip", "make")} == wanted(
+        "reproduce", "test"
+    )
 
 
 def test_lock_covers_the_project():
@@ -59,13 +67,17 @@ def test_lock_covers_the_project():
     for name, spec in wanted("reproduce", "test").items():
         assert name in lock, f"requirements.lock lacks {name}: make lock"
         least = version(spec.removeprefix(">="))
-        assert version(lock[name])[: len(least)] >= least, f"{name}{lock[name]} is older than {spec}"
+        assert version(lock[name])[: len(least)] >= least, (
+            f"{name}{lock[name]} is older than {spec}"
+        )
     assert all(spec.startswith("==") for spec in lock.values())
 
 
 def test_lock_marks_what_only_linux_has():
     for line in (ROOT / "requirements.lock").read_text().splitlines():
-        assert not re.match(r"nvidia-|cuda-|triton", line) or "sys_platform == 'linux'" in line, line
+        assert not re.match(r"nvidia-|cuda-|triton", line) or "sys_platform == 'linux'" in line, (
+            line
+        )
 
 
 def imported(tree: ast.AST) -> set[str]:
@@ -77,7 +89,9 @@ def imported(tree: ast.AST) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cmlib."):
             found.add(node.module.split(".")[1])
         elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("cmlib.")}
+            found |= {
+                alias.name.split(".")[1] for alias in node.names if alias.name.startswith("cmlib.")
+            }
         assert not (isinstance(node, ast.ImportFrom) and node.level), "absolute imports only"
     return found
 
@@ -87,19 +101,27 @@ def test_imports_point_downward(path):
     room = path.relative_to(ROOT / "cmlib").with_suffix("").parts[0]
     if room == "__init__":
         return
-    above = {other for other in imported(ast.parse(path.read_text())) if ROOMS.index(other) > ROOMS.index(room)}
+    above = {
+        other
+        for other in imported(ast.parse(path.read_text()))
+        if ROOMS.index(other) > ROOMS.index(room)
+    }
     assert not above, f"cmlib/{room} imports {', '.join(sorted(above))} from above it"
 
 
 def test_library_stays_small():
     lines = sum(len(p.read_text().splitlines()) for p in (ROOT / "cmlib").rglob("*.py"))
-    assert lines < 7850, f"cmlib has {lines} lines"  # corpora, downloads, imports, evaluation, rating and demo are all of it
+    assert lines < 7850, (
+        f"cmlib has {lines} lines"
+    )  # corpora, downloads, imports, evaluation, rating and demo are all of it
 
 
 def test_shipped_files():
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     files = {name: ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()}
     assert not [name for name, file in files.items() if file.stat().st_size > 30_000_000]
     assert not [name for name in files if name.startswith(("runs/", ".venv/", "data/prepared/"))]
@@ -113,7 +135,9 @@ def test_direct_imports_are_dependencies():
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
             tops = {name.split(".")[0] for name in names} - {"cmlib", *sys.stdlib_module_names}
-            missing |= {t for t in tops if not {requirement(h)[0] for h in homes.get(t, [t])} & set(listed)}
+            missing |= {
+                t for t in tops if not {requirement(h)[0] for h in homes.get(t, [t])} & set(listed)
+            }
     assert not missing
 
 
@@ -172,7 +196,9 @@ def test_notebook_is_clean(path):
         kinds = [output["output_type"] for output in cell["outputs"]]
         assert "error" not in kinds, f"a traceback is kept under: {source(cell)[:60]}"
     # paths of somebody's machine, wherever they stand; data addresses of pictures have no such prefix
-    found = re.search(r"(?<![\w./+=-])(/(home|root|Users|work|tmp|mnt|opt)/[\w.-]+|[A-Z]:\\\\\\\\[\w.-]+)", text)
+    found = re.search(
+        r"(?<![\w./+=-])(/(home|root|Users|work|tmp|mnt|opt)/[\w.-]+|[A-Z]:\\\\\\\\[\w.-]+)", text
+    )
     assert not found, f"an absolute path: {found.group()}"
     ids = [cell.get("id") for cell in book["cells"]]
     assert len(set(ids)) == len(ids) and all(ids), "every cell has its own id"

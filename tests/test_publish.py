@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from nbformat import v4
 
-from tools import publish
+from tools.notebooks import publish
 
 NOTEBOOKS = sorted((publish.ROOT / "notebooks").glob("*.ipynb"))
 
@@ -17,7 +17,9 @@ def test_outputs_belong_to_the_code(path):
     outputs = [o for cell in book.cells if cell.cell_type == "code" for o in cell.outputs]
     if not outputs:
         pytest.skip("not published yet")
-    assert book.metadata["outputs_of"] == publish.fingerprint(book), "python -m tools.publish runs/actors-quick"
+    assert book.metadata["outputs_of"] == publish.fingerprint(book), (
+        "python -m tools.publish runs/actors-quick"
+    )
     assert "widgets" not in book.metadata and outputs == publish.clean(outputs)
     assert path.stat().st_size <= publish.LARGEST
 
@@ -34,7 +36,10 @@ def pair(tmp_path):
         v4.new_output("display_data", {publish.WIDGET: {}, "text/plain": "bar"}),
     ]
     injected = v4.new_code_cell("seed = 0", id="p")
-    done = v4.new_notebook(cells=[injected, v4.new_code_cell("print(1)", id="a", outputs=outputs, execution_count=2)], metadata={"papermill": {}, "widgets": {}})
+    done = v4.new_notebook(
+        cells=[injected, v4.new_code_cell("print(1)", id="a", outputs=outputs, execution_count=2)],
+        metadata={"papermill": {}, "widgets": {}},
+    )
     nbformat.write(done, tmp_path / "done.ipynb")
     return tmp_path / "source.ipynb", tmp_path / "done.ipynb", done
 
@@ -44,14 +49,21 @@ def test_only_what_a_reader_needs_is_published(pair):
     publish.publish(source, done)
     book = nbformat.read(source, as_version=4)
     assert [c.id for c in book.cells] == ["t", "a"] and set(book.metadata) == {"outputs_of"}
-    assert [o.get("text") for o in book.cells[1].outputs] == ["1\n"] and book.cells[1].execution_count == 2
+    assert [o.get("text") for o in book.cells[1].outputs] == ["1\n"] and book.cells[
+        1
+    ].execution_count == 2
 
 
 @pytest.mark.parametrize(
     "spoil, message",
     [
         (lambda cell: cell.update(source="print(2)"), "has changed"),
-        (lambda cell: cell.outputs.append(v4.new_output("error", ename="E", evalue="", traceback=[])), "failed"),
+        (
+            lambda cell: cell.outputs.append(
+                v4.new_output("error", ename="E", evalue="", traceback=[])
+            ),
+            "failed",
+        ),
         (lambda cell: cell.outputs[0].update(text=f"{Path.home()}/secret"), "holds the path"),
         (lambda cell: cell.outputs[0].update(text="x" * publish.LARGEST), "more than"),
     ],

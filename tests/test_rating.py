@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from test_perceiver import SIZE, networks
 
-from cmlib import rating
-from cmlib.emotions import CLASSES, EMOTIONS
+from cmlib.apps import rating
+from cmlib.apps.rating import Item, RatingError, Study
+from cmlib.corpora.names import CLASSES, EMOTIONS
 from cmlib.perceiver import Perceiver
-from cmlib.rating import Item, RatingError, Study
 
 
 @pytest.fixture(scope="module")
@@ -19,30 +19,45 @@ def run():
     rng = np.random.default_rng(0)
     rows = [(a, e, i) for a in (1, 2, 3) for e in ("neutral", "happy", "sad") for i in (1, 2)]
     clips = pd.DataFrame(rows, columns=["actor", "emotion", "intensity"])
-    clips = clips.assign(statement=1, repetition=1, first_frame=np.arange(len(rows)) * 2, n_frames=2)
+    clips = clips.assign(
+        statement=1, repetition=1, first_frame=np.arange(len(rows)) * 2, n_frames=2
+    )
     store = SimpleNamespace(
-        clips=clips, frames=rng.integers(0, 256, (2 * len(rows), SIZE, SIZE, 3), dtype=np.uint8),
+        clips=clips,
+        frames=rng.integers(0, 256, (2 * len(rows), SIZE, SIZE, 3), dtype=np.uint8),
         mels=rng.random((len(rows), 128, 128)).astype(np.float16),
-    )  # fmt: skip
+    )
     split = SimpleNamespace(test=np.flatnonzero(clips.actor < 3))
-    return SimpleNamespace(store=store, split=split, classes=CLASSES, frame_clip=np.repeat(np.arange(len(rows)), 2))
+    return SimpleNamespace(
+        store=store, split=split, classes=CLASSES, frame_clip=np.repeat(np.arange(len(rows)), 2)
+    )
 
 
 @pytest.fixture(scope="module")
 def things():
     """Items of five actors without a network behind them."""
-    shown = [("original", ""), ("reconstruction", ""), *(("mental representation", e) for e in CLASSES)]
-    return [Item(k, a, v, np.full((8, 8, 3), 0.5), f"{a}-{v or k}") for a in range(5) for k, v in shown]
+    shown = [
+        ("original", ""),
+        ("reconstruction", ""),
+        *(("mental representation", e) for e in CLASSES),
+    ]
+    return [
+        Item(k, a, v, np.full((8, 8, 3), 0.5), f"{a}-{v or k}") for a in range(5) for k, v in shown
+    ]
 
 
 def test_items_are_test_actors_in_three_kinds(run):
     perceiver = Perceiver(*networks().values())
     items = rating.items(run, perceiver)
     assert [(i.actor, i.kind, i.voice) for i in items[:4]] == [
-        (1, "original", ""), (1, "reconstruction", ""), (1, "mental representation", "happy"),
+        (1, "original", ""),
+        (1, "reconstruction", ""),
+        (1, "mental representation", "happy"),
         (1, "mental representation", "sad"),
-    ]  # fmt: skip
-    assert len(items) == 8 and {i.actor for i in items} == {1, 2} and len({i.key for i in items}) == 8
+    ]
+    assert (
+        len(items) == 8 and {i.actor for i in items} == {1, 2} and len({i.key for i in items}) == 8
+    )
     frame = run.store.frames[1]  # the middle one of actor 1's first neutral clip
     np.testing.assert_allclose(items[0].picture, frame / 255, atol=1e-6)
     np.testing.assert_array_equal(items[1].picture, perceiver.see(frame).reconstruction)
@@ -55,7 +70,11 @@ def test_items_are_test_actors_in_three_kinds(run):
 
 
 def test_every_rater_has_one_random_order_of_all(things):
-    first, again, other = rating.order(things, "a"), rating.order(things, "a"), rating.order(things, "b")
+    first, again, other = (
+        rating.order(things, "a"),
+        rating.order(things, "a"),
+        rating.order(things, "b"),
+    )
     assert first == again != other and sorted(i.key for i in first) == sorted(i.key for i in things)
     assert rating.order(things, "a", seed=1) != first
 
@@ -108,17 +127,22 @@ def test_buttons_do_the_same_and_wait_for_all_three_answers(things, tmp_path):
     shown = study.item
     study.next.click()
     assert study.next.disabled and study.emotion.value is None and study.item != shown
-    assert pd.read_csv(tmp_path / "eve.csv")[["emotion", "intensity", "realism"]].to_numpy().tolist() == [
-        ["calm", 2, 7]
-    ]
+    assert pd.read_csv(tmp_path / "eve.csv")[
+        ["emotion", "intensity", "realism"]
+    ].to_numpy().tolist() == [["calm", 2, 7]]
 
 
 def test_nothing_on_the_screen_gives_the_kind_away(things, tmp_path):
     study = Study(things, tmp_path)
     study.begin("kim")
-    texts = [w.value if hasattr(w, "value") else "" for w in (*study.questions.children, study.progress, study.status)]
+    texts = [
+        w.value if hasattr(w, "value") else ""
+        for w in (*study.questions.children, study.progress, study.status)
+    ]
     words = " ".join(str(t) for t in [*texts, study.progress.description]).lower()
-    assert not any(word in words for word in ("original", "reconstruction", "mental", "voice", "actor"))
+    assert not any(
+        word in words for word in ("original", "reconstruction", "mental", "voice", "actor")
+    )
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a b", "x" * 33, "Zoë"])
@@ -126,10 +150,16 @@ def test_a_name_that_is_no_file_name_is_one_line(things, tmp_path, name):
     study = Study(things, tmp_path)
     study.name.value = name
     study.start.click()
-    assert "1 to 32 letters" in study.status.value and study.item is None and not list(tmp_path.iterdir())
+    assert (
+        "1 to 32 letters" in study.status.value
+        and study.item is None
+        and not list(tmp_path.iterdir())
+    )
 
 
-@pytest.mark.parametrize("answer", [("furious", 1, 1), ("sad", 0, 1), ("sad", 1, 8), ("sad", None, 3), (None, 1, 1)])
+@pytest.mark.parametrize(
+    "answer", [("furious", 1, 1), ("sad", 0, 1), ("sad", 1, 8), ("sad", None, 3), (None, 1, 1)]
+)
 def test_an_answer_off_the_scale_is_not_kept(things, tmp_path, answer):
     study = Study(things, tmp_path)
     with pytest.raises(RatingError, match="begin first"):
@@ -159,7 +189,10 @@ def test_no_ratings_are_an_empty_table(tmp_path):
 def test_naming_is_compared_with_the_reconstruction_of_the_same_face(things):
     answers = rating.simulate(things, 2)
     named = rating.named(answers)
-    assert len(named) == 2 * 5 * 7 * 2 and named.groupby("kind", observed=True).size().tolist() == [70, 70]
+    assert len(named) == 2 * 5 * 7 * 2 and named.groupby("kind", observed=True).size().tolist() == [
+        70,
+        70,
+    ]
     said = answers.set_index(["rater", "actor", "kind", "voice"]).emotion
     for row in named.sample(40, random_state=0).itertuples():
         voice = row.voice if row.kind == "mental representation" else ""
@@ -169,12 +202,22 @@ def test_naming_is_compared_with_the_reconstruction_of_the_same_face(things):
 
 def test_the_model_finds_what_was_put_in(things):
     answers = rating.simulate(things, 60, seed=3, effect=0.2, intensity=0.6, realism=-0.4)
-    assert answers.simulated.all() and answers[["intensity", "realism"]].isin(rating.SCALE).all().all()
+    assert (
+        answers.simulated.all() and answers[["intensity", "realism"]].isin(rating.SCALE).all().all()
+    )
     rise = rating.effects(rating.fit(rating.named(answers), "named")).iloc[1]
     expected = 0.2 * (1 - 0.4 / 7)  # who would have named it anyway rises no further
-    assert rise.effect == "mental representation against it" and rise.low < expected < rise.high and rise.p < 1e-6
+    assert (
+        rise.effect == "mental representation against it"
+        and rise.low < expected < rise.high
+        and rise.p < 1e-6
+    )
     for outcome, put_in in (("intensity", 0.6), ("realism", -0.4)):
-        row = rating.effects(rating.fit(answers, outcome)).set_index("effect").loc["mental representation against it"]
+        row = (
+            rating.effects(rating.fit(answers, outcome))
+            .set_index("effect")
+            .loc["mental representation against it"]
+        )
         assert row.value == pytest.approx(put_in, abs=0.12) and row.high - row.low < 0.4
 
 
@@ -196,5 +239,7 @@ def test_two_raters_are_too_few(things):
 def test_means_are_over_raters(things):
     answers = rating.simulate(things, 6)
     table = rating.means(answers, "realism", ("kind",), 200).set_index("kind")
-    assert table.value["original"] == pytest.approx(answers[answers.kind == "original"].realism.mean())
+    assert table.value["original"] == pytest.approx(
+        answers[answers.kind == "original"].realism.mean()
+    )
     assert (table.low < table.value).all() and (table.value < table.high).all()

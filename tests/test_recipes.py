@@ -1,5 +1,5 @@
-from cmlib import recipes
-from cmlib.recipes import meaning, recipe
+from cmlib.experiment import provenance
+from cmlib.experiment.provenance import meaning, recipe
 
 
 def test_recipe_follows_every_ingredient_and_nothing_else():
@@ -18,8 +18,8 @@ def test_recipe_follows_every_ingredient_and_nothing_else():
 
 
 def test_a_recipe_may_be_of_other_code(tmp_path, monkeypatch):
-    monkeypatch.setattr(recipes, "LIBRARY", tmp_path)
-    monkeypatch.setattr(recipes, "_code", recipes._code.__wrapped__)
+    monkeypatch.setattr(provenance, "LIBRARY", tmp_path)
+    monkeypatch.setattr(provenance, "_code", provenance._code.__wrapped__)
     (tmp_path / "judge.py").write_text("width = 24")
     first = recipe("judge", code=("judge.py",))
     (tmp_path / "training.py").write_text("rate = 1")

@@ -8,8 +8,11 @@ import pytest
 from nbformat import v4, write
 from PIL import Image
 
-from cmlib import cli, experiment, figures, redraw
-from cmlib.experiment import MODELS, Run
+from cmlib import cli, files, redraw
+from cmlib.experiment import run as run_module
+from cmlib.experiment.run import MODELS, Run
+from cmlib.plots import figures as figures_room
+from cmlib.plots import style
 
 PARAMETERS = 'corpus = "actors"\nprofile = "quick"\nseed = 0\nfold = 1\nout_dir = ""'
 DRAWS = """import pandas as pd
@@ -22,11 +25,18 @@ for name in ("left", "right"):
 @pytest.fixture
 def notebooks(tmp_path, monkeypatch):
     """A project whose only notebook draws two figures and, if it ever feels like it, a third."""
-    code = [v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}), v4.new_code_cell(DRAWS)]
+    code = [
+        v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
+        v4.new_code_cell(DRAWS),
+    ]
     code.append(v4.new_code_cell('if False:\n    figures.save(None, "99_never", out_dir)'))
     (tmp_path / "notebooks").mkdir()
     book = v4.new_notebook(cells=[v4.new_markdown_cell("# 99 · A test"), *code])
-    book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    book.metadata["kernelspec"] = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
     write(book, tmp_path / "notebooks" / "99_test.ipynb")
     monkeypatch.setattr(redraw, "ROOT", tmp_path)
     return tmp_path
@@ -42,13 +52,17 @@ def test_every_figure_of_the_notebooks_is_in_the_catalogue():
     assert all(path.stem[:2] == name[:2] for name, path in drawn.items() if name[:2].isdigit())
     for path in set(drawn.values()):
         text = path.read_text(encoding="utf-8")
-        assert sum(home == path for home in drawn.values()) == text.count("figures.save("), path.stem
+        assert sum(home == path for home in drawn.values()) == text.count("figures.save("), (
+            path.stem
+        )
 
 
 def test_an_unknown_figure_is_one_line_that_names_its_neighbours(capsys):
     assert cli.main(["figures", "06_test_acuracy"]) == 1
     err = capsys.readouterr().err
-    assert "no figure '06_test_acuracy'" in err and "06_test_accuracy" in err and err.count("\n") == 1
+    assert (
+        "no figure '06_test_acuracy'" in err and "06_test_accuracy" in err and err.count("\n") == 1
+    )
     assert cli.main(["figures", "--list"]) == 0 and "07_conflict " in capsys.readouterr().out
 
 
@@ -57,7 +71,7 @@ def test_networks_are_borrowed_and_never_trained(tmp_path, corpus, monkeypatch):
     shutil.copytree(corpus, tmp_path / "data" / "actors")
     monkeypatch.setenv("CM_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("CM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(experiment, "ROOT", tmp_path)
+    monkeypatch.setattr(files, "ROOT", tmp_path)
     run = Run("actors", "smoke")
     with pytest.raises(
         redraw.RedrawError,
@@ -66,18 +80,24 @@ def test_networks_are_borrowed_and_never_trained(tmp_path, corpus, monkeypatch):
         redraw.borrow(run)
     for model in MODELS:
         run.reader(model)
-    shutil.move(run.folder / "checkpoints", tmp_path / "checkpoints" / "actors-smoke")  # as if they were shipped
+    shutil.move(
+        run.folder / "checkpoints", tmp_path / "checkpoints" / "actors-smoke"
+    )  # as if they were shipped
     card = tmp_path / "checkpoints" / "actors-smoke" / "face.json"
     card.write_text(card.read_text().replace('"recipe": "', '"recipe": "older'))
     run = Run("actors", "smoke")
     (run.folder / "ratings").mkdir()
     (run.folder / "ratings" / "ann.csv").write_text("of a person\n")
     other = redraw.borrow(run)
-    assert (other.folder / "ratings" / "ann.csv").read_text() == "of a person\n"  # not made up in their place
-    monkeypatch.setattr(experiment.training, "train_vaegan", lambda *a, **k: pytest.fail("trained"))
+    assert (
+        other.folder / "ratings" / "ann.csv"
+    ).read_text() == "of a person\n"  # not made up in their place
+    monkeypatch.setattr(run_module.training, "train_vaegan", lambda *a, **k: pytest.fail("trained"))
     other.vaegan("face", retrain=True)  # what notebook 02 asks for
     rows = run.frames_of(run.split.test)
-    np.testing.assert_array_equal(other.log_probabilities("can", rows), run.log_probabilities("can", rows))
+    np.testing.assert_array_equal(
+        other.log_probabilities("can", rows), run.log_probabilities("can", rows)
+    )
 
 
 def test_one_figure_is_drawn_and_only_its_files_are_copied(notebooks, monkeypatch):
@@ -99,7 +119,10 @@ def test_one_figure_is_drawn_and_only_its_files_are_copied(notebooks, monkeypatc
 def test_a_cell_that_fails_is_one_line_that_names_it(notebooks):
     book = notebooks / "notebooks" / "99_test.ipynb"
     book.write_text(book.read_text().replace("if False:", "if 1 / 0:"))
-    with pytest.raises(redraw.RedrawError, match="99_test.ipynb: its code cell 3 failed: ZeroDivisionError: division by zero; run"):
+    with pytest.raises(
+        redraw.RedrawError,
+        match="99_test.ipynb: its code cell 3 failed: ZeroDivisionError: division by zero; run",
+    ):
         redraw.draw(book, [0, 1, 2], {"out_dir": str(notebooks)})
 
 
@@ -129,7 +152,10 @@ figures.save(fig, "98_last", ".")
 @pytest.mark.parametrize(
     "name, kept",
     [
-        ("98_table", [0, 1, 2, 3, 4, 5, 10]),  # with what its function reads and what changed the array
+        (
+            "98_table",
+            [0, 1, 2, 3, 4, 5, 10],
+        ),  # with what its function reads and what changed the array
         ("98_*", [0, 1, 2, 3, 4, 5, 9]),  # the loop binds what it draws
         ("98_slow", [0, 1, 2, 3, 4, 5, 11, 12, 13]),  # with a cell that may end the notebook
         ("98_last", [0, 1, 2, 3, 4, 5, 11, 14, 15]),  # not what was bound before and is bound anew
@@ -148,18 +174,26 @@ def test_figures_of_a_notebook_are_drawn_together_but_for_those_behind_long_cell
     work = redraw.tasks(figures)
     slow = [sum("long" in code[book][k].tags for k in numbers) for book, numbers in work]
     quick = [book for (book, _), behind in zip(work, slow) if not behind]
-    assert slow == sorted(slow, reverse=True) and set(slow) == {0, 1} and len(quick) == len(set(quick))
-    assert {book.name[:2] for book in set(code) - set(quick)} == {"11"}  # all of its figures ask three judges
-    assert {name for book, numbers in work for k in numbers for name in code[book][k].figures} == set(figures)
+    assert (
+        slow == sorted(slow, reverse=True) and set(slow) == {0, 1} and len(quick) == len(set(quick))
+    )
+    assert {book.name[:2] for book in set(code) - set(quick)} == {
+        "11"
+    }  # all of its figures ask three judges
+    assert {
+        name for book, numbers in work for k in numbers for name in code[book][k].figures
+    } == set(figures)
     ((book, numbers),) = redraw.tasks(redraw.wanted(["06_ablations"], figures))
     assert [name for k in numbers for name in code[book][k].figures] == ["06_ablations"]
 
 
 def test_the_same_figure_gives_the_same_bytes(tmp_path):
     for folder in ("a", "b"):
-        figures.save(figures.mel(np.eye(4)), "x", tmp_path / folder)
+        style.save(figures_room.mel(np.eye(4)), "x", tmp_path / folder)
     for suffix in ("svg", "pdf", "png"):
-        first, second = ((tmp_path / folder / "figures" / f"x.{suffix}").read_bytes() for folder in ("a", "b"))
+        first, second = (
+            (tmp_path / folder / "figures" / f"x.{suffix}").read_bytes() for folder in ("a", "b")
+        )
         assert first == second and first, suffix
 
 

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 from conftest import ROOT
 
-from cmlib.media import read_audio, video_info
+from cmlib.preparation.media import read_audio, video_info
 
 for module in ("pyworld", "espeakng_loader", "numba"):
     pytest.importorskip(module, reason=f"{module} is not installed: pip install -e .[corpus]")
@@ -45,15 +45,25 @@ def material(tmp_path_factory, sentence):
     """(CSV, folder of sounds): three good clips, two of them with the same sound and units but another label."""
     root = tmp_path_factory.mktemp("material")
     lines = [HEAD, clip_line("01-01-01-01-01-01-02"), clip_line("01-01-05-02-01-01-02", BROWS)]
-    lines += [clip_line("01-01-04-01-01-01-02", BROWS), clip_line("01-01-03-01-01-01-02")]  # the last one: no sound
+    lines += [
+        clip_line("01-01-04-01-01-01-02", BROWS),
+        clip_line("01-01-03-01-01-01-02"),
+    ]  # the last one: no sound
     lines += [clip_line("01-01-03-01-01-01-25"), clip_line("a clip"), "01-01-06-01-01-01-02,1,x"]
-    lines += [clip_line("01-01-05-01-01-01-02"), clip_line("01-01-05-01-01-01-03")]  # cut short; no neutral row
+    lines += [
+        clip_line("01-01-05-01-01-01-02"),
+        clip_line("01-01-05-01-01-01-03"),
+    ]  # cut short; no neutral row
     (root / "units.csv").write_text("\n".join(lines) + "\n")
     folder = root / "audio" / "Actor_02"
     folder.mkdir(parents=True)
     (root / "audio" / "Actor_03").mkdir()
     x = sentence[0]
-    soundfile.write(folder / "03-01-01-01-01-01-02.wav", librosa.resample(x, orig_sr=SR, target_sr=48_000), 48_000)
+    soundfile.write(
+        folder / "03-01-01-01-01-01-02.wav",
+        librosa.resample(x, orig_sr=SR, target_sr=48_000),
+        48_000,
+    )
     for stem in ("05-02-01-01-02", "04-01-01-01-02", "07-01-01-01-02"):  # the last one: no row
         soundfile.write(folder / f"03-01-{stem}.flac", np.stack([x, x], 1), SR)
     soundfile.write(root / "audio" / "Actor_03" / "03-01-05-01-01-01-03.wav", x, SR)
@@ -86,7 +96,10 @@ def test_the_face_follows_units_and_sound(sentence):
     plain, raised = (reenact.follow(sound, 1, 2, units, QUIET) for units in (QUIET, BROWS))
     assert raised.au[:, :2].mean() > plain.au[:, :2].mean() + 1
     assert np.array_equal(raised.visemes, plain.visemes) and np.array_equal(raised.pose, plain.pose)
-    assert np.allclose(raised.audio[: len(sound)], sound) and len(raised.audio) == len(raised.au) * SR // 25
+    assert (
+        np.allclose(raised.audio[: len(sound)], sound)
+        and len(raised.audio) == len(raised.au) * SR // 25
+    )
     loud = np.log((raised.audio.reshape(len(raised.au), -1) ** 2).mean(1) + 1e-7)
     assert np.corrcoef(loud, raised.visemes[:, 0])[0, 1] > 0.6
     with pytest.raises(ValueError, match="silent"):
@@ -95,17 +108,36 @@ def test_the_face_follows_units_and_sound(sentence):
 
 def test_clips_come_out_and_bad_rows_are_counted(material, tmp_path, capsys):
     units, audio = material
-    arguments = ["reenact", "--units", str(units), "--audio", str(audio), "--out", str(tmp_path), "--workers", "1"]
+    arguments = [
+        "reenact",
+        "--units",
+        str(units),
+        "--audio",
+        str(audio),
+        "--out",
+        str(tmp_path),
+        "--workers",
+        "1",
+    ]
     assert command.main(arguments) == 0
     clips = sorted(tmp_path.glob("*/*"))
     wanted = ["01-01-01-01-01-01-02", "01-01-04-01-01-01-02", "01-01-05-02-01-01-02"]
-    assert [(p.parent.name, p.stem, p.suffix) for p in clips] == [("Actor_02", stem, ".mp4") for stem in wanted]
+    assert [(p.parent.name, p.stem, p.suffix) for p in clips] == [
+        ("Actor_02", stem, ".mp4") for stem in wanted
+    ]
     sound = len(read_audio(audio / "Actor_02" / "03-01-05-02-01-01-02.flac")[0]) / SR
     assert all(0 <= video_info(p).seconds - sound <= 0.0401 for p in clips)
     said = capsys.readouterr()
-    for fault in ("01-01-03-01-01-01-02: no sound", "the cast has 24", "'a clip' is not", "'noise' is not",
-                  "01-01-06-01-01-01-02: an action unit is no number", "03-01-07-01-01-01-02.flac: no row",
-                  "03-01-05-01-01-01-02.wav: sound cannot be read", "-03: no neutral clip"):  # fmt: skip
+    for fault in (
+        "01-01-03-01-01-01-02: no sound",
+        "the cast has 24",
+        "'a clip' is not",
+        "'noise' is not",
+        "01-01-06-01-01-01-02: an action unit is no number",
+        "03-01-07-01-01-01-02.flac: no row",
+        "03-01-05-01-01-01-02.wav: sound cannot be read",
+        "-03: no neutral clip",
+    ):
         assert said.err.count(fault) == 1, fault
     assert said.out == f"3 clips in {tmp_path}; 8 rows or sounds left out\n"
     before = [p.stat().st_mtime_ns for p in clips]
@@ -122,7 +154,11 @@ def test_the_label_has_no_influence(material, tmp_path, monkeypatch):
 
     monkeypatch.setattr(clips, "write_clip", keep)
     jobs, _ = reenact.pairs(*material, [2])
-    assert [reenact.make(job, tmp_path, 0) for job in jobs if "-05-01-" not in job[0].stem] == ["", "", ""]
+    assert [reenact.make(job, tmp_path, 0) for job in jobs if "-05-01-" not in job[0].stem] == [
+        "",
+        "",
+        "",
+    ]
     neutral, sad, angry = (written[stem] for stem in sorted(written))
     assert all(np.array_equal(a, b) for a, b in zip(sad, angry))  # same sound, same units
     assert not np.array_equal(neutral[0], sad[0])
@@ -138,7 +174,12 @@ def test_refusals_take_one_line(material, tmp_path, capsys):
         (tmp_path / "none.csv", audio, tmp_path / "out", "No such file"),
         (bare, audio, tmp_path / "out", "no column AU02_r"),
     ):
-        assert command.main(["reenact", "--units", str(table), "--audio", str(sounds), "--out", str(out)]) == 2
+        assert (
+            command.main(
+                ["reenact", "--units", str(table), "--audio", str(sounds), "--out", str(out)]
+            )
+            == 2
+        )
         said = capsys.readouterr().err.strip()
         assert fault in said and "\n" not in said
     assert not (ROOT / "data" / "again").exists()

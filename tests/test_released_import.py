@@ -16,14 +16,15 @@ from test_processed import ravdess  # noqa: F401  (a fixture)
 from test_released_parity import ORACLE, assert_close, needs_oracle, released_state
 from torch import nn
 
-from cmlib import checkpoints, experiment, profiles
+from cmlib import checkpoints, config
+from cmlib import files as files_room
 from cmlib.checkpoints import CheckpointError
 from cmlib.cli import main
-from cmlib.emotions import CLASSES, MEAD_CLASSES
-from cmlib.experiment import Run
+from cmlib.corpora.names import CLASSES, MEAD_CLASSES
+from cmlib.experiment.run import Run
+from cmlib.import_released import HEAD, import_checkpoint
 from cmlib.models import Can, Classifier, Posterior, VaeGan
 from cmlib.perceiver import Perceiver
-from cmlib.released import HEAD, import_checkpoint
 
 SMALL = dict(size=64, latent=16, width=0.125)
 
@@ -34,8 +35,20 @@ def under(prefix: str, module: nn.Module) -> dict:
 
 def lightning(path, state, **more):
     """As Lightning writes it: the state_dict among counters, callbacks and settings."""
-    torch.save({"epoch": 3, "global_step": 9, "pytorch-lightning_version": "1.9.0", "state_dict": state, "loops": {},
-                "callbacks": {"ModelCheckpoint": {"best_model_score": torch.tensor(0.8), "best_model_path": "x"}}, **more}, path)  # fmt: skip
+    torch.save(
+        {
+            "epoch": 3,
+            "global_step": 9,
+            "pytorch-lightning_version": "1.9.0",
+            "state_dict": state,
+            "loops": {},
+            "callbacks": {
+                "ModelCheckpoint": {"best_model_score": torch.tensor(0.8), "best_model_path": "x"}
+            },
+            **more,
+        },
+        path,
+    )
     return path
 
 
@@ -49,10 +62,18 @@ def stages(tmp_path):
     files = {
         "face": lightning(tmp_path / "face.ckpt", under("model.", face)),
         "voice": lightning(tmp_path / "voice.ckpt", under("model.", voice)),
-        "classifier": lightning(tmp_path / "head.ckpt", under("model.", drifted) | under(HEAD, head.linear)),
-        "can": lightning(tmp_path / "best.ckpt", under("model_imgs.", last) | under("model_audio.", voice)
-                         | under("att_mu.", can.att_mu) | under("att_logvar.", can.att_logvar) | under(HEAD, can.classifier)),
-    }  # fmt: skip
+        "classifier": lightning(
+            tmp_path / "head.ckpt", under("model.", drifted) | under(HEAD, head.linear)
+        ),
+        "can": lightning(
+            tmp_path / "best.ckpt",
+            under("model_imgs.", last)
+            | under("model_audio.", voice)
+            | under("att_mu.", can.att_mu)
+            | under("att_logvar.", can.att_logvar)
+            | under(HEAD, can.classifier),
+        ),
+    }
     return files, dict(face=face, voice=voice, drifted=drifted, last=last, head=head, can=can)
 
 
@@ -66,20 +87,37 @@ def test_every_stage_round_trips_and_the_folder_demos(stages, tmp_path):
     files, made = stages
     out = tmp_path / "out"
     done = import_checkpoint(files["face"], out)
-    assert done.kind == "vaegan" and same(out, "face", made["face"]) and "lacks voice, classifier_face, can" in done.notes[-1]
+    assert (
+        done.kind == "vaegan"
+        and same(out, "face", made["face"])
+        and "lacks voice, classifier_face, can" in done.notes[-1]
+    )
     import_checkpoint(files["voice"], out)
     assert import_checkpoint(files["classifier"], out).kind == "classifier"
-    assert same(out, "face", made["drifted"]) and same(out, "voice", made["voice"]), "the face that the classifier reads"
+    assert same(out, "face", made["drifted"]) and same(out, "voice", made["voice"]), (
+        "the face that the classifier reads"
+    )
     done = import_checkpoint(files["can"], out)
-    assert [p.stem for p in done.written] == ["face", "voice", "can"] and same(out, "face", made["last"])
-    assert same(out, "can", made["can"], Can) and checkpoints.read_card(out / "classifier_face")["released"]["file"] == "head.ckpt"
-    assert any("face: left as best.ckpt gave it" in note for note in import_checkpoint(files["face"], out).notes)
+    assert [p.stem for p in done.written] == ["face", "voice", "can"] and same(
+        out, "face", made["last"]
+    )
+    assert (
+        same(out, "can", made["can"], Can)
+        and checkpoints.read_card(out / "classifier_face")["released"]["file"] == "head.ckpt"
+    )
+    assert any(
+        "face: left as best.ckpt gave it" in note
+        for note in import_checkpoint(files["face"], out).notes
+    )
     perceiver, picture = Perceiver.load(out), face(64).copy()
     p = perceiver.perceive(picture, tone(1.0, 22_050), 0.5)
     x = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255
     mel = perceiver.hear(tone(1.0, 22_050)).mel
     with torch.no_grad():
-        seen, heard = made["last"].encoder(x), made["voice"].encoder(torch.from_numpy(mel)[None, None])
+        seen, heard = (
+            made["last"].encoder(x),
+            made["voice"].encoder(torch.from_numpy(mel)[None, None]),
+        )
         wanted = made["can"](seen, heard, 0.5)[0].softmax(1)[0]
         alone = made["head"](seen.mu).softmax(1)[0]
     np.testing.assert_allclose(p.probabilities, wanted, atol=1e-6)
@@ -91,12 +129,18 @@ def test_one_file_of_the_context_network_is_enough_for_a_demo(stages, tmp_path, 
     files, made = stages
     assert main(["import-checkpoint", str(files["can"]), "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out
-    assert "a released can" in said and "stands in, until a classifier is imported" in said and "lacks" not in said
+    assert (
+        "a released can" in said
+        and "stands in, until a classifier is imported" in said
+        and "lacks" not in said
+    )
     assert Perceiver.load(tmp_path / "out").see(face(64)).probabilities.shape == (7,)
     stand_in = checkpoints.load(tmp_path / "out" / "classifier_face", Classifier)[0]
     assert torch.equal(stand_in.linear.weight, made["can"].classifier.weight)
     import_checkpoint(files["classifier"], tmp_path / "out")
-    assert same(tmp_path / "out", "classifier_face", made["head"], Classifier) and same(tmp_path / "out", "face", made["last"])
+    assert same(tmp_path / "out", "classifier_face", made["head"], Classifier) and same(
+        tmp_path / "out", "face", made["last"]
+    )
 
 
 def test_classes_of_mead_are_brought_into_our_order(stages, tmp_path):
@@ -106,7 +150,9 @@ def test_classes_of_mead_are_brought_into_our_order(stages, tmp_path):
     theirs = ["angry", "contempt", "disgust", "fearful", "happy", "sad", "surprised"]
     assert tuple(card["classes"]) == MEAD_CLASSES
     for row, emotion in enumerate(MEAD_CLASSES):
-        assert torch.equal(model.linear.weight[row], made["head"].linear.weight[theirs.index(emotion)])
+        assert torch.equal(
+            model.linear.weight[row], made["head"].linear.weight[theirs.index(emotion)]
+        )
         assert model.linear.bias[row] == made["head"].linear.bias[theirs.index(emotion)]
 
 
@@ -114,25 +160,48 @@ def test_what_does_not_fit_is_named_and_nothing_is_written(stages, tmp_path):
     files, _ = stages
     state = torch.load(files["can"], weights_only=True)["state_dict"]
     del state["model_imgs.encoder.mean.bias"], state["att_mu.query.weight"]
-    state |= {HEAD + "weight": torch.zeros(8, 16), "att_mu.gamma": torch.zeros(1), "val_acc.tp": torch.zeros(7)}
+    state |= {
+        HEAD + "weight": torch.zeros(8, 16),
+        "att_mu.gamma": torch.zeros(1),
+        "val_acc.tp": torch.zeros(7),
+    }
     with pytest.raises(CheckpointError) as error:
         import_checkpoint(lightning(tmp_path / "bad.ckpt", state), tmp_path / "out")
     report = str(error.value)
-    assert "face: missing 1 keys: model_imgs.encoder.mean.bias" in report and "can: missing 1 keys: att_mu.query.weight" in report
+    assert (
+        "face: missing 1 keys: model_imgs.encoder.mean.bias" in report
+        and "can: missing 1 keys: att_mu.query.weight" in report
+    )
     assert "can: misshapen 1 keys: classifer.classify.0.weight 8x16 instead of 7x16" in report
-    assert "unexpected 1 keys: att_mu.gamma" in report and "val_acc" not in report and not (tmp_path / "out").exists()
-    with pytest.raises(CheckpointError, match=r"missing \d+ keys: model.encoder.main.0.weight, .*, \.\.\."):
-        import_checkpoint(lightning(tmp_path / "other.ckpt", {"resnet.weight": torch.zeros(3)}), tmp_path / "out")
+    assert (
+        "unexpected 1 keys: att_mu.gamma" in report
+        and "val_acc" not in report
+        and not (tmp_path / "out").exists()
+    )
+    with pytest.raises(
+        CheckpointError, match=r"missing \d+ keys: model.encoder.main.0.weight, .*, \.\.\."
+    ):
+        import_checkpoint(
+            lightning(tmp_path / "other.ckpt", {"resnet.weight": torch.zeros(3)}), tmp_path / "out"
+        )
 
 
 def test_strangers_are_left_out_and_the_discriminator_may_be_missing(stages, tmp_path):
     files, made = stages
     state = torch.load(files["face"], weights_only=True)["state_dict"]
-    state = {k: v for k, v in state.items() if ".discriminator." not in k} | {"loss.vgg.weight": torch.zeros(2)}
-    notes = "\n".join(import_checkpoint(lightning(tmp_path / "part.ckpt", state), tmp_path / "out").notes)
-    assert "of no network, left out: 1 keys: loss.vgg.weight" in notes and "no discriminator" in notes
+    state = {k: v for k, v in state.items() if ".discriminator." not in k} | {
+        "loss.vgg.weight": torch.zeros(2)
+    }
+    notes = "\n".join(
+        import_checkpoint(lightning(tmp_path / "part.ckpt", state), tmp_path / "out").notes
+    )
+    assert (
+        "of no network, left out: 1 keys: loss.vgg.weight" in notes and "no discriminator" in notes
+    )
     loaded, card = checkpoints.load(tmp_path / "out" / "face", VaeGan)
-    assert card["without"] == ["discriminator"] and torch.equal(loaded.encoder.mean.weight, made["face"].encoder.mean.weight)
+    assert card["without"] == ["discriminator"] and torch.equal(
+        loaded.encoder.mean.weight, made["face"].encoder.mean.weight
+    )
 
 
 def test_what_was_trained_here_is_never_overwritten(stages, tmp_path):
@@ -140,7 +209,9 @@ def test_what_was_trained_here_is_never_overwritten(stages, tmp_path):
     before = (tmp_path / "out" / "face.safetensors").read_bytes()
     with pytest.raises(CheckpointError, match="was trained here; name another folder with --out"):
         import_checkpoint(stages[0]["can"], tmp_path / "out")
-    assert (tmp_path / "out" / "face.safetensors").read_bytes() == before and not (tmp_path / "out" / "can.json").exists()
+    assert (tmp_path / "out" / "face.safetensors").read_bytes() == before and not (
+        tmp_path / "out" / "can.json"
+    ).exists()
 
 
 class Trap:
@@ -154,11 +225,16 @@ class Trap:
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_file_that_would_run_code_is_refused_and_runs_none(stages, tmp_path, capsys, zipped):
     target, file = tmp_path / "sprung", tmp_path / "trap.ckpt"
-    content = {"state_dict": {"model.encoder.mean.bias": torch.zeros(2)}, "hyper_parameters": {"x": Trap(target)}}
+    content = {
+        "state_dict": {"model.encoder.mean.bias": torch.zeros(2)},
+        "hyper_parameters": {"x": Trap(target)},
+    }
     torch.save(content, file) if zipped else file.write_bytes(pickle.dumps(Trap(target), 2))
     assert main(["import-checkpoint", str(file), "--out", str(tmp_path / "out")]) == 1
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "trap.ckpt" in said and "none is run" in said and "mkdir" in said
+    assert (
+        said.count("\n") == 1 and "trap.ckpt" in said and "none is run" in said and "mkdir" in said
+    )
     assert not target.exists() and not (tmp_path / "out").exists()
     pickle.loads(pickle.dumps(Trap(target)))
     assert target.exists(), "the trap itself works"
@@ -175,8 +251,12 @@ class Pickled:
 
 
 @pytest.mark.parametrize("home", ["pathlib", "pathlib._local"])  # as Python 3.13 names it
-@pytest.mark.parametrize("kind, parts", [("WindowsPath", ("C:\\", "data")), ("PosixPath", ("/", "data"))])
-def test_settings_that_hold_values_only_are_no_obstacle(stages, tmp_path, monkeypatch, home, kind, parts):
+@pytest.mark.parametrize(
+    "kind, parts", [("WindowsPath", ("C:\\", "data")), ("PosixPath", ("/", "data"))]
+)
+def test_settings_that_hold_values_only_are_no_obstacle(
+    stages, tmp_path, monkeypatch, home, kind, parts
+):
     state = torch.load(stages[0]["face"], weights_only=True)["state_dict"]
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, home, pathlib)
@@ -187,9 +267,15 @@ def test_settings_that_hold_values_only_are_no_obstacle(stages, tmp_path, monkey
     assert import_checkpoint(file, tmp_path / "out").kind == "vaegan"
 
 
-@pytest.mark.parametrize("content, fault", [
-    (b"", "not a checkpoint"), (b"PK\x03\x04 torn", "not a checkpoint"), (b"hello", "a file of tensors|not a checkpoint"), (None, "no such file"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content, fault",
+    [
+        (b"", "not a checkpoint"),
+        (b"PK\x03\x04 torn", "not a checkpoint"),
+        (b"hello", "a file of tensors|not a checkpoint"),
+        (None, "no such file"),
+    ],
+)
 def test_no_checkpoint_at_all_is_one_line(tmp_path, content, fault):
     if content is not None:
         (tmp_path / "x.ckpt").write_bytes(content)
@@ -214,7 +300,10 @@ def test_imported_networks_reproduce_the_oracle(tmp_path, name, seed, channels):
     file = lightning(tmp_path / "best.ckpt", {f"model.{k}": v for k, v in state.items()})
     import_checkpoint(file, tmp_path / "out")
     model = checkpoints.load(tmp_path / "out" / name, VaeGan)[0]
-    x, oracle = torch.rand(2, channels, 128, 128, generator=g), np.load(ORACLE / f"released_parity_{name}.npz")
+    x, oracle = (
+        torch.rand(2, channels, 128, 128, generator=g),
+        np.load(ORACLE / f"released_parity_{name}.npz"),
+    )
     with torch.no_grad():
         reconstruction, posterior = model(x)
         assert_close(posterior.mu, oracle["mu"])
@@ -227,30 +316,48 @@ def test_imported_networks_reproduce_the_oracle(tmp_path, name, seed, channels):
 
 
 @needs_oracle
-def test_imported_attention_reproduces_the_oracle_and_a_run_of_the_paper_finds_it(tmp_path, monkeypatch):
-    oracle, tiny = np.load(ORACLE / "released_parity_attention.npz"), dict(size=32, latent=512, width=0.0625)
-    weights = {k.replace("_", "."): torch.from_numpy(oracle[k]) for k in oracle.files if k.endswith(("_weight", "_bias"))}
-    state = {f"{part}.{k}": v for part in ("att_mu", "att_logvar") for k, v in weights.items()} | under(HEAD, nn.Linear(512, 7))
+def test_imported_attention_reproduces_the_oracle_and_a_run_of_the_paper_finds_it(
+    tmp_path, monkeypatch
+):
+    oracle, tiny = (
+        np.load(ORACLE / "released_parity_attention.npz"),
+        dict(size=32, latent=512, width=0.0625),
+    )
+    weights = {
+        k.replace("_", "."): torch.from_numpy(oracle[k])
+        for k in oracle.files
+        if k.endswith(("_weight", "_bias"))
+    }
+    state = {
+        f"{part}.{k}": v for part in ("att_mu", "att_logvar") for k, v in weights.items()
+    } | under(HEAD, nn.Linear(512, 7))
     state |= under("model_imgs.", VaeGan(3, **tiny)) | under("model_audio.", VaeGan(1, **tiny))
     out = tmp_path / "checkpoints" / "ravdess_released-paper"
     import_checkpoint(lightning(tmp_path / "best.ckpt", state), out)
     can = checkpoints.load(out / "can", Can)[0]
-    pair = [Posterior(torch.from_numpy(oracle[f"{m}_mu"]), torch.zeros(4, 512)) for m in ("face", "voice")]
+    pair = [
+        Posterior(torch.from_numpy(oracle[f"{m}_mu"]), torch.zeros(4, 512))
+        for m in ("face", "voice")
+    ]
     for strength, key in ((1.0, "shifted_t1"), (0.5, "shifted_t05")):
         assert_close(can.shift(*pair, strength).mu, oracle[key])
-    monkeypatch.setattr(experiment, "ROOT", tmp_path)
+    monkeypatch.setattr(files_room, "ROOT", tmp_path)
     run = Run("ravdess_released", "paper", fold=0)
     assert all(run.find(name) == out / name for name in ("face", "voice", "classifier_face", "can"))
     assert Run("ravdess_released", "paper", fold=1).find("can") is None
 
 
-def test_an_imported_network_is_evaluated_on_the_authors_split(stages, ravdess, tmp_path, monkeypatch):  # noqa: F811
+def test_an_imported_network_is_evaluated_on_the_authors_split(
+    stages, ravdess, tmp_path, monkeypatch
+):  # noqa: F811
     files, made = stages
     monkeypatch.setenv("CM_DATA", str(ravdess.parent))
     monkeypatch.setenv("CM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(experiment, "ROOT", tmp_path)
-    small = dataclasses.replace(profiles.PROFILES["paper"], data=profiles.Data(image_size=64, frames_per_clip=2))
-    monkeypatch.setitem(profiles.PROFILES, "paper", small)
+    monkeypatch.setattr(files_room, "ROOT", tmp_path)
+    small = dataclasses.replace(
+        config.PROFILES["paper"], data=config.Data(image_size=64, frames_per_clip=2)
+    )
+    monkeypatch.setitem(config.PROFILES, "paper", small)
     import_checkpoint(files["can"], tmp_path / "checkpoints" / "ravdess_released-paper")
     run = Run("ravdess_released", "paper", fold=0)
     rows = run.frames_of(run.split.test)

@@ -12,7 +12,8 @@ from cmlib.models import ContextAttention, VaeGan
 
 ORACLE = Path(__file__).resolve().parents[2] / "shared"
 needs_oracle = pytest.mark.skipif(
-    not (ORACLE / "released_parity_face.npz").exists(), reason="the numerical oracle of the released networks is not beside the checkout"
+    not (ORACLE / "released_parity_face.npz").exists(),
+    reason="the numerical oracle of the released networks is not beside the checkout",
 )
 
 
@@ -31,7 +32,9 @@ def released_state(seed: int, voice: bool) -> tuple[dict[str, torch.Tensor], tor
         elif key.endswith("running_mean"):
             state[key] = 0.1 * torch.randn(shape, generator=g)
         elif len(shape) == 1:
-            state[key] = (1 if key.endswith("weight") else 0) + 0.1 * torch.randn(shape, generator=g)
+            state[key] = (1 if key.endswith("weight") else 0) + 0.1 * torch.randn(
+                shape, generator=g
+            )
         else:
             state[key] = torch.randn(shape, generator=g) / math.sqrt(math.prod(shape[1:]))
     return state, g
@@ -39,7 +42,9 @@ def released_state(seed: int, voice: bool) -> tuple[dict[str, torch.Tensor], tor
 
 def assert_close(ours: torch.Tensor, oracle: np.ndarray) -> None:
     oracle = torch.from_numpy(oracle)
-    assert (ours - oracle).abs().max() <= 1e-4 * oracle.abs().max(), float((ours - oracle).abs().max() / oracle.abs().max())
+    assert (ours - oracle).abs().max() <= 1e-4 * oracle.abs().max(), float(
+        (ours - oracle).abs().max() / oracle.abs().max()
+    )
 
 
 @needs_oracle
@@ -65,7 +70,13 @@ def test_vaegan_computes_what_the_released_network_computes(name, seed, channels
 def test_attention_computes_what_the_released_one_computes():
     oracle = np.load(ORACLE / "released_parity_attention.npz")
     attention = ContextAttention(512)
-    attention.load_state_dict({k.replace("_", "."): torch.from_numpy(oracle[k]) for k in oracle.files if k.endswith(("_weight", "_bias"))})
+    attention.load_state_dict(
+        {
+            k.replace("_", "."): torch.from_numpy(oracle[k])
+            for k in oracle.files
+            if k.endswith(("_weight", "_bias"))
+        }
+    )
     face, voice = (torch.from_numpy(oracle[f"{m}_mu"]) for m in ("face", "voice"))
     with torch.no_grad():
         for strength, key in ((1.0, "shifted_t1"), (0.5, "shifted_t05")):
@@ -74,5 +85,8 @@ def test_attention_computes_what_the_released_one_computes():
 
 def test_parameter_counts_of_the_released_face_network():
     model = VaeGan(3)
-    counts = [sum(p.numel() for p in part.parameters()) for part in (model.encoder, model.decoder, model.discriminator)]
+    counts = [
+        sum(p.numel() for p in part.parameters())
+        for part in (model.encoder, model.decoder, model.discriminator)
+    ]
     assert counts == [22_656_320, 16_218_819, 36_119_681]

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cmlib import figures, report
+from cmlib import files
+from cmlib.plots import figures, palette, style
+from tools.notebooks import report
 
 SCORE = {"value": 0.5, "low": 0.4, "high": 0.6}
 BY = dict.fromkeys(report.SCORES, SCORE)
@@ -16,53 +18,84 @@ HEAD = {"corpus": "actors", "profile": "quick", "fold": 1, "seed": 0, "chance": 
 @pytest.fixture
 def run(tmp_path):
     models = {m: {**BY, "more": 1} for m in (*report.MODELS, "another")}
-    report.record(tmp_path, report.EVALUATION, {**HEAD, "models": models, "other": np.arange(3)})
+    files.record(tmp_path, report.EVALUATION, {**HEAD, "models": models, "other": np.arange(3)})
     return tmp_path
 
 
 def executed(run, name, outputs=(), **timing):
-    book = {"cells": [{"cell_type": "code", "outputs": list(outputs)}], "metadata": {"papermill": timing}}
-    report.write_whole(run / "notebooks" / f"{name}.ipynb", json.dumps(book))
+    book = {
+        "cells": [{"cell_type": "code", "outputs": list(outputs)}],
+        "metadata": {"papermill": timing},
+    }
+    files.write_whole(run / "notebooks" / f"{name}.ipynb", json.dumps(book))
 
 
 def test_record_turns_arrays_and_odd_numbers_into_json(tmp_path):
-    numbers = {"a": np.float32(1.5), "b": np.arange(2), "c": float("nan"), "d": (True, None, tmp_path)}
-    file = report.record(tmp_path, "01_data_preparation", numbers)
-    assert json.loads(file.read_text()) == {"a": 1.5, "b": [0, 1], "c": None, "d": [True, None, str(tmp_path)]}
+    numbers = {
+        "a": np.float32(1.5),
+        "b": np.arange(2),
+        "c": float("nan"),
+        "d": (True, None, tmp_path),
+    }
+    file = files.record(tmp_path, "01_data_preparation", numbers)
+    assert json.loads(file.read_text()) == {
+        "a": 1.5,
+        "b": [0, 1],
+        "c": None,
+        "d": [True, None, str(tmp_path)],
+    }
 
 
 def test_metrics_hold_exactly_the_promised_keys(run):
     report.build(run)
-    assert json.loads((run / "metrics.json").read_text()) == {**HEAD, "models": dict.fromkeys(report.MODELS, BY)}
+    assert json.loads((run / "metrics.json").read_text()) == {
+        **HEAD,
+        "models": dict.fromkeys(report.MODELS, BY),
+    }
     assert "context attention 50.0 %" in report.summary(run)
 
 
 def test_a_curve_with_its_band_is_no_score():
-    rows = report.flatten({"accuracy": SCORE, "strength": {"value": [0.1, 0.2], "low": [0, 0], "high": [1, 1]}})
+    rows = report.flatten(
+        {"accuracy": SCORE, "strength": {"value": [0.1, 0.2], "low": [0, 0], "high": [1, 1]}}
+    )
     assert rows[0] == ("accuracy", "50.0 % (40 to 60)") and len(rows) == 4
 
 
 def test_corpus_without_faces_reports_the_voice(tmp_path):
-    report.record(tmp_path, report.EVALUATION, {"skipped": "the corpus has no faces"})
-    report.record(tmp_path, report.VOICE_ONLY, {**HEAD, "test": {"voice": BY}})
+    files.record(tmp_path, report.EVALUATION, {"skipped": "the corpus has no faces"})
+    files.record(tmp_path, report.VOICE_ONLY, {**HEAD, "test": {"voice": BY}})
     assert report.collect(tmp_path) == {**HEAD, "models": {"voice": BY}}
 
 
 def test_missing_score_is_named(run):
-    report.record(run, report.EVALUATION, {**HEAD, "models": {"face": BY}})
+    files.record(run, report.EVALUATION, {**HEAD, "models": {"face": BY}})
     with pytest.raises(report.ReportError, match="06_evaluation.json: lacks 'voice'"):
         report.build(run)
 
 
 def test_page_shows_failures_figures_and_nothing_from_elsewhere(run):
-    figures.save(figures.confusion(np.eye(2), ["happy", "sad"]), "06_confusion", run, pd.DataFrame({"a": [1]}))
+    style.save(
+        figures.confusion(np.eye(2), ["happy", "sad"]),
+        "06_confusion",
+        run,
+        pd.DataFrame({"a": [1]}),
+    )
     executed(run, "01_data_preparation", end_time="now", duration=61.0)
-    executed(run, "02_face_vae", [{"output_type": "error", "ename": "ValueError", "evalue": "no <luck>"}])
+    executed(
+        run, "02_face_vae", [{"output_type": "error", "ename": "ValueError", "evalue": "no <luck>"}]
+    )
     executed(run, "03_voice_vae")
     (run / "notebooks" / "04_expression_classifier.ipynb").write_text('{"cells": [')
     page = report.build(run).read_text(encoding="utf-8")
-    assert "1 min 01 s" in page and "ValueError: no &lt;luck&gt;" in page and page.count("interrupted") == 2
-    assert page.count("data:image/svg+xml;base64,") == 1 and 'href="figures/06_confusion.csv"' in page
+    assert (
+        "1 min 01 s" in page
+        and "ValueError: no &lt;luck&gt;" in page
+        and page.count("interrupted") == 2
+    )
+    assert (
+        page.count("data:image/svg+xml;base64,") == 1 and 'href="figures/06_confusion.csv"' in page
+    )
     assert "http://" not in page and "https://" not in page
 
 
@@ -75,7 +108,8 @@ def test_partial_report_takes_back_scores_that_are_no_longer_true(run):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(42.4, "42 s"), (185, "3 min 05 s"), (7800, "2 h 10 min"), (59.6, "1 min 00 s")]
+    ("seconds", "text"),
+    [(42.4, "42 s"), (185, "3 min 05 s"), (7800, "2 h 10 min"), (59.6, "1 min 00 s")],
 )
 def test_durations(seconds, text):
     assert report.duration(seconds) == text
@@ -87,26 +121,32 @@ def test_durations(seconds, text):
 def lightness(color: str) -> float:
     """CIE L* of "#RRGGBB" (IEC 61966-2-1 and CIE 15)."""
     rgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    y = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+    y = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ [
+        0.2126,
+        0.7152,
+        0.0722,
+    ]
     return 116 * np.cbrt(y) - 16 if y > 0.008856 else 903.3 * y
 
 
 def test_emotions_stay_apart_in_greyscale():
-    levels = sorted(map(lightness, set(figures.EMOTION_COLORS.values())))
-    assert min(np.diff(levels)) > 9 and len(set(figures.EMOTION_MARKERS.values())) == len(levels) == 8
+    levels = sorted(map(lightness, set(palette.EMOTION_COLORS.values())))
+    assert (
+        min(np.diff(levels)) > 9 and len(set(palette.EMOTION_MARKERS.values())) == len(levels) == 8
+    )
 
 
 def test_every_emotion_has_its_colour():
-    from cmlib.emotions import EMOTIONS, MEAD_CLASSES
+    from cmlib.corpora.names import EMOTIONS, MEAD_CLASSES
 
-    assert tuple(figures.EMOTION_COLORS) == (*EMOTIONS, MEAD_CLASSES[0])
-    assert figures.EMOTION_COLORS["contempt"] == figures.EMOTION_COLORS["calm"]
+    assert tuple(palette.EMOTION_COLORS) == (*EMOTIONS, MEAD_CLASSES[0])
+    assert palette.EMOTION_COLORS["contempt"] == palette.EMOTION_COLORS["calm"]
 
 
 def test_same_figure_same_bytes(tmp_path):
     for name in ("a", "b"):
         points = np.random.default_rng(0).normal(size=(20, 5))
-        figures.save(figures.latent_scatter(points, ["happy", "sad"] * 10), name, tmp_path)
+        style.save(figures.latent_scatter(points, ["happy", "sad"] * 10), name, tmp_path)
     for suffix in ("svg", "png"):
         assert len({(tmp_path / "figures" / f"{n}.{suffix}").read_bytes() for n in "ab"}) == 1
     assert not list(tmp_path.rglob("*.part"))
@@ -115,8 +155,11 @@ def test_same_figure_same_bytes(tmp_path):
 @pytest.mark.parametrize("shape", [(8, 6, 3), (3, 8, 6), (8, 6), (1, 8, 6)])
 def test_pictures_of_every_kind(shape):
     whole = np.full(shape, 255, np.uint8)
-    assert figures.picture(whole).shape == ((8, 6, 3) if 3 in shape else (8, 6)) and figures.picture(whole).max() == 1
-    assert np.allclose(figures.picture(whole / 255.0), figures.picture(whole))
+    assert (
+        style.picture(whole).shape == ((8, 6, 3) if 3 in shape else (8, 6))
+        and style.picture(whole).max() == 1
+    )
+    assert np.allclose(style.picture(whole / 255.0), style.picture(whole))
 
 
 def test_confusion_rows_are_shares_of_the_truth():

@@ -9,11 +9,14 @@ import pandas as pd
 import pytest
 import torch
 
-from cmlib import cli, experiment, judge, representations
-from cmlib.experiment import Run
-from cmlib.judge import Recogniser
+from cmlib import cli, files
+from cmlib.evaluation import face_ablations, judges, representations
+from cmlib.evaluation.identity import Fisherfaces, Typicality
+from cmlib.evaluation.judges import Recogniser
+from cmlib.evaluation.representations import congruence, kept
+from cmlib.experiment import run
+from cmlib.experiment.run import Run
 from cmlib.models import Can
-from cmlib.representations import Fisherfaces, Typicality, congruence, kept
 
 
 @pytest.fixture(scope="module")
@@ -22,13 +25,15 @@ def toy_run(tmp_path_factory, good_clip):
     home = tmp_path_factory.mktemp("toy")
     for actor in (1, 2, 3, 10):
         for name in ("01-01-01", "01-01-02", "03-01-01", "05-01-01"):
-            path = home / "data" / "actors" / f"Actor_{actor:02d}" / f"01-01-{name}-01-{actor:02d}.mp4"
+            path = (
+                home / "data" / "actors" / f"Actor_{actor:02d}" / f"01-01-{name}-01-{actor:02d}.mp4"
+            )
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(good_clip, path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CM_DATA", str(home / "data"))
         patch.setenv("CM_CACHE", str(home / "cache"))
-        patch.setattr(experiment, "ROOT", home)
+        patch.setattr(files, "ROOT", home)
         yield Run("actors", "smoke")
 
 
@@ -40,7 +45,9 @@ def people(count, shots, seed=0, noise=12):
     for shot in range(shots):
         pictures[:, shot, 2 * (shot % 12) : 2 * (shot % 12) + 3] += 60
     noisy = pictures + rng.normal(0, noise, pictures.shape)
-    return noisy.clip(0, 255).astype(np.uint8).reshape(-1, 32, 32, 3), np.arange(count).repeat(shots)
+    return noisy.clip(0, 255).astype(np.uint8).reshape(-1, 32, 32, 3), np.arange(count).repeat(
+        shots
+    )
 
 
 def as_batch(pictures):
@@ -66,7 +73,9 @@ def test_typicality_is_a_mahalanobis_distance():
     delta = (far - train.mean(0)).numpy()[0]
     wanted = delta @ np.linalg.inv(np.cov(train.numpy().T)) @ delta
     assert float(typical(far)) == pytest.approx(wanted, rel=0.05)
-    assert float((typical(unseen) <= typical.limit).float().mean()) == pytest.approx(0.99, abs=0.002)
+    assert float((typical(unseen) <= typical.limit).float().mean()) == pytest.approx(
+        0.99, abs=0.002
+    )
 
 
 def measured():
@@ -75,8 +84,17 @@ def measured():
         for actor in range(12):
             for emotion, gain in (("happy", 0.3), ("sad", 0.0)):
                 noise = np.random.default_rng(actor).normal(0, 0.02) if t else 0.0
-                rows.append({"actor": actor, "emotion": emotion, "strength": t, "judged": 0.2 + t * gain + noise,
-                             "named": t == 1 and emotion == "happy", "kept": rng.random() < 0.9, "distance": t * 0.8})  # fmt: skip
+                rows.append(
+                    {
+                        "actor": actor,
+                        "emotion": emotion,
+                        "strength": t,
+                        "judged": 0.2 + t * gain + noise,
+                        "named": t == 1 and emotion == "happy",
+                        "kept": rng.random() < 0.9,
+                        "distance": t * 0.8,
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -102,16 +120,21 @@ def test_pairs_share_their_actor(toy_run):
     assert (toy_run.clip_labels[pairs.clips] >= 0).all()
 
 
-@pytest.mark.parametrize("teachers, parts", [("others", ("train", "val")), ("validation", ("val",)), ("training", ("train",))])
+@pytest.mark.parametrize(
+    "teachers, parts",
+    [("others", ("train", "val")), ("validation", ("val",)), ("training", ("train",))],
+)
 def test_a_judge_learns_from_whom_it_should_and_only_once(toy_run, monkeypatch, teachers, parts):
-    met, train = [], judge._train
-    monkeypatch.setattr(judge, "_train", lambda faces, rows, *a: met.append(rows) or train(faces, rows, *a))
+    met, train = [], judges._train
+    monkeypatch.setattr(
+        judges, "_train", lambda faces, rows, *a: met.append(rows) or train(faces, rows, *a)
+    )
     first, second = (representations.train_judge(toy_run, teachers, epochs=1) for _ in range(2))
     actors = toy_run.store.clips.actor.to_numpy()
     wanted = {a for part in parts for a in actors[getattr(toy_run.split, part)]}
     assert len(met) == 1 and set(actors[toy_run.frame_clip[met[0]]]) == wanted
     x = toy_run.faces.batch(np.arange(4))
-    np.testing.assert_array_equal(judge.read(first, x), judge.read(second, x))
+    np.testing.assert_array_equal(judges.read(first, x), judges.read(second, x))
 
 
 CLASSES = ("calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
@@ -161,17 +184,24 @@ def test_a_recogniser_is_asked_in_our_classes(network):
     assert recogniser.asked == CLASSES[1:]
     x = torch.zeros(2, 3, 40, 40)
     x[0, 0] = 0.8
-    p = np.exp(judge.read(recogniser, x))
+    p = np.exp(judges.read(recogniser, x))
     assert p.shape == (2, 8)
-    np.testing.assert_allclose(p, [[0, 0.8, 0, 0, 0, 0, 0, 0.2], [0, 0, 0, 0, 0, 0, 0, 1]], atol=1e-6)
+    np.testing.assert_allclose(
+        p, [[0, 0.8, 0, 0, 0, 0, 0, 0.2], [0, 0, 0, 0, 0, 0, 0, 1]], atol=1e-6
+    )
     assert (recogniser.network.seen[0][..., 1:] == 0).all()
-    p = np.exp(Recogniser(("neutral", "contempt", *CLASSES[1:]))(x))  # as in MEAD with neutral as a class
+    p = np.exp(
+        Recogniser(("neutral", "contempt", *CLASSES[1:]))(x)
+    )  # as in MEAD with neutral as a class
     np.testing.assert_allclose(p[0], [0.2, 0, 0.8, 0, 0, 0, 0, 0, 0], atol=1e-6)
 
 
 def test_a_recogniser_that_is_not_installed_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(judge, "find_spec", lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match="pip install -e '.\\[recogniser\\]' && pip install --no-deps facex==1.1.0"):
+    monkeypatch.setattr(judges, "find_spec", lambda name: None)
+    with pytest.raises(
+        ModuleNotFoundError,
+        match="pip install -e '.\\[recogniser\\]' && pip install --no-deps facex==1.1.0",
+    ):
         Recogniser(CLASSES)
 
 
@@ -186,54 +216,96 @@ def test_the_recogniser_that_is_installed_reads_a_face():
 
 
 def test_a_judge_is_asked_only_what_it_knows(toy_run, network):
-    recogniser, can = Recogniser(toy_run.classes), Can(toy_run.profile.face.latent, len(toy_run.classes)).eval()
+    recogniser, can = (
+        Recogniser(toy_run.classes),
+        Can(toy_run.profile.face.latent, len(toy_run.classes)).eval(),
+    )
     recogniser.asked = ("happy",)
     pairs = representations.neutral_pairs(toy_run)
     table = representations.measure(toy_run, can, pairs, recogniser, strengths=(0.0, 1.0))
-    assert set(table.emotion) == {"happy"} and len(table) == len(pairs.clips) and "kept" not in table
+    assert (
+        set(table.emotion) == {"happy"} and len(table) == len(pairs.clips) and "kept" not in table
+    )
     seen = representations.seen(toy_run, recogniser)
-    assert set(seen.emotion) == {"happy"} and list(dict.fromkeys(seen.pictures)) == ["real", "reconstructed"]
-    frames = toy_run.store.frames[representations._middle(toy_run)[toy_run.store.clips.emotion == "happy"]]
+    assert set(seen.emotion) == {"happy"} and list(dict.fromkeys(seen.pictures)) == [
+        "real",
+        "reconstructed",
+    ]
+    frames = toy_run.store.frames[
+        representations._middle(toy_run)[toy_run.store.clips.emotion == "happy"]
+    ]
     red = [f[..., 0].mean() / 255 for f in frames]
     assert min(red) - 0.05 < seen.judged[seen.pictures == "real"].iloc[0] < max(red) + 0.05
     assert (seen.named == (seen.judged > 0.5)).all()
 
 
 def test_recognition_is_a_share_of_first_choices():
-    table = pd.DataFrame({"judge": "j", "pictures": ["real"] * 4 + ["reconstructed"] * 4, "actor": [1, 1, 2, 2] * 2,
-                          "emotion": ["happy", "sad"] * 4, "named": [True, True, True, False] + [False] * 4})  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "judge": "j",
+            "pictures": ["real"] * 4 + ["reconstructed"] * 4,
+            "actor": [1, 1, 2, 2] * 2,
+            "emotion": ["happy", "sad"] * 4,
+            "named": [True, True, True, False] + [False] * 4,
+        }
+    )
     found = representations.recognition(table, 200).set_index("pictures")
-    assert found.value.tolist() == [0.75, 0] and found.low["real"] == 0.5 and found.high["real"] == 1
+    assert (
+        found.value.tolist() == [0.75, 0] and found.low["real"] == 0.5 and found.high["real"] == 1
+    )
     assert found.emotions.tolist() == [2, 2]
 
 
 def test_face_variants_are_trained_once_and_compared(toy_run, monkeypatch, capsys):
-    assert representations.face_ablations(toy_run).empty  # at most the run's own network is there
+    assert face_ablations.face_ablations(toy_run).empty  # at most the run's own network is there
     assert cli.main(["ablate", "--profile", "smoke"]) == 0
     assert "features of level 2, adversarial" in capsys.readouterr().out
-    monkeypatch.setattr(experiment.training, "train_vaegan", lambda *a, **k: pytest.fail("trained again"))
-    table = representations.face_ablations(toy_run, train=True).set_index("change")
-    variants = representations.face_variants(toy_run)
+    monkeypatch.setattr(run.training, "train_vaegan", lambda *a, **k: pytest.fail("trained again"))
+    table = face_ablations.face_ablations(toy_run, train=True).set_index("change")
+    variants = face_ablations.face_variants(toy_run)
     assert list(table.index) == list(variants) and len(variants) == 5
-    level = {name: (v.profile.face.feature_level, v.profile.face.adversarial_weight > 0) for name, v in variants.items()}
-    assert level == {"as in the profile": (2, False), "pixels, no features": (0, False), "pixels, no features, adversarial": (0, True),
-                     "features of level 1": (1, False), "features of level 2, adversarial": (2, True)}  # fmt: skip
+    level = {
+        name: (v.profile.face.feature_level, v.profile.face.adversarial_weight > 0)
+        for name, v in variants.items()
+    }
+    assert level == {
+        "as in the profile": (2, False),
+        "pixels, no features": (0, False),
+        "pixels, no features, adversarial": (0, True),
+        "features of level 1": (1, False),
+        "features of level 2, adversarial": (2, True),
+    }
     asked = toy_run.frames_of(toy_run.split.val)
     x = toy_run.faces.batch(asked)
     for name, variant in variants.items():
         drawn = variant.vaegan("face")(x)[0].clamp(0, 1)
         assert table.mse[name] == pytest.approx(float((drawn - x).square().mean()), rel=1e-4)
-    assert table.mse.nunique() == 5 and table[["judge", "probe"]].apply(lambda c: c.between(0, 1)).all(axis=None)
+    assert table.mse.nunique() == 5 and table[["judge", "probe"]].apply(
+        lambda c: c.between(0, 1)
+    ).all(axis=None)
 
 
 def test_measuring_at_strength_zero_is_the_reconstruction(toy_run):
     judge = representations.train_judge(toy_run, epochs=1)
     who = Fisherfaces(*people(12, 6), components=20, directions=8)
     can = Can(toy_run.profile.face.latent, len(toy_run.classes)).eval()
-    table = representations.measure(toy_run, can, representations.neutral_pairs(toy_run), judge, who, (0.0, 1.0))
-    assert list(table.columns) == ["actor", "emotion", "strength", "judged", "named", "read", "kept", "distance"]
+    table = representations.measure(
+        toy_run, can, representations.neutral_pairs(toy_run), judge, who, (0.0, 1.0)
+    )
+    assert list(table.columns) == [
+        "actor",
+        "emotion",
+        "strength",
+        "judged",
+        "named",
+        "read",
+        "kept",
+        "distance",
+    ]
     face = table[table.strength == 0].groupby(["actor", "emotion"]).judged.nunique()
-    assert (face <= 2).all() and table.judged.between(0, 1).all()  # two neutral clips: the voice says nothing yet
+    assert (face <= 2).all() and table.judged.between(
+        0, 1
+    ).all()  # two neutral clips: the voice says nothing yet
     assert set(congruence(table, 50).emotion) == {*table.emotion, "all"}
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cmlib.splits import FOLDS, fold_of, random_split, split
+from cmlib.corpora.splits import FOLDS, fold_of, random_split, split
 
 
 def table(actors=range(1, 25), clips=3):
@@ -33,7 +33,9 @@ def test_every_clip_is_tested_once_over_the_folds():
 def test_eighteen_actors_have_the_same_folds():
     for fold in range(1, 6):
         clips = table(range(1, 19))
-        assert set(clips.actor.iloc[split(clips, fold).test]) == set(FOLDS[fold - 1]) & set(range(1, 19))
+        assert set(clips.actor.iloc[split(clips, fold).test]) == set(FOLDS[fold - 1]) & set(
+            range(1, 19)
+        )
 
 
 def test_what_cannot_be_split_is_refused():

@@ -18,11 +18,14 @@ import soundfile
 from conftest import face, talking, tone, write_clip
 from PIL import Image
 
-from cmlib import archives, figures, media
 from cmlib.cli import main
-from cmlib.emotions import EMOTIONS
-from cmlib.profiles import get_profile
-from cmlib.store import Store, prepare
+from cmlib.config import get_profile
+from cmlib.corpora import archives
+from cmlib.corpora.names import EMOTIONS
+from cmlib.plots import figures
+from cmlib.preparation import media
+from cmlib.preparation.prepare import prepare
+from cmlib.preparation.store import Store
 
 SMOKE = get_profile("smoke")
 FRAMES = talking(20, 96)
@@ -47,7 +50,11 @@ def data(change):
 
 def clip(frames=FRAMES, sound=None, **options):
     """A writer of a clip with these frames and this sound (default: one that lasts as long)."""
-    sound = tone(len(frames) / options.get("fps", 25), options.get("rate", 48_000)) if sound is None else sound
+    sound = (
+        tone(len(frames) / options.get("fps", 25), options.get("rate", 48_000))
+        if sound is None
+        else sound
+    )
     return lambda path: write_clip(path, frames, sound, **options)
 
 
@@ -77,9 +84,13 @@ def variable(path):
 def rotated(path):
     """Filmed with the camera on its side: the header says that a quarter turn brings it upright."""
     write_clip(path, [np.rot90(f) for f in FRAMES], tone(0.8))
-    plain, turned = (struct.pack(">9i", *m) for m in (
-        (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30), (0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
-    ))  # fmt: skip
+    plain, turned = (
+        struct.pack(">9i", *m)
+        for m in (
+            (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30),
+            (0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30),
+        )
+    )
     written = path.read_bytes()
     at = written.index(plain, written.index(b"tkhd"))  # of the track, not of the whole
     path.write_bytes(written[:at] + turned + written[at + 36 :])
@@ -118,10 +129,15 @@ def flip(raw: bytes) -> bytes:
 
 def encrypted(raw: bytes) -> bytes:
     """Says of its members that they have a password."""
-    return re.sub(rb"(PK\x03\x04..|PK\x01\x02....)\x00", lambda m: m[1] + b"\1", raw, flags=re.DOTALL)
+    return re.sub(
+        rb"(PK\x03\x04..|PK\x01\x02....)\x00", lambda m: m[1] + b"\1", raw, flags=re.DOTALL
+    )
 
 
-A, V = "03-01-05-02-01-01-{0}.wav", "01-01-05-02-01-01-{0}.mp4"  # a sound, a clip of the actor with the case's number
+A, V = (
+    "03-01-05-02-01-01-{0}.wav",
+    "01-01-05-02-01-01-{0}.mp4",
+)  # a sound, a clip of the actor with the case's number
 USED, FACELESS, SILENT = "used", "used, no face", "used, silent"
 CASES = {  # what it is: (its name, how it is written, what becomes of it: how it is used, or words of the reason)
     "cut short": (V, data(lambda b: b[: len(b) // 2]), "cut short"),
@@ -142,7 +158,11 @@ CASES = {  # what it is: (its name, how it is written, what becomes of it: how i
     "grey": (V.replace("mp4", "mkv"), clip(pixels="gray"), USED),
     "ten bits": (V.replace("mp4", "mkv"), clip(pixels="yuv420p10le"), USED),
     "10 fps": (V, clip(fps=10), USED),
-    "odd dimensions": (V, clip([np.pad(f, ((0, 1), (0, 25), (0, 0)), "edge") for f in FRAMES], pixels="yuv444p"), USED),
+    "odd dimensions": (
+        V,
+        clip([np.pad(f, ((0, 1), (0, 25), (0, 0)), "edge") for f in FRAMES], pixels="yuv444p"),
+        USED,
+    ),
     "huge": (V, clip([np.pad(face(1080), ((0, 0), (1380, 1380), (0, 0)), "edge")] * 3), USED),
     "tiny": (V, clip([f[:16, :16] for f in FRAMES]), FACELESS),
     "black": (V, clip([np.zeros_like(f) for f in FRAMES]), FACELESS),
@@ -161,16 +181,36 @@ CASES = {  # what it is: (its name, how it is written, what becomes of it: how i
     "spaces and other letters": ("Schauspielerin Nº {0} ü 演员/" + V, data(lambda b: b), USED),
     "another name": ("holiday {0}.mp4", data(lambda b: b), "is not a RAVDESS name"),
     "an archive": ("{0}.zip", packed(("Actor_x/" + V, good)), USED),
-    "an archive that is none": ("{0}.zip", lambda p: p.write_text("<html>404</html>"), "not a zip archive, or cut"),
-    "a cut archive": ("{0}.zip", packed((V, good), spoil=lambda raw: raw[:-500]), "not a zip archive"),
-    "names that climb": ("{0}.zip", packed(("../" + V, good)), "a name that leads out of the archive"),
-    "names from the root": ("{0}.zip", packed(("/tmp/" + V, good)), "a name that leads out of the archive"),
+    "an archive that is none": (
+        "{0}.zip",
+        lambda p: p.write_text("<html>404</html>"),
+        "not a zip archive, or cut",
+    ),
+    "a cut archive": (
+        "{0}.zip",
+        packed((V, good), spoil=lambda raw: raw[:-500]),
+        "not a zip archive",
+    ),
+    "names that climb": (
+        "{0}.zip",
+        packed(("../" + V, good)),
+        "a name that leads out of the archive",
+    ),
+    "names from the root": (
+        "{0}.zip",
+        packed(("/tmp/" + V, good)),
+        "a name that leads out of the archive",
+    ),
     "names of another system": ("{0}.zip", packed(("..\\" + V, good)), "a name that leads out"),
     "a damaged member": ("{0}.zip", packed((V, good), spoil=flip), "damaged in the archive"),
-    "a member with a password": ("{0}.zip", packed((V, good), spoil=encrypted), "damaged .*encrypted"),
+    "a member with a password": (
+        "{0}.zip",
+        packed((V, good), spoil=encrypted),
+        "damaged .*encrypted",
+    ),
     "an empty member": ("{0}.zip", packed((A, bytes)), "empty file"),
     "sound in an archive": ("{0}.zip", packed((A, wav)), USED),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +236,11 @@ def test_it_is_used_rightly_or_reported_by_name(spoiled, case):
     if becomes not in (USED, FACELESS, SILENT):
         assert own.empty
         left = store.skipped[[p.split("!")[0] == str(paths[case]) for p in store.skipped.path]]
-        assert len(left) == 1 and re.search(becomes, left.reason.iloc[0]) and "\n" not in left.reason.iloc[0]
+        assert (
+            len(left) == 1
+            and re.search(becomes, left.reason.iloc[0])
+            and "\n" not in left.reason.iloc[0]
+        )
         assert paths[case].stem in left.reason.iloc[0]
         return
     (row,) = own.itertuples()
@@ -218,13 +262,22 @@ def test_nothing_stops_the_rest_and_nothing_is_forgotten(spoiled):
 
 def test_odd_clips_look_and_sound_as_the_good_one(spoiled):
     store, _ = spoiled
-    rows = {case: store.clips.index[store.clips.actor == i].tolist() for i, case in enumerate(CASES, 1)}
+    rows = {
+        case: store.clips.index[store.clips.actor == i].tolist() for i, case in enumerate(CASES, 1)
+    }
     good_row = store.clips.index[store.clips.actor == 99][0]
 
     def picture(row):
         return store.frames[store.clips.first_frame[row]].astype(float)
 
-    for case in ("rotated", "grey", "ten bits", "an archive", "noise behind the end", "a video with another suffix"):
+    for case in (
+        "rotated",
+        "grey",
+        "ten bits",
+        "an archive",
+        "noise behind the end",
+        "a video with another suffix",
+    ):
         (row,) = rows[case]
         allowed = 40 if case == "grey" else 8
         assert np.abs(picture(row) - picture(good_row)).mean() < allowed, case
@@ -235,7 +288,9 @@ def test_odd_clips_look_and_sound_as_the_good_one(spoiled):
         assert np.corrcoef(store.mels[row].astype(float).ravel(), voice.ravel())[0, 1] > 0.8, case
     assert abs(store.clips.duration[rows["10 fps"][0]] - 2) < 0.02
     times = np.random.default_rng(0).integers(20, 121, len(FRAMES) - 1)
-    assert abs(store.clips.duration[rows["variable frame rate"][0]] - times.sum() / 1000 - 0.04) < 0.01
+    assert (
+        abs(store.clips.duration[rows["variable frame rate"][0]] - times.sum() / 1000 - 0.04) < 0.01
+    )
 
 
 def test_an_archive_of_a_row_can_be_listened_to(spoiled):
@@ -255,20 +310,40 @@ def test_the_contact_sheet_shows_each_actor_and_emotion(corpus, tmp_path, capsys
     clip([np.zeros_like(f) for f in FRAMES])(corpus / "01-01-08-01-01-01-01.mp4")
     drawn = {}
     real = figures.image_grid
-    monkeypatch.setattr(figures, "image_grid", lambda *a, **k: drawn.update(grid=a) or real(*a, **k))
-    command = ["prepare", "actors", "--profile", "smoke", "--root", str(corpus), "--cache", str(tmp_path / "cache")]
+    monkeypatch.setattr(
+        figures, "image_grid", lambda *a, **k: drawn.update(grid=a) or real(*a, **k)
+    )
+    command = [
+        "prepare",
+        "actors",
+        "--profile",
+        "smoke",
+        "--root",
+        str(corpus),
+        "--cache",
+        str(tmp_path / "cache"),
+    ]
     assert main([*command, "--sheet", str(tmp_path / "new" / "sheet.png")]) == 0
-    assert Image.open(tmp_path / "new" / "sheet.png").width > 300 and "contact sheet: " in capsys.readouterr().out
+    assert (
+        Image.open(tmp_path / "new" / "sheet.png").width > 300
+        and "contact sheet: " in capsys.readouterr().out
+    )
     crops, actors, emotions, captions = drawn["grid"]
     assert actors == ["1", "2", "3", "10"] and emotions == list(EMOTIONS)
-    assert [[c is not None for c in row] for row in crops] == [[e in ("happy", "angry", a) for e in EMOTIONS]
-                                                               for a in ("surprised", "", "", "")]  # fmt: skip
+    assert [[c is not None for c in row] for row in crops] == [
+        [e in ("happy", "angry", a) for e in EMOTIONS] for a in ("surprised", "", "", "")
+    ]
     assert captions[0][-1] == "no face" and sum(map(bool, sum(captions, []))) == 1
 
 
 def test_all_real_sound_prepares_without_a_skip(shared_sample, tmp_path):
     s = prepare("ravdess", "quick", shared_sample, tmp_path, workers=1)
-    assert len(s.clips) == 1080 and s.clips.actor.nunique() == 18 and s.skipped.empty and not s.clips.silent.any()
+    assert (
+        len(s.clips) == 1080
+        and s.clips.actor.nunique() == 18
+        and s.skipped.empty
+        and not s.clips.silent.any()
+    )
 
 
 def test_an_unreadable_folder_is_listed(corpus, tmp_path, monkeypatch):
@@ -295,7 +370,12 @@ def test_an_unreadable_folder_is_listed(corpus, tmp_path, monkeypatch):
 
 def test_packed_clips_give_the_same_arrays_and_the_key_follows_them(tmp_path):
     keys, sums = [], []
-    for folder, content in (("a", good), ("b", good), ("c", lambda: good() + b"more"), ("plain", None)):
+    for folder, content in (
+        ("a", good),
+        ("b", good),
+        ("c", lambda: good() + b"more"),
+        ("plain", None),
+    ):
         (tmp_path / folder).mkdir()
         if content:
             packed((V, content))(tmp_path / folder / "12.zip")

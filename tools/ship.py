@@ -24,10 +24,14 @@ def ship(run: Path, target: Path) -> list[Path]:
             card.pop(made_anew)
         if tested := scores.get(card["stage"].removeprefix("classifier_")):
             card["test"] = tested if card["stage"] not in ("face", "voice") else card.get("test")
-        card["command"] = f"make reproduce PROFILE={card['profile']} FOLD={card['fold']} SEED={card['seed']}"
+        card["command"] = (
+            f"make reproduce PROFILE={card['profile']} FOLD={card['fold']} SEED={card['seed']}"
+        )
         card = {k: v for k, v in card.items() if v is not None}
         without = ("discriminator",) if hasattr(model, "discriminator") else ()
-        written.append(checkpoints.save(target / card_file.stem, model, card, bits=16, without=without))
+        written.append(
+            checkpoints.save(target / card_file.stem, model, card, bits=16, without=without)
+        )
         if (history := card_file.with_suffix(".history.csv")).exists():
             shutil.copy(history, target)
     return written

@@ -47,7 +47,7 @@ class Clip:
 
 
 def parts_of(corpus: str) -> tuple[str, tuple[str, ...]]:
-    """"mead+left_30" -> ("mead", ("left_30",)); CorpusError where there is no such corpus, or no such addition.
+    """ "mead+left_30" -> ("mead", ("left_30",)); CorpusError where there is no such corpus, or no such addition.
 
     What is added is part of the name, so that two choices are two corpora with stores, runs and networks of their own.
     """
@@ -68,7 +68,9 @@ def default_root(corpus: str) -> Path:
 
 def cache_root() -> Path:
     """Where prepared corpora are kept: ``$CM_CACHE``, or ``data/prepared`` beside the package."""
-    return Path(os.environ.get("CM_CACHE") or Path(__file__).resolve().parents[2] / "data" / "prepared")
+    return Path(
+        os.environ.get("CM_CACHE") or Path(__file__).resolve().parents[2] / "data" / "prepared"
+    )
 
 
 def scan(corpus: str, root: str | Path | None = None) -> tuple[list[Clip], list[Skipped]]:
@@ -80,12 +82,20 @@ def scan(corpus: str, root: str | Path | None = None) -> tuple[list[Clip], list[
     name, added = parts_of(corpus)
     folder = Path(root) if root else default_root(corpus)
     if not folder.is_dir():
-        raise CorpusError(f"{folder}: no such folder; put the corpus {name} there, or name its folder with --root")
+        raise CorpusError(
+            f"{folder}: no such folder; put the corpus {name} there, or name its folder with --root"
+        )
     home = import_module(f"cmlib.corpora.{'processed' if name.endswith('_released') else name}")
     clips, skipped = home.scan(folder, added)
     if not clips:
-        why = f" ({len(skipped)} files left out, the first because: {skipped[0][1]})" if skipped else ""
-        raise CorpusError(f"{folder}: no clip of {name} in it{why}; files such as {CORPORA[name]} belong there")
+        why = (
+            f" ({len(skipped)} files left out, the first because: {skipped[0][1]})"
+            if skipped
+            else ""
+        )
+        raise CorpusError(
+            f"{folder}: no clip of {name} in it{why}; files such as {CORPORA[name]} belong there"
+        )
     return sorted(clips, key=lambda clip: clip.name), sorted(skipped)
 
 
@@ -110,4 +120,8 @@ def _sha256(path: Path) -> str:
 def files(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """Every file below ``root`` with one of these suffixes, sorted, without hidden ones (``._x.mp4`` of macOS)."""
     found = (path for path in root.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts))
+    return sorted(
+        path
+        for path in found
+        if not any(part.startswith(".") for part in path.relative_to(root).parts)
+    )

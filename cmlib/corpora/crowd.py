@@ -18,10 +18,14 @@ import pandas as pd
 from PIL import Image
 
 from cmlib.corpora import CorpusError, cache_root, default_root
-from cmlib.emotions import CLASSES
+from cmlib.corpora.names import CLASSES
 
 SHIPPED = Path(__file__).resolve().parents[2] / "data" / "crowd"
-ZOOM = (0.0735, 0.066, 0.853)  # left, top, side of what is kept, as shares: frames it as cmlib.faces frames clips
+ZOOM = (
+    0.0735,
+    0.066,
+    0.853,
+)  # left, top, side of what is kept, as shares: frames it as cmlib.faces frames clips
 
 
 def home() -> Path:
@@ -41,7 +45,11 @@ def table(root: str | Path | None = None, limit: int | None = None) -> pd.DataFr
     """A row for each picture (offset, bytes, person, mood, pose, ...), at most ``limit`` evenly chosen ones; empty
     where the corpus is not there."""
     path = Path(root or default_root("crowd")) / "faces.csv"
-    rows = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["offset", "bytes", "person", "mood"])
+    rows = (
+        pd.read_csv(path)
+        if path.exists()
+        else pd.DataFrame(columns=["offset", "bytes", "person", "mood"])
+    )
     if limit is not None and limit < len(rows):
         rows = rows.iloc[np.linspace(0, len(rows) - 1, limit).round().astype(int)]
     return rows
@@ -59,7 +67,9 @@ def load(size: int, limit: int | None = None, root: str | Path | None = None) ->
         return np.zeros((0, size, size, 3), np.uint8)
     data = (Path(root or default_root("crowd")) / "faces.bin").read_bytes()
     if len(data) < (rows.offset + rows.bytes).max():
-        raise CorpusError("data/crowd/faces.bin: shorter than faces.csv says; get it again (git checkout data/crowd)")
+        raise CorpusError(
+            "data/crowd/faces.bin: shorter than faces.csv says; get it again (git checkout data/crowd)"
+        )
     key = hashlib.sha256(data + f"{size} {ZOOM} {rows.offset.tolist()}".encode()).hexdigest()[:12]
     path = cache_root() / f"crowd-{size}-{key}.npy"
     if not path.exists():
@@ -67,7 +77,12 @@ def load(size: int, limit: int | None = None, root: str | Path | None = None) ->
         pictures = np.empty((len(rows), size, size, 3), np.uint8)
         for i, (offset, length) in enumerate(zip(rows.offset, rows.bytes)):
             image = Image.open(io.BytesIO(data[offset : offset + length])).convert("RGB")
-            box = (left * image.width, top * image.height, (left + side) * image.width, (top + side) * image.height)
+            box = (
+                left * image.width,
+                top * image.height,
+                (left + side) * image.width,
+                (top + side) * image.height,
+            )
             pictures[i] = image.resize((size, size), Image.Resampling.BICUBIC, box)
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(part := path.with_suffix(f".{os.getpid()}.part"), "wb") as file:
@@ -80,5 +95,7 @@ def voices(root: str | Path | None = None) -> tuple[np.ndarray, pd.DataFrame]:
     """Spectrograms (N, 128, 128, 1) uint8, 255 for 1, and a row for each (person, sex, mood, intensity, statement)."""
     folder = Path(root or default_root("crowd"))
     if not (folder / "voices.csv").exists():
-        raise CorpusError(f"{folder}: no voices of the crowd; python -m tools.corpus voices makes them (extra corpus, half an hour)")
+        raise CorpusError(
+            f"{folder}: no voices of the crowd; python -m tools.corpus voices makes them (extra corpus, half an hour)"
+        )
     return np.load(folder / "voices.npy", mmap_mode="r"), pd.read_csv(folder / "voices.csv")

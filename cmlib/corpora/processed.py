@@ -17,11 +17,13 @@ import numpy as np
 from PIL import Image
 
 from cmlib.corpora import PICTURES, Clip, CorpusError, Skipped, files, mead
-from cmlib.emotions import MEAD_EMOTIONS, ClipName, MeadName
+from cmlib.corpora.names import MEAD_EMOTIONS, ClipName, MeadName
 
 CROP = 322  # side of the central square of a picture that is kept, pixels: the rest is margin
 SIDE = 128  # of a spectrogram
-RAVDESS_FILE = re.compile(r"(?:.*/)?(\d\d)/(?:[^/]+/)*?(\d\d-\d\d-\1(?:-\d\d){4})(?:/[^/]+)?\.\w+")  # emotion, clip
+RAVDESS_FILE = re.compile(
+    r"(?:.*/)?(\d\d)/(?:[^/]+/)*?(\d\d-\d\d-\1(?:-\d\d){4})(?:/[^/]+)?\.\w+"
+)  # emotion, clip
 MEAD_FILE = re.compile(r"(?:.*/)?([MW]\d{3})/([^/]+)/(\w+)/level_([1-3])/[^/]*?(\d{3})\.\w+")
 
 
@@ -55,18 +57,26 @@ def scan(root: Path, added: tuple[str, ...] = ()) -> tuple[list[Clip], list[Skip
         else:
             sounds.setdefault(name_of(clip), path)
     sides = {view: i for i, view in enumerate(mead.VIEWS)}
-    for (folder, clip), frames in sorted(pictures.items(), key=lambda p: sides.get(getattr(p[0][1], "view", "front"), 9)):
+    for (folder, clip), frames in sorted(
+        pictures.items(), key=lambda p: sides.get(getattr(p[0][1], "view", "front"), 9)
+    ):
         name = name_of(clip)
         if isinstance(clip, ClipName) and clip.channel == "song":
             skipped.append((folder, "song: left out"))
         elif name not in sounds:
-            skipped.append((folder, f"sound: {len(frames)} frames of {name}, but no .wav or .npy of it"))
+            skipped.append(
+                (folder, f"sound: {len(frames)} frames of {name}, but no .wav or .npy of it")
+            )
         elif name in clips:
             skipped.append((folder, f"duplicate: {name} is in {clips[name].path.parent} too"))
         else:
             clips[name] = _clip(clip, name, tuple(sorted(frames, key=_number)), sounds[name])
     seen = {name_of(clip) for _, clip in pictures}
-    skipped += [(path, "sound: there are no frames of it") for name, path in sounds.items() if name not in seen]
+    skipped += [
+        (path, "sound: there are no frames of it")
+        for name, path in sounds.items()
+        if name not in seen
+    ]
     return list(clips.values()), skipped
 
 
@@ -102,8 +112,14 @@ def spectrogram(path: Path) -> np.ndarray:
         values = np.squeeze(np.load(path, allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
         raise CorpusError(f"{path}: not a readable array ({error}); copy it again") from None
-    if values.ndim != 2 or not np.issubdtype(values.dtype, np.number) or not np.isfinite(values).all():
-        raise CorpusError(f"{path}: wanted a spectrogram (H, W) of finite numbers, got {values.dtype} {values.shape}")
+    if (
+        values.ndim != 2
+        or not np.issubdtype(values.dtype, np.number)
+        or not np.isfinite(values).all()
+    ):
+        raise CorpusError(
+            f"{path}: wanted a spectrogram (H, W) of finite numbers, got {values.dtype} {values.shape}"
+        )
     scale = 255 if values.dtype == np.uint8 else 1
     image = Image.fromarray(values.astype(np.float32) / scale)
     return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))

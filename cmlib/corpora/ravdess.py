@@ -11,14 +11,15 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from cmlib import archives
-from cmlib.corpora import SOUND, VIDEO, Clip, Skipped
-from cmlib.emotions import MODALITIES, ClipName
+from cmlib.corpora import SOUND, VIDEO, Clip, Skipped, archives
+from cmlib.corpora.names import MODALITIES, ClipName
 
 AV, VIDEO_ONLY, AUDIO_ONLY = MODALITIES
 
 
-def scan(root: Path, added: tuple[str, ...] = (), corpus: str = "ravdess") -> tuple[list[Clip], list[Skipped]]:
+def scan(
+    root: Path, added: tuple[str, ...] = (), corpus: str = "ravdess"
+) -> tuple[list[Clip], list[Skipped]]:
     """See ``cmlib.corpora.scan``.  ``added``: "song", or nothing."""
     recordings = defaultdict(lambda: defaultdict(list))
     found, skipped = archives.walk(root, VIDEO + SOUND)
@@ -32,7 +33,12 @@ def scan(root: Path, added: tuple[str, ...] = (), corpus: str = "ravdess") -> tu
         if name.channel == "song" and "song" not in added:
             skipped.append((path, f"song: left out; the corpus {corpus}+song has it"))
         elif is_video == (name.modality == AUDIO_ONLY):
-            skipped.append((path, f"suffix: {path.suffix} does not fit the modality {name.modality} of the name"))
+            skipped.append(
+                (
+                    path,
+                    f"suffix: {path.suffix} does not fit the modality {name.modality} of the name",
+                )
+            )
         else:
             recordings[name.recording][name.modality].append((path, name))
     clips = []
@@ -41,10 +47,20 @@ def scan(root: Path, added: tuple[str, ...] = (), corpus: str = "ravdess") -> tu
         sound = kinds[AUDIO_ONLY] if not kinds[AV] else []
         (path, name), *_ = video or sound
         audio = sound[0][0] if video and sound else None
-        clips.append(Clip(
-            path, audio, bool(video), corpus, name.actor, name.emotion, name.intensity, name.statement, name.repetition,
-            name.stem,
-        ))  # fmt: skip
+        clips.append(
+            Clip(
+                path,
+                audio,
+                bool(video),
+                corpus,
+                name.actor,
+                name.emotion,
+                name.intensity,
+                name.statement,
+                name.repetition,
+                name.stem,
+            )
+        )
         others = {p for kind in kinds.values() for p, _ in kind} - {path, audio}
         skipped += [(p, f"duplicate: the same recording as {path.name}") for p in others]
     return clips, skipped

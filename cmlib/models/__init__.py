@@ -5,4 +5,13 @@ from cmlib.models.classifier import Classifier
 from cmlib.models.fusion import concatenation, product_of_experts
 from cmlib.models.vaegan import Posterior, VaeGan
 
-__all__ = ["Can", "Classifier", "ContextAttention", "Posterior", "VaeGan", "attend", "concatenation", "product_of_experts"]
+__all__ = [
+    "Can",
+    "Classifier",
+    "ContextAttention",
+    "Posterior",
+    "VaeGan",
+    "attend",
+    "concatenation",
+    "product_of_experts",
+]

@@ -16,7 +16,11 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     there is no scaling (sqrt(1) = 1).  Since q_i is a scalar, ``out_i = f(q_i)`` with one function f for all i, and
     ``min u <= out_i <= max u``.
     """
-    assert query.shape == key.shape == value.shape and query.ndim == 2, (query.shape, key.shape, value.shape)
+    assert query.shape == key.shape == value.shape and query.ndim == 2, (
+        query.shape,
+        key.shape,
+        value.shape,
+    )
     q, k, u = (x[:, None, :, None] for x in (query, key, value))  # (B, 1 head, D tokens, width 1)
     return F.scaled_dot_product_attention(q, k, u, scale=1.0)[:, 0, :, 0]
 
@@ -35,7 +39,9 @@ class ContextAttention(nn.Module):
 
     def response(self, face: Tensor, queries: Tensor) -> Tensor:
         """The scalar function f_v of each face, at ``queries`` (Q,): (B, D) -> (B, Q)."""
-        weights = torch.softmax(queries[None, :, None] * self.key(face)[:, None, :], dim=-1)  # (B, Q, D)
+        weights = torch.softmax(
+            queries[None, :, None] * self.key(face)[:, None, :], dim=-1
+        )  # (B, Q, D)
         return (weights * self.value(face)[:, None, :]).sum(-1)
 
 
@@ -62,11 +68,20 @@ class Can(nn.Module):
     """
 
     def __init__(
-        self, latent: int, classes: int = 7, normalise: bool = False, directions: int = 0, attention: str = "softmax"
+        self,
+        latent: int,
+        classes: int = 7,
+        normalise: bool = False,
+        directions: int = 0,
+        attention: str = "softmax",
     ):
         super().__init__()
         self.config = dict(
-            latent=latent, classes=classes, normalise=normalise, directions=directions, attention=attention
+            latent=latent,
+            classes=classes,
+            normalise=normalise,
+            directions=directions,
+            attention=attention,
         )
         kind = {"softmax": ContextAttention, "linear": LinearShift}[attention]
         self.att_mu, self.att_logvar = kind(latent), kind(latent)
@@ -97,7 +112,9 @@ class Can(nn.Module):
             return
         v, vectors = (face_mu - self.face_mean) / self.face_spread, []
         if len(labels.unique()) <= count:
-            raise ValueError(f"{count} directions of expression need more than {len(labels.unique())} classes")
+            raise ValueError(
+                f"{count} directions of expression need more than {len(labels.unique())} classes"
+            )
         for c in labels.unique():
             who = people[labels == c].unique()
             own = [v[(people == p) & (labels == c)].mean(0) - v[people == p].mean(0) for p in who]
@@ -116,7 +133,9 @@ class Can(nn.Module):
             face.logvar + strength * self.att_logvar(face.logvar, voice.logvar),
         )
 
-    def forward(self, face: Posterior, voice: Posterior, strength: float | Tensor = 1.0) -> tuple[Tensor, Posterior]:
+    def forward(
+        self, face: Posterior, voice: Posterior, strength: float | Tensor = 1.0
+    ) -> tuple[Tensor, Posterior]:
         """(logits (B, classes) from the shifted mean, shifted posterior)."""
         shifted = self.shift(face, voice, strength)
         return self.classifier(shifted.mu), shifted

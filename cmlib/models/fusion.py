@@ -14,7 +14,9 @@ def product_of_experts(*experts: Posterior) -> Posterior:
     """
     precisions = [torch.exp(-expert.logvar) for expert in experts]
     total = 1 + sum(precisions)
-    return Posterior(sum(t * expert.mu for t, expert in zip(precisions, experts)) / total, -torch.log(total))
+    return Posterior(
+        sum(t * expert.mu for t, expert in zip(precisions, experts)) / total, -torch.log(total)
+    )
 
 
 def concatenation(face: Posterior, voice: Posterior) -> Posterior:

@@ -20,18 +20,25 @@ import pytest
 from PIL import Image
 from scipy.io import wavfile
 
-from cmlib.media import read_video
+from cmlib.preparation.media import read_video
 
 ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "notebooks" / "08_generation_demo.ipynb"
 CLIP = ROOT / "data" / "actors" / "Actor_05" / "01-01-03-02-01-01-05.mp4"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
 ORIGINAL, RECONSTRUCTION, PERCEIVED, DIFFERENCE = range(4)
 
 pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)"),
-    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="no playwright here: pip install -e '.[browser]'"),
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)"
+    ),
+    pytest.mark.skipif(
+        importlib.util.find_spec("playwright") is None,
+        reason="no playwright here: pip install -e '.[browser]'",
+    ),
     pytest.mark.skipif(not CLIP.exists(), reason="the corpus actors is not there"),
 ]
 
@@ -51,11 +58,19 @@ def chromium():
 
 def serve(command: list[str], port: int, folder: Path, **more: str) -> subprocess.Popen:
     """A server in a process group of its own, once it answers."""
-    private = {"JUPYTER_CONFIG_DIR": str(folder / "config"), "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings")}
+    private = {
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+    }
     private["CM_CACHE"] = str(folder / "cache")  # as in a fresh clone: nothing is prepared
     with open(folder / "server.log", "w") as log:
         server = subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | private | more, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            cwd=ROOT,
+            env=os.environ | private | more,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     for _ in range(600):
         try:
@@ -108,7 +123,10 @@ class Person:
 
     def settled(self) -> None:
         """Wait until nothing on the page has changed for half a second."""
-        look, before = "document.querySelector('.cm-demo').innerHTML.length + document.querySelector('.cm-row').innerHTML", None
+        look, before = (
+            "document.querySelector('.cm-demo').innerHTML.length + document.querySelector('.cm-row').innerHTML",
+            None,
+        )
         for _ in range(40):
             self.page.wait_for_timeout(500)
             if (now := self.page.evaluate(look)) == before:
@@ -121,18 +139,27 @@ class Person:
 
     def hears(self, words: str) -> str:
         """The line under the controls, as soon as it holds ``words``."""
-        self.page.wait_for_function("t => document.querySelector('.cm-lines').innerText.includes(t)", arg=words, timeout=20_000)
+        self.page.wait_for_function(
+            "t => document.querySelector('.cm-lines').innerText.includes(t)",
+            arg=words,
+            timeout=20_000,
+        )
         return self.said()
 
     def choose(self, label: str, option: str) -> None:
-        self.page.locator(".cm-demo .widget-dropdown", has_text=label).locator("select").select_option(label=option)
+        self.page.locator(".cm-demo .widget-dropdown", has_text=label).locator(
+            "select"
+        ).select_option(label=option)
 
     def press(self, name: str) -> None:
         self.page.get_by_role("button", name=name, exact=True).click()
 
     def drag(self, to: float, steps: int = 40) -> None:
         """Drag the strength from where it is."""
-        handle, track = self.page.locator(".cm-demo .noUi-handle"), self.page.locator(".cm-demo .noUi-base")
+        handle, track = (
+            self.page.locator(".cm-demo .noUi-handle"),
+            self.page.locator(".cm-demo .noUi-base"),
+        )
         handle.scroll_into_view_if_needed()
         at, along = handle.bounding_box(), track.bounding_box()
         y = at["y"] + at["height"] / 2
@@ -154,16 +181,32 @@ def person(request, chromium, tmp_path_factory):
     book = json.loads(BOOK.read_text())
     for cell in book["cells"]:
         if "parameters" in cell["metadata"].get("tags", []):
-            cell["source"] = "".join(cell["source"]).replace('out_dir = ""', f"out_dir = {str(folder / 'run')!r}")
+            cell["source"] = "".join(cell["source"]).replace(
+                'out_dir = ""', f"out_dir = {str(folder / 'run')!r}"
+            )
         cell.pop("outputs", None) if cell["cell_type"] != "code" else cell.update(outputs=[])
     (folder / BOOK.name).write_text(json.dumps(book))
     if request.param == "app":
-        given = [f"PY={sys.executable}", "READY=", f"DEMO=--no-browser --port={port}", f"NOTEBOOK={folder / BOOK.name}"]
+        given = [
+            f"PY={sys.executable}",
+            "READY=",
+            f"DEMO=--no-browser --port={port}",
+            f"NOTEBOOK={folder / BOOK.name}",
+        ]
         server, address = serve(["make", "demo", *given], port, folder), ""
     else:
-        options = [f"--ServerApp.{name}" for name in (f"port={port}", f"root_dir={folder}", "allow_root=True")]
+        options = [
+            f"--ServerApp.{name}"
+            for name in (f"port={port}", f"root_dir={folder}", "allow_root=True")
+        ]
         options += ["--IdentityProvider.token=", "--no-browser"]
-        (news := folder / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings").parent.mkdir(parents=True)
+        (
+            news := folder
+            / "settings"
+            / "@jupyterlab"
+            / "apputils-extension"
+            / "notification.jupyterlab-settings"
+        ).parent.mkdir(parents=True)
         news.write_text('{"fetchNews": "false"}')  # a question about news would lie on top
         server = serve([sys.executable, "-m", "jupyterlab", *options], port, folder)
         address = f"lab/tree/{BOOK.name}"
@@ -202,12 +245,16 @@ def from_the_start(person):
 
 
 def test_it_opens_whole(person):
-    assert not (person.folder / "cache").exists(), "a person has waited for the corpus to be prepared"
+    assert not (person.folder / "cache").exists(), (
+        "a person has waited for the corpus to be prepared"
+    )
     assert "How do you perceive my face?" in person.page.inner_text(".cm-title")
     assert person.page.locator(".cm-row img").count() == 7
     assert all(person.picture(which).std() > 10 for which in range(4))
     if person.front == "app":
-        assert person.page.locator("text=What it teaches").count() == 0, "the app shows the demo alone"
+        assert person.page.locator("text=What it teaches").count() == 0, (
+            "the app shows the demo alone"
+        )
 
 
 def test_nothing_overflows(person):
@@ -286,10 +333,17 @@ def test_own_picture_and_own_sound(person, tmp_path):
     before, sound = person.picture(ORIGINAL), person.page.get_attribute(".cm-demo audio", "src")
     person.upload("picture", mine)
     assert person.hears("face found") == "me & you.jpg: face found and cropped"
-    assert person.page.locator(".cm-demo select").first.inner_text().replace("\xa0", " ").startswith("yours: me & you.jpg")
+    assert (
+        person.page.locator(".cm-demo select")
+        .first.inner_text()
+        .replace("\xa0", " ")
+        .startswith("yours: me & you.jpg")
+    )
     person.changed(ORIGINAL, before, 5)
     wave = np.sin(2 * np.pi * 200 * np.arange(44_100 * 6) / 44_100)
-    wavfile.write(song := tmp_path / "song.wav", 44_100, (np.stack([wave, wave], 1) * 9_000).astype(np.int16))
+    wavfile.write(
+        song := tmp_path / "song.wav", 44_100, (np.stack([wave, wave], 1) * 9_000).astype(np.int16)
+    )
     person.upload("sound", song)
     assert "song.wav: only the middle 3.8 s are heard" in person.hears("song.wav")
     assert person.page.get_attribute(".cm-demo audio", "src") != sound
@@ -303,7 +357,9 @@ def spoiled(folder: Path) -> dict[str, tuple[str, Path, str]]:
     Image.fromarray(rng.integers(0, 256, (300, 300, 3), dtype=np.uint8)).save(noise)
     (words := folder / "words.png").write_text("this is no picture\n" * 20)
     (nothing := folder / "nothing.png").write_bytes(b"")
-    Image.new("L", (8000, 5000)).save(wide := folder / "wide.png", compress_level=1)  # 40 megapixels, a small file
+    Image.new("L", (8000, 5000)).save(
+        wide := folder / "wide.png", compress_level=1
+    )  # 40 megapixels, a small file
     wavfile.write(blip := folder / "blip.wav", 22_050, np.ones(1_102, np.int16))
     wavfile.write(silence := folder / "silence.wav", 22_050, np.zeros(44_100, np.int16))
     (torn := folder / "torn.mp4").write_bytes(CLIP.read_bytes()[:3_000])
@@ -312,9 +368,17 @@ def spoiled(folder: Path) -> dict[str, tuple[str, Path, str]]:
     (mute := folder / "mute.wav").write_text("no sound at all")
     return {
         "no face": ("picture", noise, "noise.png: no face found, so the middle of it was taken"),
-        "text": ("picture", words, "words.png: not a readable picture (no picture inside); use a PNG or JPEG file"),
+        "text": (
+            "picture",
+            words,
+            "words.png: not a readable picture (no picture inside); use a PNG or JPEG file",
+        ),
         "zero bytes": ("picture", nothing, "nothing.png: an empty file; copy or download it again"),
-        "40 megapixels": ("picture", wide, "wide.png: 40 megapixels, more than 25; make it smaller, or save it as a JPEG"),
+        "40 megapixels": (
+            "picture",
+            wide,
+            "wide.png: 40 megapixels, more than 25; make it smaller, or save it as a JPEG",
+        ),
         "a torn video": ("picture", torn, "torn.mp4: "),
         "200 MB": ("picture", whale, "whale.jpg: 200 MB, more than 9; use a smaller file"),
         "0.05 s": ("sound", blip, "blip.wav: 0.05 s of sound is too short; use at least 0.3 s"),
@@ -327,9 +391,13 @@ def test_bad_files_get_one_line_and_the_demo_lives_on(person, tmp_path):
     for kind, (what, path, words) in spoiled(tmp_path).items():
         person.upload(what, path)
         line = person.hears(words)
-        assert str(tmp_path) not in line and sum(path.name in row for row in line.splitlines()) == 1, kind
+        assert (
+            str(tmp_path) not in line and sum(path.name in row for row in line.splitlines()) == 1
+        ), kind
         before = person.picture(PERCEIVED)
-        person.drag(0 if person.page.inner_text(".cm-demo .widget-readout") != "0.00" else 1, steps=5)
+        person.drag(
+            0 if person.page.inner_text(".cm-demo .widget-readout") != "0.00" else 1, steps=5
+        )
         if kind != "silence":
             person.changed(PERCEIVED, before, 0.2)
         person.settled()
@@ -339,13 +407,17 @@ def test_what_is_saved(person, tmp_path):
     for button, kind in (("save picture", "png"), ("save strip", "png"), ("save GIF", "gif")):
         before = person.page.inner_html(".cm-lines")
         person.press(button)
-        person.page.wait_for_function("t => document.querySelector('.cm-lines').innerHTML != t", arg=before)
+        person.page.wait_for_function(
+            "t => document.querySelector('.cm-lines').innerHTML != t", arg=before
+        )
         with person.page.expect_download() as download:
             person.page.click(".cm-lines a[download]")
         download.value.save_as(kept := tmp_path / download.value.suggested_filename)
         assert kept.read_bytes() == (person.folder / "run" / "demo" / kept.name).read_bytes()
         with Image.open(kept) as image:
-            assert image.format.lower() == kind and getattr(image, "n_frames", 1) == (40 if kind == "gif" else 1)
+            assert image.format.lower() == kind and getattr(image, "n_frames", 1) == (
+                40 if kind == "gif" else 1
+            )
 
 
 def test_screenshot(person, tmp_path):
@@ -358,7 +430,9 @@ def test_screenshot(person, tmp_path):
     with Image.open(shot) as image:
         pixels = np.asarray(image.convert("RGB"), float)
         assert image.width > 500 and 0.3 < image.width / image.height < 1.5
-        assert pixels[:60].std() < pixels[len(pixels) // 3 : len(pixels) // 2].std(), "pictures in the middle, a title above"
+        assert pixels[:60].std() < pixels[len(pixels) // 3 : len(pixels) // 2].std(), (
+            "pictures in the middle, a title above"
+        )
         if person.front == "app" and (wanted := os.environ.get("CM_SCREENSHOT")):
             coarse = np.minimum(255, (pixels + 4) // 8 * 8)  # half as many bytes
             Image.fromarray(coarse.astype(np.uint8)).save(wanted, optimize=True)
@@ -366,4 +440,6 @@ def test_screenshot(person, tmp_path):
 
 def test_the_browser_had_no_complaint(person):
     """Last: nothing was fetched from elsewhere, no script failed, whatever happened before."""
-    assert not [c for c in person.complaints if "favicon" not in c and "failed: blob:" not in c]  # a picture that was overtaken
+    assert not [
+        c for c in person.complaints if "favicon" not in c and "failed: blob:" not in c
+    ]  # a picture that was overtaken

@@ -27,18 +27,26 @@ def main(arguments: list[str] | None = None) -> int:
 
         return {"crowd": crowd, "voices": crowd_voices}[arguments[0]].main(arguments[1:]) or 0
     parser = argparse.ArgumentParser(
-        prog="python -m tools.corpus", description=__doc__, epilog="see also: python -m tools.corpus crowd --help, python -m tools.corpus voices --help"
+        prog="python -m tools.corpus",
+        description=__doc__,
+        epilog="see also: python -m tools.corpus crowd --help, python -m tools.corpus voices --help",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="make the clips of the corpus `actors`")
     build.add_argument("corpus", choices=["actors"])
     build.add_argument("--out", type=Path, default=Path("data/actors"))
     again = commands.add_parser("reenact", help="make clips of given action units and sounds")
-    again.add_argument("--units", type=Path, required=True, help="CSV: clip, AU01_r, ... (OpenFace's clip means)")
-    again.add_argument("--audio", type=Path, required=True, help="folder with Actor_NN/03-01-....flac or .wav")
+    again.add_argument(
+        "--units", type=Path, required=True, help="CSV: clip, AU01_r, ... (OpenFace's clip means)"
+    )
+    again.add_argument(
+        "--audio", type=Path, required=True, help="folder with Actor_NN/03-01-....flac or .wav"
+    )
     again.add_argument("--out", type=Path, required=True, help="a folder outside the repository")
     for command in (build, again):
-        command.add_argument("--actors", type=numbers, default=list(range(1, 25)), help="such as 1-4,7; default: all")
+        command.add_argument(
+            "--actors", type=numbers, default=list(range(1, 25)), help="such as 1-4,7; default: all"
+        )
         command.add_argument("--workers", type=int, default=2)
         command.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)

@@ -32,7 +32,15 @@ IRIS = {
     "grey": (0.42, 0.47, 0.49),
     "green": (0.34, 0.43, 0.27),
 }
-TONES = linear([(0.90, 0.76, 0.69), (0.85, 0.69, 0.60), (0.73, 0.56, 0.45), (0.54, 0.39, 0.305), (0.37, 0.265, 0.21)])
+TONES = linear(
+    [
+        (0.90, 0.76, 0.69),
+        (0.85, 0.69, 0.60),
+        (0.73, 0.56, 0.45),
+        (0.54, 0.39, 0.305),
+        (0.37, 0.265, 0.21),
+    ]
+)
 # number: race mix (african, asian, caucasian), age 0..1, melanin 0..1, hair style, hair colour, iris, beard,
 # glasses, garment
 CAST = {
@@ -73,7 +81,9 @@ CLOTHS = linear(
         (0.34, 0.28, 0.21),
     ]
 )
-LIGHT_CLOTHS = linear([(0.80, 0.80, 0.80), (0.62, 0.70, 0.80), (0.72, 0.66, 0.60), (0.55, 0.58, 0.60)])
+LIGHT_CLOTHS = linear(
+    [(0.80, 0.80, 0.80), (0.62, 0.70, 0.80), (0.72, 0.66, 0.60), (0.55, 0.58, 0.60)]
+)
 OPPOSITE = {
     "incr": "decr",
     "up": "down",
@@ -103,7 +113,16 @@ def plan():
     v, tri, group = h["v"], h["tri"], h["group"]
     body = GROUPS.index("body")
     material = np.array(
-        [raster.SKIN, raster.EYE, raster.EYE, raster.TEETH, raster.TEETH, raster.TONGUE, raster.LASH, raster.LASH],
+        [
+            raster.SKIN,
+            raster.EYE,
+            raster.EYE,
+            raster.TEETH,
+            raster.TEETH,
+            raster.TONGUE,
+            raster.LASH,
+            raster.LASH,
+        ],
         np.uint8,
     )[group]
     keep = np.abs(v[tri, 0]).min(1) < 2.5
@@ -111,9 +130,9 @@ def plan():
     inner = np.where(v[:, 2] > 0.5, h["mask_inside_mouth"][uv[:, 1], uv[:, 0]] / 255.0, 0)
     of_body = np.zeros(len(v), bool)
     of_body[np.unique(tri[group == body])] = True
-    ear = (h["mask_ears"][uv[:, 1], uv[:, 0]] > 60) & (np.abs(v[:, 0]) > 0.62) | (np.abs(v[:, 0]) > 0.70) & (
-        v[:, 1] > 6.80
-    ) & (v[:, 1] < 7.50) & (v[:, 2] > -0.05) & (v[:, 2] < 0.70)
+    ear = (h["mask_ears"][uv[:, 1], uv[:, 0]] > 60) & (np.abs(v[:, 0]) > 0.62) | (
+        np.abs(v[:, 0]) > 0.70
+    ) & (v[:, 1] > 6.80) & (v[:, 1] < 7.50) & (v[:, 2] > -0.05) & (v[:, 2] < 0.70)
     eyes = [v[np.unique(tri[group == GROUPS.index(f"helper-{s}-eye")])] for s in "rl"]
     names = [n for n in targets() if n.startswith("arkit/")]
     index, delta, start = [], [], [0]
@@ -162,15 +181,21 @@ class Actor:
         p = plan()
         v = self._shape(rng, np.array(race, float))
         self.style_gain = {
-            k: float(np.clip(rng.normal(1, 0.15), 0.7, 1.35)) for k in ("brow", "eye", "mouth", "nose", "cheek", "jaw")
+            k: float(np.clip(rng.normal(1, 0.15), 0.7, 1.35))
+            for k in ("brow", "eye", "mouth", "nose", "cheek", "jaw")
         }
         self.asym = float(rng.normal(0, 0.08))
         if self.hair_style in HIDES_EARS:  # ears lie close under the hair
             e = p["ear"]
-            v[e, 0] = np.sign(v[e, 0]) * np.minimum(np.abs(v[e, 0]), 0.66 + (np.abs(v[e, 0]) - 0.72) * 0.1)
+            v[e, 0] = np.sign(v[e, 0]) * np.minimum(
+                np.abs(v[e, 0]), 0.66 + (np.abs(v[e, 0]) - 0.72) * 0.1
+            )
         # one size and place in the frame for everyone: the eyes' middle and a mean of eye distance and face height
         eyes = np.array([(v[i].min(0) + v[i].max(0)) / 2 for i in p["eye_verts"]])
-        chin = v[p["body"] & (np.abs(p["v"][:, 0]) < 0.05) & (p["v"][:, 2] > 1.2) & (p["v"][:, 1] > 5.9), 1].min()
+        chin = v[
+            p["body"] & (np.abs(p["v"][:, 0]) < 0.05) & (p["v"][:, 2] > 1.2) & (p["v"][:, 1] > 5.9),
+            1,
+        ].min()
         ratio = ((eyes[1, 0] - eyes[0, 0]) / 0.615) ** 0.6 * ((eyes[0, 1] - chin) / 1.13) ** 0.4
         v = ((v - eyes.mean(0)) / ratio + [0, 7.28, 1.25]).astype(np.float32)
         upper = np.unique(p["tri"][p["group"] == GROUPS.index("helper-upper-teeth")])
@@ -178,11 +203,15 @@ class Actor:
         self.v, self.skin_tone = v, self._tone(rng, melanin)
         self.hair_colour = linear(HAIR[hair]) * np.exp(rng.normal(0, 0.03, 3)).astype(np.float32)
         brow = dict(
-            thick=float(np.exp(rng.normal(0, 0.16)) * (1.25 if melanin > 0.6 else 1)),  # dark on dark shows less
+            thick=float(
+                np.exp(rng.normal(0, 0.16)) * (1.25 if melanin > 0.6 else 1)
+            ),  # dark on dark shows less
             arch=float(rng.normal(0.012 if self.female else 0.0, 0.010)),
             drop=float(rng.normal(0, 0.012)),
         )
-        brow_hair = self.hair_colour if hair not in ("blond", "white", "light") else self.hair_colour * 0.55
+        brow_hair = (
+            self.hair_colour if hair not in ("blond", "white", "light") else self.hair_colour * 0.55
+        )
         self.tex, self.pore = skin.paint(
             rng,
             self.skin_tone,
@@ -201,7 +230,13 @@ class Actor:
         """Neutral vertices (V,3): macro targets (race, sex, age, weight), then a little of every local pair of
         targets."""
         v = plan()["v"].copy()
-        male = float(np.clip((0 if self.female else 1) + (1 if self.female else -1) * abs(rng.normal(0, 0.10)), 0, 1))
+        male = float(
+            np.clip(
+                (0 if self.female else 1) + (1 if self.female else -1) * abs(rng.normal(0, 0.10)),
+                0,
+                1,
+            )
+        )
         weight = float(np.clip(rng.normal(-0.15, 0.35), -0.8, 0.8))
         for sex, a in (("male", male), ("female", 1 - male)):
             for years, b in (("young", 1 - self.age), ("old", self.age)):
@@ -214,10 +249,18 @@ class Actor:
                 )
         for n in sorted(targets()):
             folder, last = n.split("/")[0], n.rsplit("-", 1)[-1]
-            if folder not in PARTS or "/r-" in n or last in OPPOSITE.values() or "age" in n or "eyebrows-angle" in n:
+            if (
+                folder not in PARTS
+                or "/r-" in n
+                or last in OPPOSITE.values()
+                or "age" in n
+                or "eyebrows-angle" in n
+            ):
                 continue
             if last in OPPOSITE:
-                sd = PARTS[folder] * (0.6 if "scale" in n or "trans" in n else 0.4 if "angles" in n else 1)
+                sd = PARTS[folder] * (
+                    0.6 if "scale" in n or "trans" in n else 0.4 if "angles" in n else 1
+                )
                 w = float(np.clip(rng.normal(0, sd), -0.6, 0.6))
                 m = n if w > 0 else n[: -len(last)] + OPPOSITE[last]
                 for q in (m, m.replace("/l-", "/r-")) if "/l-" in m else (m,):
@@ -250,17 +293,25 @@ class Actor:
     def _tone(self, rng, melanin):
         x = np.clip(melanin, 0, 0.999) * 4
         i = int(x)
-        return ((TONES[i] * (1 - x + i) + TONES[min(i + 1, 4)] * (x - i)) * np.exp(rng.normal(0, 0.025, 3))).astype(
-            np.float32
-        )
+        return (
+            (TONES[i] * (1 - x + i) + TONES[min(i + 1, 4)] * (x - i))
+            * np.exp(rng.normal(0, 0.025, 3))
+        ).astype(np.float32)
 
     def _look(self, rng, melanin, iris, garment):
         lip = (
             self.skin_tone
             * np.array([0.84, 0.58, 0.58])
-            * (np.array([1.02, 0.80, 0.84]) ** rng.uniform(0, 1.6) if self.female else np.array([1, 1.08, 1.06]))
+            * (
+                np.array([1.02, 0.80, 0.84]) ** rng.uniform(0, 1.6)
+                if self.female
+                else np.array([1, 1.08, 1.06])
+            )
         )
-        cloth, second = CLOTHS[rng.integers(len(CLOTHS))], LIGHT_CLOTHS[rng.integers(len(LIGHT_CLOTHS))]
+        cloth, second = (
+            CLOTHS[rng.integers(len(CLOTHS))],
+            LIGHT_CLOTHS[rng.integers(len(LIGHT_CLOTHS))],
+        )
         if garment in ("vneck", "collar") and rng.random() < 0.5:
             cloth = second * 0.6
         sclera = np.array([0.60, 0.575, 0.55]) * (1 - 0.10 * self.age)
@@ -299,7 +350,9 @@ class Actor:
         att[:, 0] = p["inner"]
         scalp = hairline(base, self.hair_style, self.age, self.female)
         att[:, 1] = np.where(
-            p["body"] & ~p["ear"], np.clip(scalp / 0.09, -1, 1) * (0.85 if self.hair_style == "buzz" else 1), -1
+            p["body"] & ~p["ear"],
+            np.clip(scalp / 0.09, -1, 1) * (0.85 if self.hair_style == "buzz" else 1),
+            -1,
         )
         teeth = np.unique(p["tri"][p["material"] == raster.TEETH])
         att[teeth, 0] = np.where(
@@ -328,7 +381,13 @@ class Actor:
         a = np.zeros((len(used), 3))
         a[:, 2] = field[used]
         a[:, 1] = 0.10 - field[used] if garment == "collar" else -1
-        add(self.v[used] + rest[used] * thick[used, None], rest[used], a, t.reshape(-1, 3), raster.CLOTH)
+        add(
+            self.v[used] + rest[used] * thick[used, None],
+            rest[used],
+            a,
+            t.reshape(-1, 3),
+            raster.CLOTH,
+        )
         self.canonical.append(base[used])
         for v, nn, a, t in hair(rng, self.v, self.hair_style, self.age, self.female):
             add(v, nn, a, t, raster.HAIR)
@@ -376,7 +435,9 @@ def _draw(rng, female):
     odds = odds * np.where(np.arange(8) >= 6, 0.3 + 7 * age**2, 1)
     hair = list(HAIR)[rng.choice(8, p=odds / odds.sum())]
     iris = list(IRIS)[
-        rng.choice(6, p=[0.75, 0.2, 0.05, 0, 0, 0] if melanin > 0.4 else [0.2, 0.25, 0.15, 0.2, 0.1, 0.1])
+        rng.choice(
+            6, p=[0.75, 0.2, 0.05, 0, 0, 0] if melanin > 0.4 else [0.2, 0.25, 0.15, 0.2, 0.1, 0.1]
+        )
     ]
     beard = (
         ""
@@ -393,9 +454,18 @@ def hairline(c, style, age, female):
     """Signed height above the hairline (dm, positive = hair) at canonical places c (n,3)."""
     x, y, z = np.abs(c[:, 0]), c[:, 1], c[:, 2]
     soft = -0.12 * np.logaddexp(-z / 0.12, -1.34 / 0.12)
-    h = y - soft - 6.62 - (0.12 if female else 0.05) * np.exp(-((x / 0.42) ** 2)) * step(z, 0.8, 1.2)
+    h = (
+        y
+        - soft
+        - 6.62
+        - (0.12 if female else 0.05) * np.exp(-((x / 0.42) ** 2)) * step(z, 0.8, 1.2)
+    )
     if not female:
-        h = h - 0.05 * step(z, 0.9, 1.2) - 0.15 * np.exp(-(((x - 0.50) / 0.17) ** 2)) * step(z, 0.8, 1.1) * (0.6 + age)
+        h = (
+            h
+            - 0.05 * step(z, 0.9, 1.2)
+            - 0.15 * np.exp(-(((x - 0.50) / 0.17) ** 2)) * step(z, 0.8, 1.1) * (0.6 + age)
+        )
     if style == "receding":
         h = np.minimum(h, 0.9 * (7.86 - y + 0.35 * np.maximum(0.75 - z, 0)))
     if style == "bald":
@@ -403,7 +473,9 @@ def hairline(c, style, age, female):
     if style == "bangs":
         h = np.maximum(h, np.minimum(y - 7.62 - 0.25 * x, 0.62 - x) * step(z, 0.7, 0.9))
     if style == "pixie":
-        h = np.maximum(h, np.minimum(y - 7.74 - 0.35 * x + 0.15 * c[:, 0], 0.60 - x) * step(z, 0.7, 0.9))
+        h = np.maximum(
+            h, np.minimum(y - 7.74 - 0.35 * x + 0.15 * c[:, 0], 0.60 - x) * step(z, 0.7, 0.9)
+        )
     cut = np.sqrt(((y - 7.10) / 0.42) ** 2 + ((z - 0.30) / 0.34) ** 2) - 1  # around the ear
     if style == "afro":
         h = np.minimum(h, y - 6.85)
@@ -438,7 +510,9 @@ def _grid(rows, cols, wrap):
     i, j = np.meshgrid(np.arange(rows - 1), np.arange(cols if wrap else cols - 1), indexing="ij")
     a, b = i * cols + j, i * cols + (j + 1) % cols
     c, d = a + cols, b + cols
-    return np.concatenate([np.stack([a, c, b], -1).reshape(-1, 3), np.stack([b, c, d], -1).reshape(-1, 3)])
+    return np.concatenate(
+        [np.stack([a, c, b], -1).reshape(-1, 3), np.stack([b, c, d], -1).reshape(-1, 3)]
+    )
 
 
 def _finish(points, tri):
@@ -456,14 +530,24 @@ def hair(rng, v, style, age, female):
     p = plan()
     rows, cols = 46, 96
     centre = np.array([0, 7.45, 0.45], np.float32)
-    pol, az = np.meshgrid(np.linspace(0.02, np.deg2rad(128), rows), np.arange(cols) / cols * 2 * np.pi, indexing="ij")
+    pol, az = np.meshgrid(
+        np.linspace(0.02, np.deg2rad(128), rows), np.arange(cols) / cols * 2 * np.pi, indexing="ij"
+    )
     ray = (
         np.stack([np.sin(pol) * np.sin(az), np.cos(pol), np.sin(pol) * np.cos(az)], -1)
         .reshape(-1, 3)
         .astype(np.float32)
     )
-    tri = p["tri"][(p["material"] == raster.SKIN) & (p["v"][p["tri"], 1].min(1) > 6.0) & ~p["ear"][p["tri"]].any(1)]
-    far, hit, bary = np.zeros(len(ray), np.float32), np.zeros(len(ray), np.int32), np.zeros((len(ray), 3), np.float32)
+    tri = p["tri"][
+        (p["material"] == raster.SKIN)
+        & (p["v"][p["tri"], 1].min(1) > 6.0)
+        & ~p["ear"][p["tri"]].any(1)
+    ]
+    far, hit, bary = (
+        np.zeros(len(ray), np.float32),
+        np.zeros(len(ray), np.int32),
+        np.zeros((len(ray), 3), np.float32),
+    )
     raster.cast_rays(centre, ray, v, np.ascontiguousarray(tri), far, hit, bary)
     can = (p["v"][tri[hit]] * bary[..., None]).sum(1)
     good = ((hit >= 0) & (far > 0.6)).reshape(rows, cols).astype(np.float32)
@@ -499,13 +583,21 @@ def hair(rng, v, style, age, female):
     }[style]
     scale = float(np.exp(rng.normal(0, 0.12)))
     thick = (
-        (side + (top - side) * step(up, 0.0, 0.75) + front * step(up, 0.35, 0.8) * step(np.cos(az), 0.2, 0.9))
+        (
+            side
+            + (top - side) * step(up, 0.0, 0.75)
+            + front * step(up, 0.35, 0.8) * step(np.cos(az), 0.2, 0.9)
+        )
         * scale
         * (1 + rough * clump)
     )
     if style in ("afro", "curly"):
-        curl = gaussian_filter(rng.standard_normal((rows, cols)), (1.3, 1.6), mode=("nearest", "wrap"))
-        thick = thick * (1 + step(pol, 0.0, 0.5) * (0.05 if style == "afro" else 0.11) * curl / curl.std())
+        curl = gaussian_filter(
+            rng.standard_normal((rows, cols)), (1.3, 1.6), mode=("nearest", "wrap")
+        )
+        thick = thick * (
+            1 + step(pol, 0.0, 0.5) * (0.05 if style == "afro" else 0.11) * curl / curl.std()
+        )
     width = {"afro": 0.45, "buzz": 0.05, "bangs": 0.16}.get(style, 0.20)
     part = float(rng.choice([-1, 1]) * rng.uniform(0.0, 0.35))
     parted = style in ("long", "bob", "side", "medium") or (style == "bangs")
@@ -515,7 +607,14 @@ def hair(rng, v, style, age, female):
         if style != "afro"
         else step(h, -0.05, 0.35)
     )
-    if style in ("short", "side", "medium", "receding", "tied", "bun"):  # combed away from the face: rises slowly
+    if style in (
+        "short",
+        "side",
+        "medium",
+        "receding",
+        "tied",
+        "bun",
+    ):  # combed away from the face: rises slowly
         taper = (
             step(h, -0.03, 0.5)
             if style in ("tied", "bun")
@@ -527,35 +626,64 @@ def hair(rng, v, style, age, female):
         edge = np.minimum(edge, np.where(groove > 0.05, 0.12 + 0.3 * (1 - groove), 9))
     out = (
         place
-        + ray.reshape(rows, cols, 3) * (np.where(h > 0, thick * taper, -0.10 * np.clip(-h / 0.05, 0, 1)))[..., None]
+        + ray.reshape(rows, cols, 3)
+        * (np.where(h > 0, thick * taper, -0.10 * np.clip(-h / 0.05, 0, 1)))[..., None]
     )
     t = _grid(rows, cols, True)
     t = t[(edge.reshape(-1)[t].max(1) > -0.06)]
     if parted:
-        strand, along = place[..., 2] * 0.17 + 0.5, np.abs(place[..., 0] - part) * 0.5 + (1 - up) * 0.2
+        strand, along = (
+            place[..., 2] * 0.17 + 0.5,
+            np.abs(place[..., 0] - part) * 0.5 + (1 - up) * 0.2,
+        )
     else:
         strand, along = az / (2 * np.pi), pol * (1.6 if style in ("afro", "curly") else 0.5)
     if style == "bangs":
         strand, along = az / (2 * np.pi), pol * 0.5
     n = _finish(out, t)[1].reshape(rows, cols, 3)
-    if not parted or style == "bangs":  # a seam, so that strand numbers do not run backwards over the last column
+    if (
+        not parted or style == "bangs"
+    ):  # a seam, so that strand numbers do not run backwards over the last column
         out, n, edge, along = (np.concatenate([q, q[:, :1]], 1) for q in (out, n, edge, along))
         strand = np.concatenate([strand, np.ones((rows, 1))], 1)
         t = _grid(rows, cols + 1, False)
         t = t[(edge.reshape(-1)[t].max(1) > -0.06)]
     if style in ("bangs", "pixie"):
         along = along + 10  # a fringe hides the skin
-    parts = [(out.reshape(-1, 3), n.reshape(-1, 3), np.stack([strand, edge * 2, along], -1).reshape(-1, 3), t)]
+    parts = [
+        (
+            out.reshape(-1, 3),
+            n.reshape(-1, 3),
+            np.stack([strand, edge * 2, along], -1).reshape(-1, 3),
+            t,
+        )
+    ]
     if style in ("long", "bob", "bangs"):
-        parts.append(_curtain(rng, style, centre, radius, thick, az[0], pol[:, 0], strand[:, :cols], scale))
+        parts.append(
+            _curtain(rng, style, centre, radius, thick, az[0], pol[:, 0], strand[:, :cols], scale)
+        )
     if style == "bun":
-        a, b = np.meshgrid(np.linspace(0.05, np.pi - 0.05, 18), np.arange(32) / 32 * 2 * np.pi, indexing="ij")
+        a, b = np.meshgrid(
+            np.linspace(0.05, np.pi - 0.05, 18), np.arange(32) / 32 * 2 * np.pi, indexing="ij"
+        )
         ball = np.stack(
-            [0.36 * np.sin(a) * np.sin(b), 8.70 + 0.27 * np.cos(a), 0.05 + 0.33 * np.sin(a) * np.cos(b)], -1
+            [
+                0.36 * np.sin(a) * np.sin(b),
+                8.70 + 0.27 * np.cos(a),
+                0.05 + 0.33 * np.sin(a) * np.cos(b),
+            ],
+            -1,
         )
         t = _grid(18, 32, True)
         q, n = _finish(ball, t)
-        parts.append((q, n, np.stack([a * 0.3 + 0.05 * np.sin(b), np.ones_like(a), b * 0.3], -1).reshape(-1, 3), t))
+        parts.append(
+            (
+                q,
+                n,
+                np.stack([a * 0.3 + 0.05 * np.sin(b), np.ones_like(a), b * 0.3], -1).reshape(-1, 3),
+                t,
+            )
+        )
     return parts
 
 
@@ -583,17 +711,28 @@ def _curtain(rng, style, centre, radius, thick, az, pol, strand, scale):
     for r in range(rows):
         if r < hang:
             a = np.deg2rad(38) + (turn - np.deg2rad(38)) * r / (hang - 1)
-            d = np.stack([np.sin(a) * np.sin(col), np.full(cols, np.cos(a)), np.sin(a) * np.cos(col)], -1)
+            d = np.stack(
+                [np.sin(a) * np.sin(col), np.full(cols, np.cos(a)), np.sin(a) * np.cos(col)], -1
+            )
             points[r] = (
                 centre
-                + d * (at(radius, a) + at(thick, a) * (0.2 + 0.85 * step(r / (hang - 1), 0.1, 0.7)) + wave[r])[:, None]
+                + d
+                * (
+                    at(radius, a)
+                    + at(thick, a) * (0.2 + 0.85 * step(r / (hang - 1), 0.1, 0.7))
+                    + wave[r]
+                )[:, None]
             )
         else:
             t = (r - hang + 1) / (rows - hang)
             y0 = points[hang - 1, :, 1]
             low = ends + (0.10 if straight else 0.05) * lean
             y = y0 + (low - y0) * t
-            k = 1 + (0.05 * np.sin(np.pi * min(t * 1.3, 1)) + (0.05 if straight else -0.16 * t * t)) + wave[r]
+            k = (
+                1
+                + (0.05 * np.sin(np.pi * min(t * 1.3, 1)) + (0.05 if straight else -0.16 * t * t))
+                + wave[r]
+            )
             points[r, :, 0] = points[hang - 1, :, 0] * k
             points[r, :, 2] = (
                 centre[2]
@@ -604,7 +743,8 @@ def _curtain(rng, style, centre, radius, thick, az, pol, strand, scale):
             points[r, :, 1] = y
         left = 1 - r / (rows - 1)
         edge[r] = np.minimum(
-            left * (4.0 if straight else 3.5), np.minimum(col - first, 2 * np.pi - first - col) * 0.6 + 0.02
+            left * (4.0 if straight else 3.5),
+            np.minimum(col - first, 2 * np.pi - first - col) * 0.6 + 0.02,
         )
         along[r] = 10 + r / rows * 1.2  # 10 and more: hanging hair
     s = at(strand, turn) if style != "bangs" else col / (2 * np.pi)
@@ -619,7 +759,10 @@ def spectacles(rng):
     width = rng.uniform(0.016, 0.030)
     t = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     ring = np.stack(
-        [np.sign(np.cos(t)) * np.abs(np.cos(t)) ** (2 / power), np.sign(np.sin(t)) * np.abs(np.sin(t)) ** (2 / power)],
+        [
+            np.sign(np.cos(t)) * np.abs(np.cos(t)) ** (2 / power),
+            np.sign(np.sin(t)) * np.abs(np.sin(t)) ** (2 / power),
+        ],
         1,
     )
     verts, tris = [], []
@@ -629,7 +772,9 @@ def spectacles(rng):
         verts.extend([inner, outer])
         k = np.arange(n if closed else n - 1)
         m = (k + 1) % n
-        tris.append(start + np.concatenate([np.stack([k, k + n, m], 1), np.stack([m, k + n, m + n], 1)]))
+        tris.append(
+            start + np.concatenate([np.stack([k, k + n, m], 1), np.stack([m, k + n, m + n], 1)])
+        )
 
     def bend(xy):
         return np.column_stack([xy, 1.66 - 0.20 * (xy[:, 0] / 0.6) ** 2])
@@ -638,7 +783,9 @@ def spectacles(rng):
         mid = np.array([side * 0.325, 7.245])
         strip(bend(mid + ring * [a, b]), bend(mid + ring * [a + width, b + width]), True)
         x = np.linspace(0.325 + a, 0.80, 6)
-        arm = np.stack([side * x, np.full(6, 7.30), np.interp(x, [0.55, 0.66, 0.80], [1.50, 1.3, 0.45])], 1)
+        arm = np.stack(
+            [side * x, np.full(6, 7.30), np.interp(x, [0.55, 0.66, 0.80], [1.50, 1.3, 0.45])], 1
+        )
         strip(arm, arm + [0, 0.03, 0], False)
     x = np.linspace(-0.325 + a, 0.325 - a, 8)
     y = 7.29 + 0.02 * np.cos(x / 0.08)

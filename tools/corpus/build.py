@@ -39,10 +39,19 @@ def make(task: tuple[int, int, int, int, int], out: Path, seed: int) -> Path:
     from .performance import perform
 
     number, emotion, intensity, statement, repetition = task
-    path = out / f"Actor_{number:02d}" / f"{stem(emotion, intensity, statement, repetition, number)}.mp4"
+    path = (
+        out
+        / f"Actor_{number:02d}"
+        / f"{stem(emotion, intensity, statement, repetition, number)}.mp4"
+    )
     if path.exists():
         return path
-    film(path, number, perform(number, EMOTIONS[emotion - 1], intensity, statement, repetition, seed), seed)
+    film(
+        path,
+        number,
+        perform(number, EMOTIONS[emotion - 1], intensity, statement, repetition, seed),
+        seed,
+    )
     return path
 
 
@@ -55,7 +64,9 @@ def film(path: Path, number: int, show: Performance, seed: int) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     actor = _actor(Actor, number, seed)
-    scene = Scene.draw(np.random.default_rng([seed, 6, number]), stable=True)  # one recording session per actor
+    scene = Scene.draw(
+        np.random.default_rng([seed, 6, number]), stable=True
+    )  # one recording session per actor
     pictures = (
         render(
             actor,
@@ -99,7 +110,9 @@ def build_actors(out: Path, actors: list[int], workers: int = 2, seed: int = 0) 
     jobs = [(task, out, seed) for task in tasks(actors)]
     context = multiprocessing.get_context("spawn")
     with context.Pool(workers, _start) as pool:
-        for _ in tqdm(pool.imap_unordered(_work, jobs), total=len(jobs), unit="clip", desc="actors"):
+        for _ in tqdm(
+            pool.imap_unordered(_work, jobs), total=len(jobs), unit="clip", desc="actors"
+        ):
             pass
     write_checksums(out)
 

@@ -71,12 +71,15 @@ def voices(sample: Path) -> dict:
         names.append(codes(path.stem))
         silence.append((first / SR, (len(audio) - last) / SR))
     if not rows:
-        raise FileNotFoundError(f"{sample}: no audio/Actor_*/03-01-*.flac; give the folder of the sample")
+        raise FileNotFoundError(
+            f"{sample}: no audio/Actor_*/03-01-*.flac; give the folder of the sample"
+        )
     out = fit(np.array(rows), *columns(names), FEATURES)
     before, after = np.array(silence).T
     return out | {
         "silence": {
-            k: [round(float(v.mean()), 3), round(float(v.std()), 3)] for k, v in (("before", before), ("after", after))
+            k: [round(float(v.mean()), 3), round(float(v.std()), 3)]
+            for k, v in (("before", before), ("after", after))
         }
     }
 
@@ -90,7 +93,11 @@ def faces(sample: Path) -> dict:
     out = fit(np.sqrt(x), *columns(names), UNITS)
     cell = columns(names)[0]
     means = {
-        e: {str(i): np.round(x[cell == CELLS.index((e, i))].mean(0), 3).tolist() for i in (1, 2) if (e, i) in CELLS}
+        e: {
+            str(i): np.round(x[cell == CELLS.index((e, i))].mean(0), 3).tolist()
+            for i in (1, 2)
+            if (e, i) in CELLS
+        }
         for e in EMOTIONS
     }
     return {"scale": "square root of the OpenFace intensity (0..5)", "mean_intensity": means} | out
@@ -101,11 +108,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sample", type=Path)
     sample = parser.parse_args().sample
-    result = {"source": SOURCE, "model": "tools/corpus/population.py", "face": faces(sample), "voice": voices(sample)}
+    result = {
+        "source": SOURCE,
+        "model": "tools/corpus/population.py",
+        "face": faces(sample),
+        "voice": voices(sample),
+    }
     lines = [f'"{k}": {json.dumps(v)}' for k, v in result.items() if not isinstance(v, dict)]
     for part in ("face", "voice"):
         lines.append(
-            f'"{part}": {{\n' + ",\n".join(f'  "{k}": {json.dumps(v)}' for k, v in result[part].items()) + "\n}"
+            f'"{part}": {{\n'
+            + ",\n".join(f'  "{k}": {json.dumps(v)}' for k, v in result[part].items())
+            + "\n}"
         )
     STATISTICS.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 

@@ -49,11 +49,15 @@ def write_clip(path: Path, frames: Iterable[np.ndarray], audio: np.ndarray, fps:
     whole."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with av.open(str(part), "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}) as box:
+        with av.open(
+            str(part), "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}
+        ) as box:
             video = box.add_stream("libx264", rate=fps)
             video.pix_fmt = "yuv420p"
             video.codec_context.thread_count = 1
-            video.codec_context.flags |= av.codec.context.Flags.bitexact | av.codec.context.Flags.closed_gop
+            video.codec_context.flags |= (
+                av.codec.context.Flags.bitexact | av.codec.context.Flags.closed_gop
+            )
             video.options = X264 | {"g": str(GROUP * fps), "keyint_min": str(GROUP * fps)}
             sound = box.add_stream("aac", rate=SR)
             sound.bit_rate = SOUND
@@ -69,7 +73,9 @@ def write_clip(path: Path, frames: Iterable[np.ndarray], audio: np.ndarray, fps:
             box.mux(video.encode(None))
             for first in range(0, len(audio), 1024):
                 chunk = av.AudioFrame.from_ndarray(
-                    np.ascontiguousarray(audio[None, first : first + 1024], np.float32), format="fltp", layout="mono"
+                    np.ascontiguousarray(audio[None, first : first + 1024], np.float32),
+                    format="fltp",
+                    layout="mono",
                 )
                 chunk.sample_rate, chunk.pts, chunk.time_base = SR, first, Fraction(1, SR)
                 box.mux(sound.encode(chunk))

@@ -46,7 +46,22 @@ MOUTHS = {
     "teeth": dict(mouthUpperUp=0.40, mouthRollLower=0.45, jawOpen=0.06),
     "part": dict(jawOpen=0.22, mouthLowerDown=0.15),
 }
-UNITS = ("AU01", "AU02", "AU04", "AU05", "AU06", "AU07", "AU09", "AU10", "AU12", "AU14", "AU15", "AU17", "AU20", "AU23")
+UNITS = (
+    "AU01",
+    "AU02",
+    "AU04",
+    "AU05",
+    "AU06",
+    "AU07",
+    "AU09",
+    "AU10",
+    "AU12",
+    "AU14",
+    "AU15",
+    "AU17",
+    "AU20",
+    "AU23",
+)
 
 
 def picture(actor: Actor, index: int, rng: np.random.Generator) -> tuple[np.ndarray, dict]:
@@ -57,14 +72,20 @@ def picture(actor: Actor, index: int, rng: np.random.Generator) -> tuple[np.ndar
         mouth = "rest"
     strength = rng.uniform(0.15, 1.0)
     au = {k: v * strength * np.exp(rng.normal(0, 0.25)) for k, v in MOODS[mood].items()}
-    for k in rng.choice(UNITS, 2, replace=False):  # a trace of something else: real faces are never pure
+    for k in rng.choice(
+        UNITS, 2, replace=False
+    ):  # a trace of something else: real faces are never pure
         au[k] = au.get(k, 0.0) + rng.uniform(0, 0.8)
     if rng.random() < 0.08:
         au["AU45"] = rng.uniform(2, 5)
     units = face_units({k: min(v, 5.0) for k, v in au.items()}, actor)
     speak = rng.uniform(0.4, 1.2)
     for k, w in MOUTHS[mouth].items():
-        for full in (k,) if k.startswith(("jaw", "mouthF", "mouthPu", "mouthRoll")) else (k + "Left", k + "Right"):
+        for full in (
+            (k,)
+            if k.startswith(("jaw", "mouthF", "mouthPu", "mouthRoll"))
+            else (k + "Left", k + "Right")
+        ):
             units[full] = min(units.get(full, 0.0) + w * speak, 1.2)
     pose = rng.normal(0, (0.16, 0.08, 0.05))
     gaze = rng.normal(0, (0.10, 0.05))
@@ -103,13 +124,17 @@ def person(job: tuple[int, int, int, int]) -> list[tuple[bytes, dict]]:
     return out
 
 
-def build(out: Path, people: int, pictures: int = 12, seed: int = 0, quality: int = 60, workers: int = 2) -> dict:
+def build(
+    out: Path, people: int, pictures: int = 12, seed: int = 0, quality: int = 60, workers: int = 2
+) -> dict:
     """Write faces.bin and faces.csv into `out`; returns counts, bytes and SHA-256 of both."""
     out.mkdir(parents=True, exist_ok=True)
     jobs = [(FIRST + k, pictures, seed, quality) for k in range(people)]
     offset, rows, parts = 0, [], []
     with ProcessPoolExecutor(workers) as pool:
-        for result in tqdm(pool.map(person, jobs, chunksize=4), total=people, unit="person", desc="crowd"):
+        for result in tqdm(
+            pool.map(person, jobs, chunksize=4), total=people, unit="person", desc="crowd"
+        ):
             for data, row in result:
                 rows.append(dict(row, offset=offset, bytes=len(data)))
                 parts.append(data)
@@ -119,13 +144,18 @@ def build(out: Path, people: int, pictures: int = 12, seed: int = 0, quality: in
         table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
-    sums = {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in ("faces.bin", "faces.csv")}
+    sums = {
+        name: hashlib.sha256((out / name).read_bytes()).hexdigest()
+        for name in ("faces.bin", "faces.csv")
+    }
     return dict(people=people, pictures=len(rows), bytes=offset, sha256=sums)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    p = argparse.ArgumentParser(prog="python -m tools.corpus crowd", description=__doc__.splitlines()[0])
+    p = argparse.ArgumentParser(
+        prog="python -m tools.corpus crowd", description=__doc__.splitlines()[0]
+    )
     p.add_argument("--out", type=Path, default=Path("data/crowd"))
     p.add_argument("--people", type=int, default=600)
     p.add_argument("--pictures", type=int, default=12)

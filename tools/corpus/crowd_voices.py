@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from cmlib.voices import mel
+from cmlib.preparation.spectrograms import mel
 
 from . import voice
 from .build import THREADS
@@ -38,7 +38,11 @@ def coded(audio: np.ndarray) -> np.ndarray:
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as box:
         sound = box.add_stream("aac", rate=SR)
-        sound.bit_rate, sound.codec_context.layout, sound.options = SOUND, "mono", {"cutoff": "10000"}
+        sound.bit_rate, sound.codec_context.layout, sound.options = (
+            SOUND,
+            "mono",
+            {"cutoff": "10000"},
+        )
         for first in range(0, len(audio), 1024):
             part = np.ascontiguousarray(audio[None, first : first + 1024], np.float32)
             chunk = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
@@ -81,7 +85,9 @@ def _start() -> None:
     import torch
 
     torch.set_num_threads(1)
-    voice.say = lru_cache(maxsize=64)(voice.say)  # fifteen voices, two sentences: said once by each worker
+    voice.say = lru_cache(maxsize=64)(
+        voice.say
+    )  # fifteen voices, two sentences: said once by each worker
 
 
 def build(out: Path, people: int, seed: int = 0, workers: int = 2) -> int:
@@ -91,7 +97,11 @@ def build(out: Path, people: int, seed: int = 0, workers: int = 2) -> int:
     out.mkdir(parents=True, exist_ok=True)
     jobs = [(FIRST + k, seed) for k in range(people)]
     with ProcessPoolExecutor(workers, initializer=_start) as pool:
-        made = [pair for own in tqdm(pool.map(person, jobs), total=people, unit="person", desc="voices") for pair in own]
+        made = [
+            pair
+            for own in tqdm(pool.map(person, jobs), total=people, unit="person", desc="voices")
+            for pair in own
+        ]
     np.save(out / "voices.npy", np.stack([picture for picture, _ in made])[..., None])
     pd.DataFrame([row for _, row in made]).to_csv(out / "voices.csv", index=False)
     return len(made)
@@ -99,7 +109,9 @@ def build(out: Path, people: int, seed: int = 0, workers: int = 2) -> int:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    p = argparse.ArgumentParser(prog="python -m tools.corpus voices", description=__doc__.splitlines()[0])
+    p = argparse.ArgumentParser(
+        prog="python -m tools.corpus voices", description=__doc__.splitlines()[0]
+    )
     p.add_argument("--out", type=Path, default=Path("data/crowd"))
     p.add_argument("--people", type=int, default=600)
     p.add_argument("--seed", type=int, default=0)

@@ -44,6 +44,10 @@ def face_units(au: Mapping[str, float], actor: Actor) -> dict[str, float]:
         level = max(float(intensity), 0.0) / 5
         for unit, gain in MAP[name]:
             w = gain * level**1.1 * (1.0 if name == "AU45" else actor.style_gain[region(unit)])
-            for full, side in ((unit, 0),) if unit in known else ((unit + "Left", 1), (unit + "Right", -1)):
-                out[full] = out.get(full, 0.0) + w * (1 + (actor.asym * side if name != "AU45" else 0))
+            for full, side in (
+                ((unit, 0),) if unit in known else ((unit + "Left", 1), (unit + "Right", -1))
+            ):
+                out[full] = out.get(full, 0.0) + w * (
+                    1 + (actor.asym * side if name != "AU45" else 0)
+                )
     return {k: min(w, 1.2) for k, w in out.items() if w > 1e-4}

@@ -15,36 +15,66 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter1d
 from tqdm import tqdm
 
-from cmlib.faces import find, follow
-from cmlib.media import read_video
+from cmlib.preparation.detector import find
+from cmlib.preparation.media import read_video
+from cmlib.preparation.tracking import follow
 
 SIZE = 256  # of the crops looked at, pixels
 LOOKS = 6  # frames between the first and the last in which the eyes are measured
-WINDOW = (0.045, 0.040)  # half width and half height of where an iris is looked for, shares of the crop
-IRIS, WHITES, SLIT = 0.014, 0.032, 0.010  # blurs: of the iris and of what is beside it along x, of both along y
-CONTRAST = 0.062  # an eye is open where its iris is darker than its whites by this share of full scale
+WINDOW = (
+    0.045,
+    0.040,
+)  # half width and half height of where an iris is looked for, shares of the crop
+IRIS, WHITES, SLIT = (
+    0.014,
+    0.032,
+    0.010,
+)  # blurs: of the iris and of what is beside it along x, of both along y
+CONTRAST = (
+    0.062  # an eye is open where its iris is darker than its whites by this share of full scale
+)
 MIDDLE = slice(int(0.51 * SIZE), int(0.57 * SIZE))  # rows below the lids and above the lips
-MEASURES = ("left eye x", "left eye y", "right eye x", "right eye y", "midpoint x", "midpoint y", "eye distance")
+MEASURES = (
+    "left eye x",
+    "left eye y",
+    "right eye x",
+    "right eye y",
+    "midpoint x",
+    "midpoint y",
+    "eye distance",
+)
 
 
 def measures(points: np.ndarray) -> np.ndarray:
     """Left and right eye (2, 2) in pixels -> (7,) MEASURES in % of the crop's width."""
-    return np.array([*points.ravel(), *points.mean(0), np.hypot(*(points[1] - points[0]))]) / SIZE * 100
+    return (
+        np.array([*points.ravel(), *points.mean(0), np.hypot(*(points[1] - points[0]))])
+        / SIZE
+        * 100
+    )
 
 
 def irises(crop: np.ndarray, eyes: np.ndarray) -> np.ndarray | None:
     """Centres (2, 2) in pixels of the irises near the eyes (2, 2) of a crop (S, S, 3); None where an eye is shut."""
-    grey = gaussian_filter1d(np.asarray(Image.fromarray(crop).convert("L"), np.float32) / 255, SLIT * SIZE, axis=0)
-    darker = gaussian_filter1d(grey, WHITES * SIZE, axis=1) - gaussian_filter1d(grey, IRIS * SIZE, axis=1)
+    grey = gaussian_filter1d(
+        np.asarray(Image.fromarray(crop).convert("L"), np.float32) / 255, SLIT * SIZE, axis=0
+    )
+    darker = gaussian_filter1d(grey, WHITES * SIZE, axis=1) - gaussian_filter1d(
+        grey, IRIS * SIZE, axis=1
+    )
     rows, columns = np.mgrid[:SIZE, :SIZE] + 0.5
     found = []
     for x, y in eyes:
-        near = np.where((abs(columns - x) < WINDOW[0] * SIZE) & (abs(rows - y) < WINDOW[1] * SIZE), darker, 0).clip(0)
+        near = np.where(
+            (abs(columns - x) < WINDOW[0] * SIZE) & (abs(rows - y) < WINDOW[1] * SIZE), darker, 0
+        ).clip(0)
         row, column = np.unravel_index(near.argmax(), near.shape)
         if near[row, column] < CONTRAST:
             return None
         weight = near * (np.hypot(columns - column - 0.5, rows - row - 0.5) < 2 * IRIS * SIZE)
-        found.append([(weight * columns).sum() / weight.sum(), (weight * rows).sum() / weight.sum()])
+        found.append(
+            [(weight * columns).sum() / weight.sum(), (weight * rows).sum() / weight.sum()]
+        )
     return np.array(found)
 
 
@@ -55,7 +85,9 @@ def face_width(crop: np.ndarray) -> float:
     skin = ((abs(ycc - cheeks) < (0.45 * cheeks[0], 9, 9)).all(2)).mean(0) > 0.5
     outside = np.flatnonzero(~skin)
     left, right = outside[outside < SIZE / 2], outside[outside >= SIZE / 2]
-    return ((right.min() if len(right) else SIZE) - (left.max() + 1 if len(left) else 0)) / SIZE * 100
+    return (
+        ((right.min() if len(right) else SIZE) - (left.max() + 1 if len(left) else 0)) / SIZE * 100
+    )
 
 
 def measure(path: Path) -> dict[str, np.ndarray]:
@@ -86,9 +118,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", type=Path)
     options = parser.parse_args()
-    clips = [measure(path) for path in tqdm(sorted(options.corpus.glob("Actor_*/*.mp4")), desc="clips")]
+    clips = [
+        measure(path) for path in tqdm(sorted(options.corpus.glob("Actor_*/*.mp4")), desc="clips")
+    ]
     looked = LOOKS * len(clips)
-    print("| % of the crop's width | mean | sd of all frames | sd between clips | sd within a clip |")
+    print(
+        "| % of the crop's width | mean | sd of all frames | sd between clips | sd within a clip |"
+    )
     print("|---|---|---|---|---|")
     for way in ("detector", "irises"):
         share = sum(len(c[way]) for c in clips) / looked
@@ -97,8 +133,12 @@ def main() -> None:
             print(line(f"{name}, {way}{note}", [c[way][:, k] for c in clips]))
     print(line("width of the face, ear to ear by the detector", [c["ears"] for c in clips]))
     print(line("width of the face, skin below the eyes", [c["skin"] for c in clips]))
-    worst = max(np.concatenate([c[way] for c in clips]).std(0).max() for way in ("detector", "irises"))
-    print(f"\nlargest standard deviation of an eye's place or of the distance: {worst:.2f} % (wanted: at most 3 %)")
+    worst = max(
+        np.concatenate([c[way] for c in clips]).std(0).max() for way in ("detector", "irises")
+    )
+    print(
+        f"\nlargest standard deviation of an eye's place or of the distance: {worst:.2f} % (wanted: at most 3 %)"
+    )
 
 
 if __name__ == "__main__":

@@ -99,7 +99,9 @@ def perform(
 ) -> Performance:
     """Actor 1..24 says statement 1 or 2 with an emotion at intensity 1 or 2 (neutral: 1). The same arguments give the
     same clip."""
-    rng = np.random.default_rng([seed, 5, actor_number, EMOTIONS.index(emotion), intensity, statement, repetition])
+    rng = np.random.default_rng(
+        [seed, 5, actor_number, EMOTIONS.index(emotion), intensity, statement, repetition]
+    )
     prosody, faces = _models(seed)
     target, breath, tremor = prosody.draw(actor_number, emotion, intensity, statement, rng)
     speech = _voice(actor_number, seed).speak(target, statement, breath, tremor, rng)
@@ -150,12 +152,19 @@ def visemes(phonemes: list[tuple[float, float, str]], frames: int, size: float) 
     values[:, [0, 6, 7]] *= size
     start, end = (np.array([ph[k] for ph in phonemes]) - 0.03 for k in (0, 1))
     fine = np.arange(frames * 4) / (4 * FPS)
-    away = np.maximum(np.maximum(start - fine[:, None], fine[:, None] - end), 0)  # s outside of the phoneme
+    away = np.maximum(
+        np.maximum(start - fine[:, None], fine[:, None] - end), 0
+    )  # s outside of the phoneme
     pull = dominance * np.exp(-away / 0.035)
-    closed = np.exp(-np.maximum(np.minimum(np.abs(fine - start[0] + 0.12), np.abs(fine - end[-1] - 0.15)), 0) / 0.05)
+    closed = np.exp(
+        -np.maximum(np.minimum(np.abs(fine - start[0] + 0.12), np.abs(fine - end[-1] - 0.15)), 0)
+        / 0.05
+    )
     closed = np.where((fine < start[0] - 0.12) | (fine > end[-1] + 0.15), 1.0, closed)
     out = (pull @ values) / (pull.sum(1) + 3 * closed)[:, None]
-    out *= np.interp(fine, [start[0] - 0.14, start[0], end[-1], end[-1] + 0.18], [0, 1, 1, 0])[:, None]
+    out *= np.interp(fine, [start[0] - 0.14, start[0], end[-1], end[-1] + 0.18], [0, 1, 1, 0])[
+        :, None
+    ]
     for a, _, p in phonemes:
         if _shape(p) == "b":
             lips = np.exp(-(((fine - a - 0.005) / 0.05) ** 4))[:, None]
@@ -185,11 +194,19 @@ def _head(
     lively = RESTLESS.get(emotion, 1.0) * (0.7 + 0.5 * part)
     loud = np.sqrt((audio.reshape(frames, -1) ** 2).mean(1))
     beat = np.convolve(loud / (loud.max() + 1e-9), np.hanning(9) / np.hanning(9).sum(), "same")
-    pose = _slow(frames, 0.9, 3, rng) * (0.022, 0.012, 0.010) * lively + rng.normal(size=3) * (0.015, 0.010, 0.007)
+    pose = _slow(frames, 0.9, 3, rng) * (0.022, 0.012, 0.010) * lively + rng.normal(size=3) * (
+        0.015,
+        0.010,
+        0.007,
+    )
     pose[:, 1] += part * NOD.get(emotion, 0.0) + 0.035 * lively * beat * rng.uniform(0.2, 1)
     shift = _slow(frames, 1.2, 2, rng) * 0.003 * lively + rng.normal(size=2) * 0.004
     jumps = np.cumsum(rng.random(frames) < 1.2 / FPS)
-    glance = rng.normal(0, 1, (jumps[-1] + 1, 2)) * (0.03, 0.015) * (rng.random((jumps[-1] + 1, 1)) < 0.6)
+    glance = (
+        rng.normal(0, 1, (jumps[-1] + 1, 2))
+        * (0.03, 0.015)
+        * (rng.random((jumps[-1] + 1, 1)) < 0.6)
+    )
     gaze = glance[jumps] - [0, part * GAZE_DOWN.get(emotion, 0.0) * rng.random()]
     return tuple(x.astype(np.float32) for x in (pose, shift, gaze))
 

@@ -24,7 +24,9 @@ STATISTICS = Path(__file__).with_name("statistics.json")
 SHRINK = 0.15  # of the correlations towards zero, and of the spreads of a cell towards their mean over cells
 
 
-def fit(x: np.ndarray, cell: np.ndarray, actor: np.ndarray, statement: np.ndarray, features: list[str]) -> dict:
+def fit(
+    x: np.ndarray, cell: np.ndarray, actor: np.ndarray, statement: np.ndarray, features: list[str]
+) -> dict:
     """Statistics of clips x (n, d): `cell` indexes CELLS, `actor` even = female, `statement` 1 or 2. Returns a dict
     for JSON."""
     names = np.unique(actor)
@@ -40,7 +42,10 @@ def fit(x: np.ndarray, cell: np.ndarray, actor: np.ndarray, statement: np.ndarra
     rest = x - acts[cell, np.searchsorted(names, actor)]
     clips = len(x) / len(names) / len(CELLS)  # clips of one actor in a cell, on average
     within = np.stack(
-        [np.sqrt((rest[cell == c] ** 2).sum(0) / ((cell == c).sum() - len(names))) for c in range(len(CELLS))]
+        [
+            np.sqrt((rest[cell == c] ** 2).sum(0) / ((cell == c).sum() - len(names)))
+            for c in range(len(CELLS))
+        ]
     )
     effect = acts - mean[:, None]
     over = np.sqrt(np.maximum(effect.var(1, ddof=1) - within**2 / clips, (0.1 * within) ** 2))
@@ -54,14 +59,20 @@ def fit(x: np.ndarray, cell: np.ndarray, actor: np.ndarray, statement: np.ndarra
     same = np.clip((ratio * weight)[twins].sum(0) / weight[twins].sum(0), shared, 0.97)
 
     def correlation(z):
-        return np.corrcoef(z.reshape(-1, z.shape[-1]).T) * (1 - SHRINK) + SHRINK * np.eye(z.shape[-1])
+        return np.corrcoef(z.reshape(-1, z.shape[-1]).T) * (1 - SHRINK) + SHRINK * np.eye(
+            z.shape[-1]
+        )
 
     def shrunk(s):
         return s * (1 - SHRINK) + SHRINK * s.mean(0)
 
     def table(v):
         return {
-            e: {str(i): np.round(v[CELLS.index((e, i))], 4).tolist() for i in (1, 2) if (e, i) in CELLS}
+            e: {
+                str(i): np.round(v[CELLS.index((e, i))], 4).tolist()
+                for i in (1, 2)
+                if (e, i) in CELLS
+            }
             for e in EMOTIONS
         }
 
@@ -80,7 +91,10 @@ def fit(x: np.ndarray, cell: np.ndarray, actor: np.ndarray, statement: np.ndarra
         "mean": table(mean),
         "over_actors": table(shrunk(over)),
         "within_actors": table(shrunk(within)),
-        "less_neutral": {"mean": table(neutral.mean(1)), "sd_over_actors": table(neutral.std(1, ddof=1))},
+        "less_neutral": {
+            "mean": table(neutral.mean(1)),
+            "sd_over_actors": table(neutral.std(1, ddof=1)),
+        },
     }
 
 
@@ -103,7 +117,8 @@ class Population:
         self.root_over = np.linalg.cholesky(np.array(s["correlation_over"]))
         self.root_within = np.linalg.cholesky(np.array(s["correlation_within"]))
         self.mean, self.over, self.within = (
-            np.array([s[k][e][str(i)] for e, i in CELLS]) for k in ("mean", "over_actors", "within_actors")
+            np.array([s[k][e][str(i)] for e, i in CELLS])
+            for k in ("mean", "over_actors", "within_actors")
         )
 
     @lru_cache(maxsize=64)  # noqa: B019 - a handful of actors
@@ -121,7 +136,10 @@ class Population:
 
     def _free(self, actor: int) -> np.ndarray:
         rng = np.random.default_rng([self.seed, 11, len(self.features), actor])
-        z = np.clip(rng.normal(size=(1 + len(EMOTIONS) + len(CELLS), len(self.sex))), -2.2, 2.2) @ self.root_over.T
+        z = (
+            np.clip(rng.normal(size=(1 + len(EMOTIONS) + len(CELLS), len(self.sex))), -2.2, 2.2)
+            @ self.root_over.T
+        )
         own = z[1 + len(EMOTIONS) :]
         habit = np.stack([z[1 + EMOTIONS.index(e)] for e, _ in CELLS])
         return self.levels[0] * z[0] + self.levels[1] * habit + self.levels[2] * own
@@ -129,11 +147,20 @@ class Population:
     def centre(self, actor: int, emotion: str, intensity: int, statement: int = 1) -> np.ndarray:
         """(d,) what this actor does on average in this cell."""
         c = CELLS.index((emotion, intensity))
-        fixed = self.mean[c] + (0.5 if actor % 2 == 0 else -0.5) * self.sex + (statement - 1.5) * self.spoken
+        fixed = (
+            self.mean[c]
+            + (0.5 if actor % 2 == 0 else -0.5) * self.sex
+            + (statement - 1.5) * self.spoken
+        )
         return fixed + self.spread[0] * self.over[c] * self.effects(actor)[c]
 
-    def draw(self, actor: int, emotion: str, intensity: int, statement: int, rng: np.random.Generator) -> np.ndarray:
+    def draw(
+        self, actor: int, emotion: str, intensity: int, statement: int, rng: np.random.Generator
+    ) -> np.ndarray:
         """(d,) one clip."""
         c = CELLS.index((emotion, intensity))
         residual = self.root_within @ np.clip(rng.normal(size=len(self.sex)), -2.5, 2.5)
-        return self.centre(actor, emotion, intensity, statement) + self.spread[1] * self.within[c] * residual
+        return (
+            self.centre(actor, emotion, intensity, statement)
+            + self.spread[1] * self.within[c] * residual
+        )

@@ -25,9 +25,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from tqdm import tqdm
 
-from cmlib.faces import crop_faces
-from cmlib.media import read_audio, read_video
-from cmlib.splits import FOLDS
+from cmlib.corpora.splits import FOLDS
+from cmlib.preparation.media import read_audio, read_video
+from cmlib.preparation.tracking import crop_faces
 
 from .calibrate import codes
 from .performance import perform
@@ -35,7 +35,9 @@ from .population import CELLS, EMOTIONS, statistics
 from .prosody import BANDS, FEATURES, SR, measure
 from .units import UNITS
 
-REAL = Path(__file__).with_name("reference.json")  # what the probes read on RAVDESS: summary figures only
+REAL = Path(__file__).with_name(
+    "reference.json"
+)  # what the probes read on RAVDESS: summary figures only
 REFERENCE = (  # the figures the corpus was to meet, measured on RAVDESS by others with probes of the same kind
     "46.2 ± 4.7; random 67.9",
     "61.7 ± 1.7; random 77.6",
@@ -48,7 +50,12 @@ MEL = librosa.filters.mel(sr=SR, n_fft=1310, n_mels=128)
 
 def voice(audio: np.ndarray) -> np.ndarray:
     """(256,) mean and standard deviation over the speech frames of the log-mel spectrogram in dB."""
-    power = np.abs(librosa.stft(audio.astype(np.float32), n_fft=1310, hop_length=655, pad_mode="constant")) ** 2
+    power = (
+        np.abs(
+            librosa.stft(audio.astype(np.float32), n_fft=1310, hop_length=655, pad_mode="constant")
+        )
+        ** 2
+    )
     mel = 10 * np.log10(np.maximum(MEL @ power, 1e-10))
     loud = mel.mean(0)
     mel = mel[:, loud > np.percentile(loud, 95) - 30]
@@ -60,7 +67,12 @@ def face(path: Path, frames: int = 4) -> np.ndarray:
     pictures = read_video(path)[0]
     picked = pictures[(np.linspace(0.3, 0.75, frames) * len(pictures)).astype(int)]
     crops = crop_faces(picked)[0]
-    return np.stack([np.asarray(Image.fromarray(c).convert("L").resize((48, 48)), np.float32).ravel() for c in crops])
+    return np.stack(
+        [
+            np.asarray(Image.fromarray(c).convert("L").resize((48, 48)), np.float32).ravel()
+            for c in crops
+        ]
+    )
 
 
 class Probe:
@@ -78,7 +90,11 @@ class Probe:
         self.steps = [PCA(100, random_state=0), SVC(C=5)] if pca else [StandardScaler(), SVC(C=3)]
         self.folds = [np.isin(actor, fold) for fold in FOLDS if np.isin(actor, fold).any()]
         part = np.random.default_rng(0).permutation(len(x)) % 5
-        self.vote, self.log, shuffled = np.zeros((len(x), 7)), np.zeros((len(x), 7)), np.zeros((len(x), 7))
+        self.vote, self.log, shuffled = (
+            np.zeros((len(x), 7)),
+            np.zeros((len(x), 7)),
+            np.zeros((len(x), 7)),
+        )
         for test in self.folds:
             self.vote[test] = self._ask(test, "decision_function", *self.steps)
             if not pca:
@@ -87,13 +103,22 @@ class Probe:
         for test in (part == k for k in range(5)):
             shuffled[test] = self._ask(test, "decision_function", *self.steps)
         self.held_out = self.accuracies(self.vote)
-        self.random = [float((shuffled[part == k].argmax(1) + 2 == self.label[part == k]).mean()) for k in range(5)]
+        self.random = [
+            float((shuffled[part == k].argmax(1) + 2 == self.label[part == k]).mean())
+            for k in range(5)
+        ]
 
     def _ask(self, test: np.ndarray, what: str, *steps) -> np.ndarray:
         """(clips of test, 7) answers, the mean over a clip's frames, of a machine fitted to the other clips."""
         x, frames = self.x, self.x.shape[1]
-        model = make_pipeline(*steps).fit(x[~test].reshape(-1, x.shape[2]), np.repeat(self.label[~test], frames))
-        return getattr(model, what)(x[test].reshape(-1, x.shape[2])).reshape(test.sum(), frames, -1).mean(1)
+        model = make_pipeline(*steps).fit(
+            x[~test].reshape(-1, x.shape[2]), np.repeat(self.label[~test], frames)
+        )
+        return (
+            getattr(model, what)(x[test].reshape(-1, x.shape[2]))
+            .reshape(test.sum(), frames, -1)
+            .mean(1)
+        )
 
     def accuracies(self, score: np.ndarray) -> list[float]:
         """Of scores (n, 7), fold by fold."""
@@ -102,7 +127,9 @@ class Probe:
     def confusion(self) -> np.ndarray:
         """(7, 7) shares of the clips of each emotion (row) that the machine calls each emotion (column)."""
         guess = self.vote.argmax(1) + 2
-        return np.array([[(guess[self.label == i] == j).mean() for j in range(2, 9)] for i in range(2, 9)])
+        return np.array(
+            [[(guess[self.label == i] == j).mean() for j in range(2, 9)] for i in range(2, 9)]
+        )
 
 
 def percent(values: list[float]) -> str:
@@ -131,11 +158,17 @@ def prosody_table(rows: np.ndarray, names: np.ndarray) -> list[str]:
     bands = slice(FEATURES.index(BANDS[0]), FEATURES.index(BANDS[0]) + len(BANDS))
     pick = [FEATURES.index(f) for f in ("f0", "range", "duration")]
     cell = np.array([CELLS.index((EMOTIONS[n[2] - 1], n[3])) for n in names])
-    lines = ["| emotion | F0, semitones | F0 range, log | duration, log | level, dB |", "|---|---|---|---|---|"]
+    lines = [
+        "| emotion | F0, semitones | F0 range, log | duration, log | level, dB |",
+        "|---|---|---|---|---|",
+    ]
     real = statistics("voice")["less_neutral"]["mean"]
     near = 0
     for c in range(1, len(CELLS)):
-        here, there = rows[cell == c].mean(0) - rows[cell == 0].mean(0), np.array(real[CELLS[c][0]][str(CELLS[c][1])])
+        here, there = (
+            rows[cell == c].mean(0) - rows[cell == 0].mean(0),
+            np.array(real[CELLS[c][0]][str(CELLS[c][1])]),
+        )
         both = [(here[k], there[k]) for k in pick] + [(here[bands].mean(), there[bands].mean())]
         near += sum(abs(h - t) <= abs(t) / 3 for h, t in both)
         pairs = [f"{h:.2f} / {t:.2f}" for h, t in both[:3]]
@@ -156,7 +189,11 @@ def real(root: Path) -> dict[str, Probe]:
     with open(root / "action_units.csv", newline="") as file:
         units = {r["clip"]: [float(r[f"{u}_r"]) for u in UNITS] for r in csv.DictReader(file)}
     code = {tuple(codes(clip)[2:]): clip for clip in units}
-    clips = [p for p in sorted(root.glob("audio/Actor_*/03-01-*.flac")) if tuple(codes(p.stem)[2:]) in code]
+    clips = [
+        p
+        for p in sorted(root.glob("audio/Actor_*/03-01-*.flac"))
+        if tuple(codes(p.stem)[2:]) in code
+    ]
     names = np.array([codes(p.stem) for p in clips])
     x = np.array([units[code[tuple(n[2:])]] for n in names.tolist()])
     return {
@@ -169,12 +206,17 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", type=Path)
-    parser.add_argument("--real", type=Path, help="a folder as for tools.corpus.calibrate: measured, and kept")
+    parser.add_argument(
+        "--real", type=Path, help="a folder as for tools.corpus.calibrate: measured, and kept"
+    )
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     if options.real:
         there = real(options.real)
-        kept = {k: {"held_out": percent(p.held_out), "random": percent(p.random)} for k, p in there.items()}
+        kept = {
+            k: {"held_out": percent(p.held_out), "random": percent(p.random)}
+            for k, p in there.items()
+        }
         kept["fused"] = {"held_out": percent(fused(there["voice"], there["units"]))}
         for k, p in there.items():
             kept[k]["confusion"] = np.round(p.confusion(), 3).tolist()
@@ -187,7 +229,10 @@ def main() -> None:
         turn = pool.imap(acted, [tuple(n) for n in names.tolist()], chunksize=8)
         pairs = np.array(list(tqdm(turn, total=len(names), desc="action units")))
     drawn, shown = np.sqrt(pairs[:, 0]), np.sqrt(pairs[:, 1])
-    here = {"voice": Probe(np.array([voice(a) for a in sound]), names), "units": Probe(shown, names)}
+    here = {
+        "voice": Probe(np.array([voice(a) for a in sound]), names),
+        "units": Probe(shown, names),
+    }
     plain = Probe(drawn, names)
     crops = Probe(np.array([face(p) for p in tqdm(clips, desc="faces")]), names, pca=True)
     both = percent(fused(here["voice"], here["units"]))
@@ -198,12 +243,18 @@ def main() -> None:
         ("voice + displayed action units", both, "", kept["fused"]),
         ("face crops: PCA", *figures(crops), {}),
     ]
-    print("| probe, % | here | random split | RAVDESS, same probe | random split | RAVDESS, reference |")
+    print(
+        "| probe, % | here | random split | RAVDESS, same probe | random split | RAVDESS, reference |"
+    )
     print("|---|---|---|---|---|---|")
     for row, reference in zip(rows, REFERENCE, strict=True):
-        print(f"| {' | '.join(row[:3])} | {row[3].get('held_out', '')} | {row[3].get('random', '')} | {reference} |")
+        print(
+            f"| {' | '.join(row[:3])} | {row[3].get('held_out', '')} | {row[3].get('random', '')} | {reference} |"
+        )
     for k in ("voice", "units"):
-        print(f"rank correlation of the confusions, {k}: {alike(here[k], np.array(kept[k]['confusion'])):.2f}")
+        print(
+            f"rank correlation of the confusions, {k}: {alike(here[k], np.array(kept[k]['confusion'])):.2f}"
+        )
     print("\n".join(prosody_table(np.array([measure(a) for a in sound]), names)))
 
 

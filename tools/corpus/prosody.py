@@ -14,7 +14,9 @@ from .population import Population
 
 SR = 22050
 FRAME = 0.005  # s, WORLD's frame step
-EDGES = np.geomspace(1 + 80 / 700, 1 + 10000 / 700, 13) * 700 - 700  # Hz: 12 bands of equal width on the mel scale
+EDGES = (
+    np.geomspace(1 + 80 / 700, 1 + 10000 / 700, 13) * 700 - 700
+)  # Hz: 12 bands of equal width on the mel scale
 BANDS = [f"band{k:02d}" for k in range(12)]
 CONTOUR = [f"contour{k}" for k in range(5)]
 FEATURES = ["f0", "range", "jitter", "breath", "duration", "pause", *CONTOUR, *BANDS]
@@ -79,7 +81,14 @@ def measure(audio: np.ndarray) -> np.ndarray:
     where = np.nonzero(keep)[0] * 5 // len(keep)
     mean = tone_k.mean()
     contour = [tone_k[where == k].mean() - mean if (where == k).any() else 0.0 for k in range(5)]
-    head = [mean, log_range(tone_k), np.log(step.mean() + 0.01), noise, np.log(len(x) / SR), 0.01 * (~on).sum()]
+    head = [
+        mean,
+        log_range(tone_k),
+        np.log(step.mean() + 0.01),
+        noise,
+        np.log(len(x) / SR),
+        0.01 * (~on).sum(),
+    ]
     return np.array([*head, *contour, *band_levels(x)])
 
 
@@ -89,7 +98,10 @@ BREATH = {"calm": 0.10, "sad": 0.16, "fearful": 0.10, "disgust": 0.05, "surprise
 TREMOR = {"sad": 0.25, "fearful": 0.55, "angry": 0.10}
 LOUDNESS = 0.85  # of the real spread of the overall level, so that quiet clips stay audible beside loud ones
 LEVEL = 9.0  # dB added to all clips
-SPREAD = (0.9, 0.5)  # of the real deviations between and within actors: docs/experiments.md, C3, C5, C6
+SPREAD = (
+    0.9,
+    0.5,
+)  # of the real deviations between and within actors: docs/experiments.md, C3, C5, C6
 
 
 class Prosody:
@@ -108,6 +120,10 @@ class Prosody:
         level = target[self.bands].mean()
         target[self.bands] += LEVEL + (LOUDNESS - 1) * (level - self.middle)
         part = 0.5 if intensity == 1 else 1.0
-        fitted = target[FEATURES.index("breath")] - self.population.mean[0][FEATURES.index("breath")]
-        breath = np.clip(0.04 + part * BREATH.get(emotion, 0.02) + 0.8 * fitted + rng.normal(0, 0.01), 0.01, 0.35)
+        fitted = (
+            target[FEATURES.index("breath")] - self.population.mean[0][FEATURES.index("breath")]
+        )
+        breath = np.clip(
+            0.04 + part * BREATH.get(emotion, 0.02) + 0.8 * fitted + rng.normal(0, 0.01), 0.01, 0.35
+        )
         return target, float(breath), part * TREMOR.get(emotion, 0.0)

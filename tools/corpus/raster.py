@@ -51,7 +51,9 @@ def hair_keep(a, edge, coarse, strands):
     n = strands.shape[1]
     j = int(a * n) % n
     i = int(a * n * F(0.125)) % n
-    return edge + F(0.05) * strands[0, j] * coarse + F(0.05) * coarse * strands[strands.shape[0] - 1, i] > F(0)
+    return edge + F(0.05) * strands[0, j] * coarse + F(0.05) * coarse * strands[
+        strands.shape[0] - 1, i
+    ] > F(0)
 
 
 @fast
@@ -136,9 +138,9 @@ def blur(src, radius, out, tmp):
                 s += (src if rep == 0 else out)[y, min(max(k, 0), n - 1)]
             for x in range(n):
                 tmp[y, x] = s * inv
-                s += (src if rep == 0 else out)[y, min(x + radius + 1, n - 1)] - (src if rep == 0 else out)[
-                    y, max(x - radius, 0)
-                ]
+                s += (src if rep == 0 else out)[y, min(x + radius + 1, n - 1)] - (
+                    src if rep == 0 else out
+                )[y, max(x - radius, 0)]
         for x in range(n):
             s = F(0)
             for k in range(-radius, radius + 1):
@@ -283,7 +285,12 @@ def shade(
                     ti, tj = min(max(int(ty), 2), th - 3), min(max(int(tx), 2), tw - 3)
                     u, v = min(max(tx - F(tj), F(0)), F(1)), min(max(ty - F(ti), F(0)), F(1))
                     front = min(max((cz - F(0.30)) * F(3.5), F(0)), F(1))
-                    w00, w01, w10, w11 = (F(1) - u) * (F(1) - v), u * (F(1) - v), (F(1) - u) * v, u * v
+                    w00, w01, w10, w11 = (
+                        (F(1) - u) * (F(1) - v),
+                        u * (F(1) - v),
+                        (F(1) - u) * v,
+                        u * v,
+                    )
                     r += front * (
                         w00 * tex[ti, tj, 0]
                         + w01 * tex[ti, tj + 1, 0]
@@ -335,7 +342,9 @@ def shade(
                     q = F(1) / np.sqrt(ex * ex + ey * ey + ez * ez)
                     ex, ey, ez = ex * q, ey * q, ez * q
                     gx, gy, gz = eyes[s, 3], eyes[s, 4], eyes[s, 5]
-                    d2 = (ex - gx) ** 2 + (ey - gy) ** 2 + (ez - gz) ** 2  # squared chord, about the squared angle
+                    d2 = (
+                        (ex - gx) ** 2 + (ey - gy) ** 2 + (ez - gz) ** 2
+                    )  # squared chord, about the squared angle
                     ang = np.sqrt(d2)
                     corner = min(max((abs(ex) - F(0.35)) * F(1.4), F(0)), F(1))
                     r, g, bl = (
@@ -347,7 +356,9 @@ def shade(
                     if q > F(0):
                         j = int((ex - gx) * F(900) + (ey - gy) * F(2300)) % sw
                         tone = (
-                            F(0.80) + F(0.10) * strands[2, j] + F(1.0) * min(max((F(0.30) - ang) * F(3), F(0)), F(0.3))
+                            F(0.80)
+                            + F(0.10) * strands[2, j]
+                            + F(1.0) * min(max((F(0.30) - ang) * F(3), F(0)), F(0.3))
                         )
                         tone *= F(1) - F(0.70) * min(max((ang - F(0.34)) * F(11), F(0)), F(1))
                         pupil = min(max((ang - F(0.165)) * F(25), F(0)), F(1))
@@ -365,7 +376,9 @@ def shade(
                     spec, gloss = F(0.03), 32
                 elif m == TEETH:
                     arch = abs(cx)
-                    g_ = F(1) - F(0.30) * power(abs(np.cos(arch * F(27))), 8) * (F(1) if arch < F(0.3) else F(0))
+                    g_ = F(1) - F(0.30) * power(abs(np.cos(arch * F(27))), 8) * (
+                        F(1) if arch < F(0.3) else F(0)
+                    )
                     back = min(max((cz - F(1.18)) * F(3.2), F(0.30)), F(1))
                     gum = F(1) if p0 > F(0) else F(0)
                     q = g_ * back
@@ -425,11 +438,17 @@ def shade(
                     i = int(p2 * F(sh)) % sh
                     s1, s2 = strands[i, j], strands[(i * 3) // 4 % sh, j2]
                     tone = F(1) + F(0.26) * s1 + F(0.20) * s2
-                    tone = max(tone, F(0.25)) * (F(0.72) + F(0.28) * min(max(p1 * F(4), F(0)), F(1)))
+                    tone = max(tone, F(0.25)) * (
+                        F(0.72) + F(0.28) * min(max(p1 * F(4), F(0)), F(1))
+                    )
                     r, g, bl = look[3, 0] * tone, look[3, 1] * tone, look[3, 2] * tone
                     if p2 < F(9):  # thin at the hairline: the skin shows through
                         q = F(0.40) * (F(1) - min(max(p1 * F(6), F(0)), F(1)))
-                        r, g, bl = r + q * (look[0, 0] - r), g + q * (look[0, 1] - g), bl + q * (look[0, 2] - bl)
+                        r, g, bl = (
+                            r + q * (look[0, 0] - r),
+                            g + q * (look[0, 1] - g),
+                            bl + q * (look[0, 2] - bl),
+                        )
                     nx += F(0.16) * s2
                     wrap0, wrap1, wrap2 = F(0.25), F(0.25), F(0.25)
                     ao = F(0.3) + F(0.7) * ao
@@ -439,9 +458,21 @@ def shade(
                 nf = max(nx * fx_ + ny * fy_ + nz * fz_, F(0)) * (F(0.4) + F(0.6) * ao)
                 sky = (F(0.78) + F(0.22) * ny) * ao
                 lit = shadow * (F(0.55) + F(0.45) * ao)
-                i0 = max((nk + wrap0) / (F(1) + wrap0), F(0)) * lit * light[1, 0] + nf * light[4, 0] + sky * light[2, 0]
-                i1 = max((nk + wrap1) / (F(1) + wrap1), F(0)) * lit * light[1, 1] + nf * light[4, 1] + sky * light[2, 1]
-                i2 = max((nk + wrap2) / (F(1) + wrap2), F(0)) * lit * light[1, 2] + nf * light[4, 2] + sky * light[2, 2]
+                i0 = (
+                    max((nk + wrap0) / (F(1) + wrap0), F(0)) * lit * light[1, 0]
+                    + nf * light[4, 0]
+                    + sky * light[2, 0]
+                )
+                i1 = (
+                    max((nk + wrap1) / (F(1) + wrap1), F(0)) * lit * light[1, 1]
+                    + nf * light[4, 1]
+                    + sky * light[2, 1]
+                )
+                i2 = (
+                    max((nk + wrap2) / (F(1) + wrap2), F(0)) * lit * light[1, 2]
+                    + nf * light[4, 2]
+                    + sky * light[2, 2]
+                )
                 r, g, bl = r * i0, g * i1, bl * i2
                 s = F(0)
                 if m == HAIR:  # highlight across the strands, taken to run up and down
@@ -459,7 +490,14 @@ def shade(
                 elif spec > F(0):
                     q = max(nx * hx + ny * hy + nz * hz, F(0))
                     f = F(1) - min(max(nz, F(0)), F(1))
-                    s = spec * power(q, gloss) * F(gloss + 8) * F(0.07) * (F(0.6) + F(2.2) * f * f * f) * lit
+                    s = (
+                        spec
+                        * power(q, gloss)
+                        * F(gloss + 8)
+                        * F(0.07)
+                        * (F(0.6) + F(2.2) * f * f * f)
+                        * lit
+                    )
                     if m == SKIN:
                         s += spec * F(0.8) * f * f * f * f
                 if m == EYE:  # two windows mirrored in the cornea

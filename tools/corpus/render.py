@@ -84,16 +84,27 @@ def _table() -> np.ndarray:
 def _backdrop(scene: Scene, size: int) -> np.ndarray:
     y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size
     shade = 1.04 - 0.30 * np.hypot(x - 0.5 - 0.25 * scene.key[0], y - 0.42) ** 1.6
-    return (np.array(scene.backdrop, np.float32) ** 2.2 * shade[..., None] ** 2.2 * 0.9).astype(np.float32)
+    return (np.array(scene.backdrop, np.float32) ** 2.2 * shade[..., None] ** 2.2 * 0.9).astype(
+        np.float32
+    )
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
     """(3,3) head rotation: yaw turns to the viewer's right, pitch nods down, roll leans to the viewer's left
     shoulder side."""
-    cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
+    cy, sy, cp, sp, cr, sr = (
+        np.cos(yaw),
+        np.sin(yaw),
+        np.cos(pitch),
+        np.sin(pitch),
+        np.cos(roll),
+        np.sin(roll),
+    )
     turn = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     return (
-        np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]]) @ turn @ np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
+        np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+        @ turn
+        @ np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
     ).astype(np.float32)
 
 
@@ -110,7 +121,10 @@ def _unit_ids(units: Mapping[str, float]):
 
 
 def _sum(units, *names):
-    return max((units.get(n, 0.0) for name in names for n in (name, name + "Left", name + "Right")), default=0.0)
+    return max(
+        (units.get(n, 0.0) for name in names for n in (name, name + "Left", name + "Right")),
+        default=0.0,
+    )
 
 
 def render(
@@ -185,7 +199,19 @@ def render(
     height = actor.pore - np.tensordot(depth_of * np.float32(0.30), skin.grooves(), 1)
     half = (2 * size) // 4
     zbuf, tid, wgt, low, near, wide, dark, tmp, frame = _buffers(size, half)
-    raster.rasterise(xy, depth, actor.tri, actor.mat, actor.att, actor.strands, actor.coarse, 2 * size, zbuf, tid, wgt)
+    raster.rasterise(
+        xy,
+        depth,
+        actor.tri,
+        actor.mat,
+        actor.att,
+        actor.strands,
+        actor.coarse,
+        2 * size,
+        zbuf,
+        tid,
+        wgt,
+    )
     raster.mend(zbuf, tid, wgt)
     key = np.array(scene.key, np.float32)
     raster.shadows(zbuf, low, near, wide, dark, tmp, key, np.float32(scale), np.float32(1.9))
@@ -205,7 +231,11 @@ def render(
     light[[1, 2, 4]] *= scene.exposure
     eyes = actor.eyes.copy()
     g = np.array(
-        [np.sin(gaze[0] - 0.55 * pose[0]), np.sin(gaze[1] + 0.55 * pose[1]) - 0.30 * _sum(units, "eyeLookDown"), 1.0]
+        [
+            np.sin(gaze[0] - 0.55 * pose[0]),
+            np.sin(gaze[1] + 0.55 * pose[1]) - 0.30 * _sum(units, "eyeLookDown"),
+            1.0,
+        ]
     )
     eyes[:, 3:6] = g / np.linalg.norm(g)
     raster.shade(

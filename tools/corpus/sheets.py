@@ -19,14 +19,23 @@ from matplotlib import colormaps, get_data_path
 from PIL import Image, ImageDraw, ImageFont
 
 from cmlib.corpora import crowd
-from cmlib.emotions import EMOTIONS
-from cmlib.faces import crop_faces
-from cmlib.media import iter_frames, read_audio, read_video, video_info
-from cmlib.voices import BANDS, HOP, RATE, SECONDS, mel, resample
+from cmlib.corpora.names import EMOTIONS
+from cmlib.preparation.media import iter_frames, read_audio, read_video, video_info
+from cmlib.preparation.spectrograms import BANDS, HOP, RATE, SECONDS, mel, resample
+from cmlib.preparation.tracking import crop_faces
 
 SENTENCES = {1: "Kids are talking by the door", 2: "Dogs are sitting by the door"}
 INK, PAPER = (40, 40, 46), (255, 255, 255)
-SHOWN = ((1, 2, 1), (2, 11, 2), (3, 16, 1), (4, 5, 2), (5, 17, 1), (6, 20, 2), (7, 9, 1), (8, 12, 2))  # + statement
+SHOWN = (
+    (1, 2, 1),
+    (2, 11, 2),
+    (3, 16, 1),
+    (4, 5, 2),
+    (5, 17, 1),
+    (6, 20, 2),
+    (7, 9, 1),
+    (8, 12, 2),
+)  # + statement
 TALKING = ((3, 12), (5, 17))  # emotion, actor of the strips
 
 # intensities at the height of a strong performance, as units.py shows them
@@ -67,7 +76,9 @@ def render_sheets(out: Path) -> None:
     print(f"{(time.process_time() - start) / len(rows) * 1000:.1f} ms CPU a 128 x 128 crop")
     grid(rows[:96], 8).save(out / "emotions_1.png")
     grid(rows[96:], 8).save(out / "emotions_2.png")
-    grid([np.asarray(Image.fromarray(r).resize((64, 64), Image.BOX)) for r in rows[:96]], 16).save(out / "small.png")
+    grid([np.asarray(Image.fromarray(r).resize((64, 64), Image.BOX)) for r in rows[:96]], 16).save(
+        out / "small.png"
+    )
 
 
 # ---------------------------------------------------------------- from the clips
@@ -98,7 +109,9 @@ def save(image: Image.Image, path: Path, kilobytes: int) -> None:
         image.save(path, quality=quality, method=6)
         if path.stat().st_size <= 1000 * kilobytes:
             break
-    print(f"{path}: {image.width} x {image.height}, quality {quality}, {path.stat().st_size / 1000:.0f} kB")
+    print(
+        f"{path}: {image.width} x {image.height}, quality {quality}, {path.stat().st_size / 1000:.0f} kB"
+    )
 
 
 def contact_sheet(corpus: Path) -> Image.Image:
@@ -115,7 +128,9 @@ def contact_sheet(corpus: Path) -> Image.Image:
             actor, y = 12 * panel + row + 1, top + row * cell
             draw.text((x - 8, y + cell / 2), str(actor), INK, font(16, "DejaVuSans-Bold"), "rm")
             for e in range(8):
-                sheet.paste(Image.fromarray(apex(corpus / name(e + 1, actor))[1]), (x + e * cell, y))
+                sheet.paste(
+                    Image.fromarray(apex(corpus / name(e + 1, actor))[1]), (x + e * cell, y)
+                )
     return sheet
 
 
@@ -224,8 +239,13 @@ def video(corpus: Path, out: Path, emotion: int, actor: int, statement: int) -> 
 def clip_sheets(corpus: Path, out: Path) -> None:
     """Write actors.webp, strip.webp, crowd.webp and index.html."""
     out.mkdir(parents=True, exist_ok=True)
-    strips = [strip(corpus / name(e, a), f"actor {a}, {EMOTIONS[e - 1]}, strong: “{SENTENCES[1]}”") for e, a in TALKING]
-    shown = crowd.table().sample(frac=1, random_state=0).drop_duplicates("person").index[:128]  # as many people
+    strips = [
+        strip(corpus / name(e, a), f"actor {a}, {EMOTIONS[e - 1]}, strong: “{SENTENCES[1]}”")
+        for e, a in TALKING
+    ]
+    shown = (
+        crowd.table().sample(frac=1, random_state=0).drop_duplicates("person").index[:128]
+    )  # as many people
     pictures = {
         "actors": (contact_sheet(corpus), 400),
         "strip": (Image.fromarray(np.concatenate([np.asarray(s) for s in strips])), 150),

@@ -29,7 +29,9 @@ UNITS = (
     "AU26",
     "AU45",
 )
-SPEECH = [UNITS.index(u) for u in ("AU25", "AU26")]  # lips part and jaw drops: their clip means hold speech as well
+SPEECH = [
+    UNITS.index(u) for u in ("AU25", "AU26")
+]  # lips part and jaw drops: their clip means hold speech as well
 BLINK = UNITS.index("AU45")
 FPS = 25
 REST = 0.6  # of the neutral face's intensities is shown: much of them is the shape of a face and not a movement
@@ -51,7 +53,10 @@ DISPLAY = {
 AMOUNT = {1: 0.85, 2: 1.55}  # of DISPLAY by intensity
 TASTE = (0.6, 1.4)  # by how much an actor uses each action unit of a display
 SHARP = 1.0  # power of the probabilities: above 1, displays are purer
-SPREAD = (1.1, 0.95)  # of the real deviations between and within actors: docs/experiments.md, C1, C2, C7
+SPREAD = (
+    1.1,
+    0.95,
+)  # of the real deviations between and within actors: docs/experiments.md, C1, C2, C7
 
 
 @lru_cache(maxsize=1)
@@ -64,9 +69,14 @@ def reader() -> LinearDiscriminantAnalysis:
     rng = np.random.default_rng(13)
     numbers = range(10_001, 10_301)
     rows = [
-        people.draw(a, e, i, s, rng) - people.centre(a, "neutral", 1) for a in numbers for e, i in CELLS for s in (1, 2)
+        people.draw(a, e, i, s, rng) - people.centre(a, "neutral", 1)
+        for a in numbers
+        for e, i in CELLS
+        for s in (1, 2)
     ]
-    return LinearDiscriminantAnalysis().fit(np.array(rows), np.tile(np.repeat(np.arange(len(CELLS)), 2), len(numbers)))
+    return LinearDiscriminantAnalysis().fit(
+        np.array(rows), np.tile(np.repeat(np.arange(len(CELLS)), 2), len(numbers))
+    )
 
 
 class FaceUnits:
@@ -82,7 +92,9 @@ class FaceUnits:
         """(17,) intensities 0..5 of this actor's neutral speech."""
         return np.clip(self.population.centre(actor, "neutral", 1), 0, None) ** 2
 
-    def draw(self, actor: int, emotion: str, intensity: int, statement: int, rng: np.random.Generator) -> np.ndarray:
+    def draw(
+        self, actor: int, emotion: str, intensity: int, statement: int, rng: np.random.Generator
+    ) -> np.ndarray:
         """(17,) clip means 0..5 as OpenFace would give them, speech included."""
         root = self.population.draw(actor, emotion, intensity, statement, rng)
         return np.clip(np.clip(root, 0, None) ** 2, 0, 5)
@@ -99,14 +111,16 @@ class FaceUnits:
         same = np.minimum(clip, neutral)
         likely = reader().predict_proba((np.sqrt(clip) - np.sqrt(neutral))[None])[0] ** SHARP
         likely = likely / likely.sum()
-        moving = (clip - same) * (1 + (self.gain - 1) * (1 - likely[0]))  # a neutral face stays quiet
+        moving = (clip - same) * (
+            1 + (self.gain - 1) * (1 - likely[0])
+        )  # a neutral face stays quiet
         still = REST * same
         still[SPEECH] = 0
         still[BLINK], moving[BLINK] = same[BLINK], (clip - same)[BLINK]
         for (emotion, intensity), much in zip(CELLS, likely, strict=True):
-            taste = np.random.default_rng([self.population.seed, 12, actor, CELLS.index((emotion, 1))]).uniform(
-                *TASTE, len(UNITS)
-            )  # this actor's way of showing it
+            taste = np.random.default_rng(
+                [self.population.seed, 12, actor, CELLS.index((emotion, 1))]
+            ).uniform(*TASTE, len(UNITS))  # this actor's way of showing it
             for unit, value in DISPLAY.get(emotion, {}).items():
                 k = UNITS.index(unit)
                 moving[k] += much * AMOUNT[intensity] * value * taste[k]
@@ -125,12 +139,19 @@ def envelope(frames: int, first: float, last: float, rng: np.random.Generator) -
         [0, max(0.15, first - 0.35), apex - hold, apex + hold, last, last + 0.5],
         [start, start + 0.05, 1, 1, end + 0.1, end],
     )
-    course = np.convolve(np.pad(course, 4, mode="edge"), np.hanning(9) / np.hanning(9).sum(), "valid")
+    course = np.convolve(
+        np.pad(course, 4, mode="edge"), np.hanning(9) / np.hanning(9).sum(), "valid"
+    )
     return course / course.mean()
 
 
 def over_time(
-    still: np.ndarray, moving: np.ndarray, frames: int, first: float, last: float, rng: np.random.Generator
+    still: np.ndarray,
+    moving: np.ndarray,
+    frames: int,
+    first: float,
+    last: float,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """(frames, 17) intensities 0..5: `still` throughout, `moving` by an envelope, a little different for the upper
     and the lower face.
@@ -139,7 +160,9 @@ def over_time(
     """
     upper, lower = (envelope(frames, first, last, rng) for _ in range(2))
     au = still + moving * np.where(np.arange(len(UNITS)) < 7, upper[:, None], lower[:, None])
-    silent = np.interp(np.arange(frames) / FPS, [first - 0.2, first, last, last + 0.25], [0.6, 1, 1, 0.6])
+    silent = np.interp(
+        np.arange(frames) / FPS, [first - 0.2, first, last, last + 0.25], [0.6, 1, 1, 0.6]
+    )
     au[:, SPEECH] *= silent[:, None]
     au[:, BLINK] = blinks(float(still[BLINK] + moving[BLINK]), frames, rng)
     return np.clip(au, 0, 5).astype(np.float32)

@@ -23,9 +23,26 @@ import pyworld
 from .prosody import BANDS, EDGES, FEATURES, FRAME, SR, band_levels, log_range, melody, speech_range
 
 TEXT = {1: "Kids are talking by the door.", 2: "Dogs are sitting by the door."}
-MALE = ("en-US", "en-US+m1", "en-US+m2", "en-US+m3", "en-US+m4", "en-US+m7", "en+m1", "en-GB-x-rp+m3")
+MALE = (
+    "en-US",
+    "en-US+m1",
+    "en-US+m2",
+    "en-US+m3",
+    "en-US+m4",
+    "en-US+m7",
+    "en+m1",
+    "en-GB-x-rp+m3",
+)
 # espeak-ng's f2, f3, f5 are left out: they sound a little different in every process
-FEMALE = ("en-US+f1", "en-US+f4", "en-US+linda", "en-US+Andrea", "en-US+belinda", "en-US+steph", "en-GB-x-rp+f1")
+FEMALE = (
+    "en-US+f1",
+    "en-US+f4",
+    "en-US+linda",
+    "en-US+Andrea",
+    "en-US+belinda",
+    "en-US+steph",
+    "en-GB-x-rp+f1",
+)
 NOISE = 10 ** (-82 / 20)  # of the room, re full scale
 
 
@@ -45,9 +62,13 @@ class _Event(ctypes.Structure):
 @lru_cache(maxsize=1)
 def _library() -> ctypes.CDLL:
     lib = ctypes.CDLL(espeakng_loader.get_library_path())
-    rate = lib.espeak_Initialize(2, 0, espeakng_loader.get_data_path().encode(), 1)  # 2: synchronous, 1: phoneme events
+    rate = lib.espeak_Initialize(
+        2, 0, espeakng_loader.get_data_path().encode(), 1
+    )  # 2: synchronous, 1: phoneme events
     if rate != SR:
-        raise RuntimeError(f"espeak-ng speaks at {rate} Hz instead of {SR}: reinstall espeakng-loader==0.2.4")
+        raise RuntimeError(
+            f"espeak-ng speaks at {rate} Hz instead of {SR}: reinstall espeakng-loader==0.2.4"
+        )
     return lib
 
 
@@ -61,12 +82,16 @@ def say(text: str, voice: str) -> tuple[np.ndarray, list[tuple[float, str]]]:
     if done.returncode:
         raise ValueError(done.stderr.decode(errors="replace").strip().splitlines()[-1])
     with np.load(io.BytesIO(done.stdout)) as file:
-        return file["sound"], list(zip(file["start"].tolist(), file["phoneme"].tolist(), strict=True))
+        return file["sound"], list(
+            zip(file["start"].tolist(), file["phoneme"].tolist(), strict=True)
+        )
 
 
 def _say(text: str, voice: str) -> tuple[np.ndarray, list[tuple[float, str]]]:
     lib, sound, phonemes = _library(), [], []
-    callback_type = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+    callback_type = ctypes.CFUNCTYPE(
+        ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
+    )
 
     def callback(samples, count, events):
         if samples and count > 0:
@@ -74,7 +99,9 @@ def _say(text: str, voice: str) -> tuple[np.ndarray, list[tuple[float, str]]]:
         k = 0
         while events[k].type != 0:
             if events[k].type == 7:
-                phonemes.append((events[k].audio_position / 1000, events[k].id.decode("utf8", "replace")))
+                phonemes.append(
+                    (events[k].audio_position / 1000, events[k].id.decode("utf8", "replace"))
+                )
             k += 1
         return 0
 
@@ -156,7 +183,12 @@ class Voice:
         }
 
     def speak(
-        self, target: np.ndarray, statement: int, breath: float, tremor: float, rng: np.random.Generator
+        self,
+        target: np.ndarray,
+        statement: int,
+        breath: float,
+        tremor: float,
+        rng: np.random.Generator,
     ) -> Speech:
         """The sentence with the 23 numbers of `target`; breath 0..0.5 (amplitude re the voice), tremor in semitones
         at 5-6 Hz."""
@@ -164,17 +196,26 @@ class Voice:
         source, phonemes, gap = self._tempo(base, target, rng)
         index = np.clip(source.round().astype(int), 0, len(base["f0"]) - 1)
         f0 = self._melody(base["f0"][index], target, tremor, rng)
-        envelope, noise = np.ascontiguousarray(base["envelope"][index]), np.ascontiguousarray(base["noise"][index])
+        envelope, noise = (
+            np.ascontiguousarray(base["envelope"][index]),
+            np.ascontiguousarray(base["noise"][index]),
+        )
         f0[gap] = 0
         envelope[gap] *= 1e-6
         voice = pyworld.synthesize(f0, envelope, noise, SR, 1000 * FRAME)
-        _, _, tone, keep = melody(voice)  # jitter, smoothing and slips change the range: mended once
+        _, _, tone, keep = melody(
+            voice
+        )  # jitter, smoothing and slips change the range: mended once
         stretch = np.exp(np.clip(_at(target, "range") - log_range(tone[keep]), -0.35, 0.35))
         middle = np.log(f0[f0 > 0]).mean()
         f0[f0 > 0] = np.clip(np.exp(middle + stretch * (np.log(f0[f0 > 0]) - middle)), 65, 560)
         voice = pyworld.synthesize(f0, envelope, noise, SR, 1000 * FRAME)
-        whisper = pyworld.synthesize(np.zeros_like(f0), envelope, np.ones_like(noise), SR, 1000 * FRAME)
-        voice, whisper = (self._room(x, rng) for x in (voice / voice.std(), whisper / whisper.std()))
+        whisper = pyworld.synthesize(
+            np.zeros_like(f0), envelope, np.ones_like(noise), SR, 1000 * FRAME
+        )
+        voice, whisper = (
+            self._room(x, rng) for x in (voice / voice.std(), whisper / whisper.std())
+        )
         return Speech(self._balance(voice, whisper, breath, target, rng), phonemes)
 
     def _tempo(self, base: dict, target: np.ndarray, rng: np.random.Generator):
@@ -193,13 +234,17 @@ class Voice:
         def when(t: float, after: bool) -> float:
             return float(np.interp(t, np.arange(1, n + 1) * FRAME, end)) + (pause if after else 0.0)
 
-        phonemes = [(when(a, k >= by), when(b, k >= by), p) for k, (a, b, p) in enumerate(base["phonemes"])]
+        phonemes = [
+            (when(a, k >= by), when(b, k >= by), p) for k, (a, b, p) in enumerate(base["phonemes"])
+        ]
         time = np.arange(int((length + pause) / FRAME)) * FRAME
         gap = (time >= when(cut, False)) & (time < when(cut, False) + pause)
         time = np.where(time < when(cut, False), time, np.maximum(time - pause, when(cut, False)))
         return np.interp(time, end, np.arange(n)), phonemes, gap
 
-    def _melody(self, f0: np.ndarray, target: np.ndarray, tremor: float, rng: np.random.Generator) -> np.ndarray:
+    def _melody(
+        self, f0: np.ndarray, target: np.ndarray, tremor: float, rng: np.random.Generator
+    ) -> np.ndarray:
         """F0 in Hz (0 = unvoiced): the drawn five-point contour plus espeak's accents, stretched to the drawn range."""
         voiced = f0 > 0
         n = len(f0)
@@ -209,7 +254,11 @@ class Voice:
         drawn = target[FEATURES.index("contour0") : FEATURES.index("contour0") + 5]
         shape = np.interp(np.arange(n), centres, np.clip(drawn, -7, 7)) + (tone - slow)
         spread = np.subtract(*np.percentile(shape[voiced], (95, 5)))
-        stretch = np.clip(np.exp(np.clip(_at(target, "range"), np.log(1.5), np.log(20))) / max(spread, 0.5), 0.4, 3)
+        stretch = np.clip(
+            np.exp(np.clip(_at(target, "range"), np.log(1.5), np.log(20))) / max(spread, 0.5),
+            0.4,
+            3,
+        )
         shape = (shape - shape[voiced].mean()) * stretch
         wish = np.exp(_at(target, "jitter")) - 0.01
         have = np.abs(np.diff(shape)).mean()
@@ -221,15 +270,25 @@ class Voice:
     @staticmethod
     def _room(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A dry studio: 0.12 s of faint decaying echo; the tail lies in 0.15 s of added silence."""
-        tail = rng.normal(size=int(0.15 * SR)) * np.exp(-np.arange(int(0.15 * SR)) / (0.03 * SR)) * 0.012
+        tail = (
+            rng.normal(size=int(0.15 * SR))
+            * np.exp(-np.arange(int(0.15 * SR)) / (0.03 * SR))
+            * 0.012
+        )
         tail[: int(0.004 * SR)] = 0
         tail[0] = 1
         size = 1 << (len(audio) + len(tail)).bit_length()
-        return np.fft.irfft(np.fft.rfft(audio, size) * np.fft.rfft(tail, size), size)[: len(audio) + len(tail)]
+        return np.fft.irfft(np.fft.rfft(audio, size) * np.fft.rfft(tail, size), size)[
+            : len(audio) + len(tail)
+        ]
 
     @staticmethod
     def _balance(
-        voice: np.ndarray, whisper: np.ndarray, breath: float, target: np.ndarray, rng: np.random.Generator
+        voice: np.ndarray,
+        whisper: np.ndarray,
+        breath: float,
+        target: np.ndarray,
+        rng: np.random.Generator,
     ) -> np.ndarray:
         """Filter the voice until its 12 band levels are the drawn ones; breath (2-6 kHz above all) and room noise
         come on top."""
@@ -246,7 +305,9 @@ class Voice:
             gain = gain + 0.8 * (want - band_levels(audio[speech]))
         peak = 0.5
         over = np.abs(audio) > peak
-        audio[over] = np.sign(audio[over]) * (peak + 0.3 * np.tanh((np.abs(audio[over]) - peak) / 0.3))
+        audio[over] = np.sign(audio[over]) * (
+            peak + 0.3 * np.tanh((np.abs(audio[over]) - peak) / 0.3)
+        )
         return audio.astype(np.float32)
 
 

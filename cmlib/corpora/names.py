@@ -1,0 +1,155 @@
+"""Emotion labels, and the file names of RAVDESS and MEAD that carry them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+EMOTIONS = (
+    "neutral",
+    "calm",
+    "happy",
+    "sad",
+    "angry",
+    "fearful",
+    "disgust",
+    "surprised",
+)  # RAVDESS code = index + 1
+CLASSES = EMOTIONS[
+    1:
+]  # what is trained and scored; neutral clips are the probes of mental representations
+MEAD_CLASSES = (
+    "contempt",
+    *CLASSES[1:],
+)  # contempt instead of calm, which MEAD lacks; the others keep their number
+MODALITIES = ("audio-visual", "video-only", "audio-only")  # RAVDESS code = index + 1
+CHANNELS = ("speech", "song")
+MEAD_EMOTIONS = {
+    "angry": "angry",
+    "contempt": "contempt",
+    "disgusted": "disgust",
+    "fear": "fearful",
+    "happy": "happy",
+    "neutral": "neutral",
+    "sad": "sad",
+    "surprised": "surprised",
+}
+
+
+def classes_of(corpus: str, neutral: bool = False) -> tuple[str, ...]:
+    """The classes of a corpus in the order of the logits: seven, or with ``neutral`` as the last one eight."""
+    return (MEAD_CLASSES if corpus.startswith("mead") else CLASSES) + EMOTIONS[:1] * neutral
+
+
+def label(emotion: str) -> int:
+    """Index of ``emotion`` in ``EMOTIONS``; -1 for one that RAVDESS does not have (MEAD's contempt)."""
+    return EMOTIONS.index(emotion) if emotion in EMOTIONS else -1
+
+
+@dataclass(frozen=True, order=True)
+class ClipName:
+    """A RAVDESS name, modality-channel-emotion-intensity-statement-repetition-actor, as in ``01-01-05-02-01-01-12``."""
+
+    actor: int  # 1...24 in RAVDESS; even numbers are women, odd ones men
+    channel: str  # of CHANNELS
+    emotion: str  # of EMOTIONS
+    intensity: int  # 1 normal, 2 strong (never for neutral)
+    statement: int  # 1 "Kids are talking by the door", 2 "Dogs are sitting by the door"
+    repetition: int  # 1, 2
+    modality: str = MODALITIES[0]
+
+    @classmethod
+    def parse(cls, stem: str) -> ClipName:
+        """From a file name without folder and suffix; ValueError says what does not fit."""
+        if not re.fullmatch(r"\d\d(-\d\d){6}", stem):
+            raise ValueError(
+                f"{stem!r} is not a RAVDESS name: seven two-digit numbers, as in 01-01-05-02-01-01-12"
+            )
+        modality, channel, emotion, intensity, statement, repetition, actor = map(
+            int, stem.split("-")
+        )
+        limits = {
+            "modality": (modality, len(MODALITIES)),
+            "channel": (channel, len(CHANNELS)),
+            "emotion": (emotion, len(EMOTIONS)),
+            "intensity": (intensity, 1 if emotion == 1 else 2),
+            "statement": (statement, 2),
+            "repetition": (repetition, 99),
+            "actor": (actor, 99),
+        }
+        for field, (value, most) in limits.items():
+            if not 1 <= value <= most:
+                raise ValueError(
+                    f"{stem!r} is not a RAVDESS name: {field} {value:02d} is not in 01...{most:02d}"
+                )
+        words = CHANNELS[channel - 1], EMOTIONS[emotion - 1]
+        return cls(actor, *words, intensity, statement, repetition, MODALITIES[modality - 1])
+
+    @property
+    def stem(self) -> str:
+        """The file name without suffix; ``ClipName.parse(name.stem) == name``."""
+        codes = (
+            MODALITIES.index(self.modality) + 1,
+            CHANNELS.index(self.channel) + 1,
+            EMOTIONS.index(self.emotion) + 1,
+            self.intensity,
+            self.statement,
+            self.repetition,
+            self.actor,
+        )
+        return "-".join(f"{code:02d}" for code in codes)
+
+    @property
+    def recording(self) -> tuple:
+        """The same for the audio-visual, the video-only and the audio-only file of one recording."""
+        return (
+            self.actor,
+            self.channel,
+            self.emotion,
+            self.intensity,
+            self.statement,
+            self.repetition,
+        )
+
+
+@dataclass(frozen=True, order=True)
+class MeadName:
+    """A MEAD path, ``M003/video/front/angry/level_2/001.mp4`` or ``M003/audio/angry/level_2/001.m4a``."""
+
+    actor: str  # M or W and three digits
+    emotion: str  # in this project's words: a value of MEAD_EMOTIONS
+    level: int  # 1...3 (neutral 1)
+    take: int
+    view: str = ""  # "" for sound
+
+    @classmethod
+    def parse(cls, path: str) -> MeadName:
+        """From a path with forward slashes; whatever stands before the actor's folder is ignored."""
+        pattern = r"(?:.*/)?([MW]\d{3})/(?:video/(\w+)|audio)/(\w+)/level_([1-3])/(\d+)\.\w+"
+        match = re.fullmatch(pattern, path)
+        if not match or match[3] not in MEAD_EMOTIONS:
+            raise ValueError(
+                f"{path!r} is not a MEAD path, as in M003/video/front/angry/level_2/001.mp4"
+            )
+        return cls(match[1], MEAD_EMOTIONS[match[3]], int(match[4]), int(match[5]), match[2] or "")
+
+    @property
+    def word(self) -> str:
+        """MEAD's own word for the emotion."""
+        return next(mead for mead, ours in MEAD_EMOTIONS.items() if ours == self.emotion)
+
+    @property
+    def path(self) -> str:
+        """The path without suffix."""
+        kind = f"video/{self.view}" if self.view else "audio"
+        return f"{self.actor}/{kind}/{self.word}/level_{self.level}/{self.take:03d}"
+
+    @property
+    def recording(self) -> str:
+        """The same for all views and the sound of one recording, as in "M003-angry-2-001"."""
+        return f"{self.actor}-{self.word}-{self.level}-{self.take:03d}"
+
+    @property
+    def number(self) -> int:
+        """The actor as one number, since M009 and W009 are two people: 100 more for a man, 200 more for a woman."""
+        return int(self.actor[1:]) + (100 if self.actor[0] == "M" else 200)

@@ -1,0 +1,27 @@
+"""Names and colours of what is shown, in plots, reports and the demo.
+
+An emotion has the same colour everywhere; contempt has that of calm, since no corpus has both.  The eight colours differ in lightness by nine units of CIE L* or more, so
+they survive greyscale printing, and stay apart for readers with red-green blindness; markers help where there is room.
+"""
+
+EMOTION_COLORS = {
+    "neutral": "#8B8B8B",
+    "calm": "#57CFE2",
+    "happy": "#EFDC37",
+    "sad": "#1B2A5C",
+    "angry": "#B11B24",
+    "fearful": "#572697",
+    "disgust": "#27834B",
+    "surprised": "#D09B3A",
+    "contempt": "#57CFE2",
+}
+EMOTION_MARKERS = dict(zip(EMOTION_COLORS, "osPvXD^*s"))
+INK, QUIET, ACCENT = "#22252B", "#9AA0AA", "#1F5F8B"
+MODEL_NAMES = {
+    "face": "face only",
+    "voice": "voice only",
+    "product_of_experts": "product of experts",
+    "concatenation": "concatenation",
+    "can_released": "context attention as released",
+    "can": "context attention",
+}

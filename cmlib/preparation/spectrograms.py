@@ -1,0 +1,108 @@
+"""Waveform -> normalised mel spectrogram, and back to sound for listening.
+
+The setting of the released research code: 22,050 Hz mono, windows of 1,310 samples (59 ms) every 655 (30 ms), 128
+Slaney mel bands of the power spectrum, decibels down to 100 below the loudest, min-max to 0...1 clip by clip; 128
+windows (3.77 s) are looked at.  Released networks want other bands (``released``): those of torchaudio's default, HTK's
+without area norm, and edges mirrored instead of silent.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import cache
+
+import numpy as np
+import torch
+import torchaudio
+
+RATE = 22_050  # samples per second
+SAMPLES = (
+    83_200  # length of the window that is looked at, in samples: 1 + 83,200 // 655 = 128 spectra
+)
+SECONDS = SAMPLES / RATE
+N_FFT, HOP, BANDS = 1310, 655, 128
+TOP_DB = 100.0
+SILENCE = 1e-4  # a clip whose largest sample is below this (-80 dB of full scale) is silent
+
+
+@cache
+def _mel_power(released: bool = False) -> torchaudio.transforms.MelSpectrogram:
+    bands = {} if released else {"norm": "slaney", "mel_scale": "slaney", "pad_mode": "constant"}
+    return torchaudio.transforms.MelSpectrogram(
+        RATE, N_FFT, hop_length=HOP, n_mels=BANDS, power=2.0, **bands
+    )
+
+
+def resample(waveform: np.ndarray, rate: int) -> np.ndarray:
+    """(N,) at ``rate`` hertz -> (M,) float32 at ``RATE``, by torchaudio's windowed sinc (the one resampler used here).
+
+    A rate without a handy ratio to ``RATE`` is met to 3 parts in a million: the exact filter would need gigabytes.
+    """
+    waveform = np.ascontiguousarray(waveform, np.float32)
+    if rate == RATE or not len(waveform):
+        return waveform
+    ratio = Fraction(RATE, int(rate)).limit_denominator(640)
+    return torchaudio.functional.resample(
+        torch.from_numpy(waveform), ratio.denominator, ratio.numerator
+    ).numpy()
+
+
+def is_silent(waveform: np.ndarray) -> bool:
+    """Whether nothing can be heard in a waveform of full scale 1."""
+    return not len(waveform) or float(np.abs(waveform).max()) < SILENCE
+
+
+def fit(waveform: np.ndarray) -> np.ndarray:
+    """(N,) at ``RATE`` -> (83200,): the middle of a longer clip, a shorter one between equal pads of silence."""
+    spare = SAMPLES - len(waveform)
+    if spare >= 0:
+        return np.pad(waveform, (spare // 2, spare - spare // 2))
+    start = -spare // 2
+    return waveform[start : start + SAMPLES]
+
+
+@torch.no_grad()
+def mel(waveform: np.ndarray, rate: int = RATE, released: bool = False) -> np.ndarray:
+    """Mono waveform (N,) at ``rate`` hertz -> (128 bands from low to high, 128 times) float32 in 0...1.
+
+    A silent clip gives zeros.  ``released``: with the bands that networks of the released code were trained on.
+    """
+    waveform = fit(resample(waveform, rate))
+    if is_silent(waveform):
+        return np.zeros((BANDS, BANDS), np.float32)
+    power = _mel_power(released)(torch.from_numpy(waveform))  # (128, 128)
+    decibels = 10 * power.clamp(min=1e-10).log10()
+    decibels = decibels.clamp(min=decibels.max() - TOP_DB)
+    low, high = decibels.min(), decibels.max()
+    return ((decibels - low) / (high - low).clamp(min=1e-6)).numpy()
+
+
+@torch.no_grad()
+def to_sound(spectrogram: np.ndarray, decibels: float = TOP_DB, iterations: int = 32) -> np.ndarray:
+    """(128, 128) in 0...1 -> waveform (83200,) float32 at ``RATE``, peak 0.9, to listen to what a spectrogram holds.
+
+    The loudness range that min-max took away is set to ``decibels``; phases by Griffin & Lim (1984).
+    """
+    power = torch.from_numpy(
+        10 ** ((np.asarray(spectrogram, np.float32).clip(0, 1) - 1) * decibels / 10)
+    )
+    bands = _mel_power().mel_scale.fb  # (656 frequencies, 128 bands)
+    spectrum = (torch.linalg.pinv(bands.T) @ power).clamp(min=0)  # (656, 128)
+    window = torch.hann_window(N_FFT)
+    generator_state = torch.random.get_rng_state()
+    torch.manual_seed(0)
+    sound = torchaudio.functional.griffinlim(
+        spectrum,
+        window,
+        N_FFT,
+        HOP,
+        N_FFT,
+        power=2.0,
+        n_iter=iterations,
+        momentum=0.9,
+        length=SAMPLES,
+        rand_init=True,
+    )
+    torch.random.set_rng_state(generator_state)
+    peak = sound.abs().max()
+    return (0.9 * sound / peak if peak > 0 else sound).numpy()

@@ -1,0 +1,100 @@
+"""Execute one notebook with parameters: ``python -m cmlib.notebooks SOURCE TARGET -p profile smoke``.
+
+Snakemake and the tests come through here.  papermill does the work; around it are the habits: a misspelt parameter is
+an error, the kernel and the working directory are explicit, and a failure costs two lines on the screen while the
+traceback stays in the executed notebook.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import sys
+import time
+from pathlib import Path
+
+PARAMETERS = {"corpus": str, "profile": str, "seed": int, "fold": int, "out_dir": str}
+
+
+class NotebookError(RuntimeError):
+    """A notebook that could not be executed; the message names it, the cell, the error and where the traceback is."""
+
+
+def execute(source: Path, target: Path, parameters: dict, progress: bool = False) -> float:
+    """Execute ``source`` into ``target`` in the folder of ``source``; returns the seconds it took.
+
+    NotebookError where a parameter is not one of ``PARAMETERS`` or is unknown to the notebook, or a cell fails.
+    """
+    import papermill  # here: half a second that a misspelt command line need not wait
+
+    source, target, started = Path(source), Path(target), time.monotonic()
+    known = papermill.inspect_notebook(str(source))
+    if unknown := [name for name in parameters if name not in PARAMETERS or name not in known]:
+        raise NotebookError(
+            f"{source}: has no parameter {', '.join(unknown)}; it knows {', '.join(known) or 'none'}"
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        papermill.execute_notebook(
+            str(source),
+            str(target),
+            parameters,
+            kernel_name="python3",
+            cwd=str(source.parent),
+            progress_bar=progress,
+            extra_arguments=[
+                "--IPKernelApp.log_level=50"
+            ],  # a kernel's notices about its transport are no news
+        )
+    except papermill.PapermillExecutionError as error:
+        line = f"{error.ename}: {error.evalue}".splitlines()[0][:300]
+        raise NotebookError(
+            f"{source}: cell [{error.exec_count}] failed: {line}\n    traceback: {target}"
+        ) from None
+    return time.monotonic() - started
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: "42 s", "3 min 05 s", "2 h 10 min"."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m cmlib.notebooks", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    parser.add_argument(
+        "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="parameters"
+    )
+    options = parser.parse_args(arguments)
+    parameters = {name: PARAMETERS.get(name, str)(value) for name, value in options.parameters}
+    os.environ.setdefault("MPLBACKEND", "agg")
+
+    def say(text: str, stream=sys.stdout) -> None:
+        print(
+            f"{datetime.datetime.now():%H:%M:%S}  {options.source.stem:26s} {text}",
+            file=stream,
+            flush=True,
+        )
+
+    say("started")
+    try:
+        seconds = execute(options.source, options.target, parameters, progress=sys.stderr.isatty())
+    except NotebookError as error:
+        say(f"FAILED  {error}", sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        say("interrupted", sys.stderr)
+        return 130
+    say(f"done in {duration(seconds)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
