@@ -15,12 +15,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cmlib.config import VaeGan as VaeGanSettings
+from cmlib.config import VaeGanConfig
 from cmlib.models import VaeGan
 from cmlib.training import losses
 
 
-def optimisers(model: VaeGan, settings: VaeGanSettings) -> dict[str, torch.optim.Optimizer]:
+def optimisers(model: VaeGan, settings: VaeGanConfig) -> dict[str, torch.optim.Optimizer]:
     """Three RMSprop, one a network."""
     options = {"lr": settings.learning_rate, "alpha": 0.9}
     names = ("discriminator", "decoder", "encoder")
@@ -33,7 +33,7 @@ def released_step(
     model: VaeGan,
     three: dict[str, torch.optim.Optimizer],
     x: Tensor,
-    settings: VaeGanSettings,
+    settings: VaeGanConfig,
     *,
     in_turn: bool = True,
     fresh_noise: bool = True,

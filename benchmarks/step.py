@@ -10,7 +10,7 @@ import torch
 from benchmarks.bare import CONVOLUTIONS, Recorder, finish, seconds_alone
 from benchmarks.measure import Row, Sizes, faster, in_child, interleaved, within
 from benchmarks.released import optimisers, released_step
-from cmlib.config import VaeGan as VaeGanSettings
+from cmlib.config import VaeGanConfig
 from cmlib.models import VaeGan
 from cmlib.training import loop, vaegan
 
@@ -18,10 +18,10 @@ from cmlib.training import loop, vaegan
 WAYS = {"float32": ("32-true", False), "loop": ("auto", True)}
 
 
-def network(sizes: Sizes) -> tuple[VaeGan, torch.Tensor, VaeGanSettings]:
+def network(sizes: Sizes) -> tuple[VaeGan, torch.Tensor, VaeGanConfig]:
     """(model in training mode, pictures (batch, 3, size, size), released settings of these sizes), always the same."""
     torch.manual_seed(0)
-    settings = VaeGanSettings(width=sizes.width, latent=sizes.latent, batch=sizes.batch)
+    settings = VaeGanConfig(width=sizes.width, latent=sizes.latent, batch=sizes.batch)
     model = VaeGan(3, sizes.size, settings.latent, settings.width).train()
     return model, torch.rand(sizes.batch, 3, sizes.size, sizes.size), settings
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class Data:
+class DataConfig:
     image_size: int = 128  # side of the square face crop, pixels; a multiple of 32
     frames_per_clip: int = 0  # frames kept per clip, evenly spaced; 0 = every frame
     clips_limit: int | None = None  # at most this many clips (a spread-out choice); None = all
@@ -25,7 +25,7 @@ class Data:
 
 
 @dataclass(frozen=True)
-class VaeGan:
+class VaeGanConfig:
     """One VAE-GAN and its training.  Released values are the defaults (Larsen et al. 2016, arXiv 1512.09300)."""
 
     width: float = 1.0  # scales every channel count
@@ -65,7 +65,7 @@ class VaeGan:
 
 
 @dataclass(frozen=True)
-class Head:
+class ClassifierConfig:
     """The linear classifier on a latent."""
 
     epochs: int = 100
@@ -76,7 +76,7 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Can:
+class CanConfig:
     """The context attention network and the fine-tuning of its classifier."""
 
     epochs: int = 30
@@ -108,24 +108,24 @@ class Can:
 @dataclass(frozen=True)
 class Profile:
     name: str
-    data: Data = field(default_factory=Data)
-    face: VaeGan = field(default_factory=VaeGan)
-    voice: VaeGan = field(default_factory=VaeGan)
-    head: Head = field(default_factory=Head)
-    can: Can = field(default_factory=Can)
+    data: DataConfig = field(default_factory=DataConfig)
+    face: VaeGanConfig = field(default_factory=VaeGanConfig)
+    voice: VaeGanConfig = field(default_factory=VaeGanConfig)
+    classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
+    can: CanConfig = field(default_factory=CanConfig)
     bootstrap: int = 2000  # resamples of the actors for a confidence interval
     neutral: bool = False  # neutral clips are an eighth class; released: no
 
     def untrained(self, stage: str) -> str:
         """The path below ``checkpoints/`` of the shipped network that ``stage``, "face" or "voice", is as it is; "" if the stage is trained."""
         settings = getattr(self, stage, None)
-        return settings.start if isinstance(settings, VaeGan) and not settings.epochs else ""
+        return settings.start if isinstance(settings, VaeGanConfig) and not settings.epochs else ""
 
 
 # `cm pretrain`: faces of the crowd alone, as the paper learns faces from CelebA first; no actor is seen, so it serves every fold.
 # The moods of the crowd as labels make the latent hold the expression, which the reconstruction alone hardly asks for.  Pixels
 # alone leave mouths shut: in the second part a critic that reads moods says how well a reconstruction shows them.
-_CROWD = VaeGan(
+_CROWD = VaeGanConfig(
     width=0.25,
     latent=128,
     epochs=80,
@@ -144,7 +144,7 @@ CROWD = (
 )
 
 # `cm pretrain --voices`: the same for voices; 600 speakers tell more about emotions than the 14 of a fold
-CROWD_VOICE = VaeGan(
+CROWD_VOICE = VaeGanConfig(
     width=0.125,
     latent=128,
     epochs=10,
@@ -161,7 +161,7 @@ CROWD_VOICE = VaeGan(
 )
 
 # No discriminator of real and decoded: on few people its features cost identity and sharpness and bought nothing (docs/experiments.md, 26 to 30)
-_TUNED_FACE = VaeGan(
+_TUNED_FACE = VaeGanConfig(
     width=0.25,
     latent=128,
     epochs=8,
@@ -185,8 +185,8 @@ _QUICK_FACE, _QUICK_VOICE = (
     dataclasses.replace(tuned, epochs=0) for tuned in (_TUNED_FACE, _TUNED_VOICE)
 )
 # 784 clips of 14 actors: without these the attention learns its training voices by heart (docs/experiments.md)
-_QUICK_HEAD = Head(weight_decay=0.5)
-_QUICK_CAN = Can(
+_QUICK_CLASSIFIER = ClassifierConfig(weight_decay=0.5)
+_QUICK_CAN = CanConfig(
     weight_decay=3e-3,
     kl_weight=1e-4,
     pairing="emotion",
@@ -201,7 +201,7 @@ _QUICK_CAN = Can(
 PROFILES = {
     "smoke": Profile(
         "smoke",
-        Data(image_size=32, frames_per_clip=2, clips_limit=96, crowd_limit=64),
+        DataConfig(image_size=32, frames_per_clip=2, clips_limit=96, crowd_limit=64),
         dataclasses.replace(
             _TUNED_FACE,
             width=0.0625,
@@ -214,48 +214,48 @@ PROFILES = {
         dataclasses.replace(
             _OWN_VOICE, width=0.0625, latent=16, epochs=1, feature_level=2, feature_weight=1.0
         ),
-        Head(epochs=3),
-        Can(epochs=2),
+        ClassifierConfig(epochs=3),
+        CanConfig(epochs=2),
         bootstrap=100,
     ),
     "laptop": Profile(
         "laptop",
-        Data(image_size=64, frames_per_clip=8),
+        DataConfig(image_size=64, frames_per_clip=8),
         _QUICK_FACE,
         _OWN_VOICE,
-        _QUICK_HEAD,
+        _QUICK_CLASSIFIER,
         _QUICK_CAN,
     ),
     "tuned": Profile(
         "tuned",
-        Data(image_size=64, frames_per_clip=8, crowd_limit=None),
+        DataConfig(image_size=64, frames_per_clip=8, crowd_limit=None),
         _TUNED_FACE,
         _TUNED_VOICE,
-        _QUICK_HEAD,
+        _QUICK_CLASSIFIER,
         _QUICK_CAN,
     ),
     "quick": Profile(
         "quick",
-        Data(image_size=64, frames_per_clip=8),
+        DataConfig(image_size=64, frames_per_clip=8),
         _QUICK_FACE,
         _QUICK_VOICE,
-        _QUICK_HEAD,
+        _QUICK_CLASSIFIER,
         _QUICK_CAN,
     ),
     "gestures": Profile(
         "gestures",
-        Data(image_size=64, frames_per_clip=8),
+        DataConfig(image_size=64, frames_per_clip=8),
         _QUICK_FACE,
         _QUICK_VOICE,
-        _QUICK_HEAD,
+        _QUICK_CLASSIFIER,
         dataclasses.replace(_QUICK_CAN, directions=7, neutral=0.2, crowd=0.0),
     ),
     "cpu": Profile(
         "cpu",
-        Data(image_size=64, frames_per_clip=24, crowd_limit=None),
+        DataConfig(image_size=64, frames_per_clip=24, crowd_limit=None),
         dataclasses.replace(_TUNED_FACE, width=0.5, latent=256, epochs=100, start=""),
         dataclasses.replace(_OWN_VOICE, width=0.25, latent=256, epochs=100),
-        _QUICK_HEAD,
+        _QUICK_CLASSIFIER,
         _QUICK_CAN,
     ),
     "paper": Profile("paper"),

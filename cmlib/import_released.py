@@ -213,7 +213,7 @@ def _before(target: Path, name: str, kind: str) -> str | None:
 def _card(name: str, kind: str, path: Path, corpus: str) -> dict:
     """As a run writes it, so that the profile ``paper`` on the authors' split finds the network."""
     paper = get_profile("paper")
-    settings = paper.head if name.startswith("classifier") else getattr(paper, name)
+    settings = paper.classifier if name.startswith("classifier") else getattr(paper, name)
     return {
         "stage": name,
         "corpus": corpus,

@@ -12,11 +12,11 @@ import torch
 from conftest import ROOT
 
 from benchmarks.released import optimisers, released_step
-from cmlib.config import VaeGan as VaeGanSettings
+from cmlib.config import VaeGanConfig
 from cmlib.models import VaeGan
 from cmlib.training.vaegan import _optimiser, vaegan_step
 
-SETTINGS = VaeGanSettings(width=0.0625, latent=8, batch=6)
+SETTINGS = VaeGanConfig(width=0.0625, latent=8, batch=6)
 NAMES = (
     "step_float32",
     "step_loop",
@@ -51,7 +51,7 @@ def start() -> tuple[VaeGan, torch.Tensor]:
     return model, torch.rand(3, SETTINGS.batch, 3, 32, 32, dtype=torch.float64)
 
 
-def ours(settings: VaeGanSettings) -> VaeGan:
+def ours(settings: VaeGanConfig) -> VaeGan:
     """The network after three of our steps, made as ``train_vaegan`` makes them."""
     model, pictures = start()
     coder = _optimiser([*model.encoder.parameters(), *model.decoder.parameters()], settings)
@@ -66,7 +66,7 @@ def ours(settings: VaeGanSettings) -> VaeGan:
     return model
 
 
-def released(settings: VaeGanSettings, **order) -> VaeGan:
+def released(settings: VaeGanConfig, **order) -> VaeGan:
     """The network after three steps in the released order, from the same weights, pictures and seeds."""
     model, pictures = start()
     three = optimisers(model, settings)

@@ -20,7 +20,7 @@ from lightning_fabric import Fabric
 
 from cmlib import files as files_room
 from cmlib.cli import main
-from cmlib.config import VaeGan as Settings
+from cmlib.config import VaeGanConfig as Settings
 from cmlib.experiment.run import FUSIONS
 from cmlib.models import Posterior, VaeGan
 from cmlib.training import batches, loop, vaegan

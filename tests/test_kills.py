@@ -18,11 +18,11 @@ import pandas as pd
 import torch
 import torch._dynamo  # which optimisers import when they are made: once here rather than in every start
 
-from cmlib.config import VaeGan
+from cmlib.config import VaeGanConfig
 from cmlib.training import batches, loop, vaegan
 
 KILLS, EPOCHS = 10, 12
-SETTINGS = VaeGan(
+SETTINGS = VaeGanConfig(
     width=0.0625,
     latent=8,
     epochs=EPOCHS,

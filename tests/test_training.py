@@ -11,8 +11,7 @@ import torch
 from tqdm import tqdm
 
 from cmlib import models
-from cmlib.config import Can as CanSettings
-from cmlib.config import Head, VaeGan
+from cmlib.config import CanConfig, ClassifierConfig, VaeGanConfig
 from cmlib.models import Posterior
 from cmlib.training import batches, can, encoding, loop, vaegan
 from cmlib.training.batches import Pictures, moved
@@ -20,7 +19,9 @@ from cmlib.training.can import train_can
 from cmlib.training.classifier import train_classifier
 from cmlib.training.vaegan import train_vaegan
 
-TINY = VaeGan(width=0.0625, latent=8, epochs=3, batch=16, learning_rate=2e-3, optimiser="adam")
+TINY = VaeGanConfig(
+    width=0.0625, latent=8, epochs=3, batch=16, learning_rate=2e-3, optimiser="adam"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -309,7 +310,7 @@ def test_nan_is_named(pictures):
 
 
 def test_released_schedule_drops_at_the_milestones():
-    rates = [vaegan.learning_rate(VaeGan(), e) for e in (0, 199, 200, 349, 350, 499)]
+    rates = [vaegan.learning_rate(VaeGanConfig(), e) for e in (0, 199, 200, 349, 350, 499)]
     np.testing.assert_allclose(rates, [3e-4, 3e-4, 3e-5, 3e-5, 3e-6, 3e-6])
 
 
@@ -348,7 +349,7 @@ def test_classifier_reads_unseen_latents():
     model, _ = train_classifier(
         Posterior(train.mu[None], train.logvar[None]),
         labels,
-        Head(epochs=40, weight_decay=0.0, learning_rate=3e-3),
+        ClassifierConfig(epochs=40, weight_decay=0.0, learning_rate=3e-3),
     )
     assert (model(test.mu).argmax(1).numpy() == truth).mean() > 0.85
 
@@ -370,7 +371,7 @@ def test_can_learns_from_a_voice_what_a_blank_face_cannot_tell(change):
         torch.randn(n, 10, generator=torch.Generator().manual_seed(seed)), torch.full((n, 10), -3.0)
     )  # noqa: E731
     face, unseen = blank(700, 2), blank(700, 3)
-    settings = CanSettings(epochs=40, learning_rate=3e-3, **change)
+    settings = CanConfig(epochs=40, learning_rate=3e-3, **change)
     model, history = train_can(Posterior(face.mu[None], face.logvar[None]), voice, labels, settings)
     logits, _ = model(unseen, other)
     assert (logits.argmax(1).numpy() == truth).mean() > 0.6
@@ -399,7 +400,7 @@ def test_faces_of_a_crowd_that_nobody_heard_teach_what_the_voice_does_to_a_stran
         np.concatenate([labels, moods]),
         np.concatenate([np.arange(700) % 2, -1 - np.arange(1400) % 49]),
     )
-    settings = CanSettings(
+    settings = CanConfig(
         epochs=30, learning_rate=3e-3, pairing="emotion", crowd=0.5, neutral=0.3, directions=6
     )
     looked = {}
@@ -439,7 +440,7 @@ def test_a_face_of_the_crowd_stands_in_for_one_of_its_class(pairing, monkeypatch
 
     spied.real = can.Can.shift
     monkeypatch.setattr(can.Can, "shift", spied)
-    settings = CanSettings(epochs=6, batch=35, crowd=0.5, pairing=pairing, sample=False)
+    settings = CanConfig(epochs=6, batch=35, crowd=0.5, pairing=pairing, sample=False)
     train_can(
         Posterior(face[None], torch.zeros(1, 100, 4)),
         Posterior(mark(range(70)), torch.zeros(70, 4)),
@@ -471,7 +472,7 @@ def test_neutral_faces_learn_to_be_read_as_the_voice_says():
     )
     heard = {}
     for share in (0.0, 0.5):
-        settings = CanSettings(
+        settings = CanConfig(
             epochs=40, learning_rate=3e-3, pairing="emotion", neutral=share, directions=7
         )
         people = np.arange(700) % 7
@@ -481,8 +482,8 @@ def test_neutral_faces_learn_to_be_read_as_the_voice_says():
         heard[share] = (model(blank, other)[0].argmax(1).numpy() == truth).mean()
     assert heard[0.5] > heard[0.0] + 0.1 and heard[0.5] > 0.5
     with pytest.raises(ValueError, match="voices of others"):
-        train_can(face, voice, labels, CanSettings(neutral=0.5))
+        train_can(face, voice, labels, CanConfig(neutral=0.5))
     with pytest.raises(ValueError, match="whose each face is"):
         train_can(
-            Posterior(face.mu[None], face.logvar[None]), voice, labels, CanSettings(directions=7)
+            Posterior(face.mu[None], face.logvar[None]), voice, labels, CanConfig(directions=7)
         )

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from cmlib import checkpoints
-from cmlib.config import Can as CanSettings
+from cmlib.config import CanConfig
 from cmlib.experiment.provenance import recipe
 from cmlib.experiment.run import Run
 from cmlib.models import Can
@@ -39,7 +39,7 @@ ABLATIONS = {  # changes to the profile's settings of the context network; those
     "any voice of the emotion": {"pairing": "emotion"},
     "voices without noise (released)": {"voice_noise": 0.0},
     "a linear map in place of attention": {"attention": "linear"},
-    "all as released": dataclasses.asdict(CanSettings()),
+    "all as released": dataclasses.asdict(CanConfig()),
 }
 STRENGTHS = (0.0, 0.5, 1.5)  # of the unchanged network, beside 1
 
@@ -79,7 +79,7 @@ def ablations(
     return pd.DataFrame(done)
 
 
-def _context_network(run: Run, settings: CanSettings) -> Can:
+def _context_network(run: Run, settings: CanConfig) -> Can:
     """With these settings the run's own network, one that was kept, or one that is trained now."""
     for name in ("can", "can_released"):
         if settings == run.settings(name):

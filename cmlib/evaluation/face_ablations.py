@@ -12,8 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from cmlib.config import Profile, get_profile
-from cmlib.config import VaeGan as VaeGanSettings
+from cmlib.config import Profile, VaeGanConfig, get_profile
 from cmlib.evaluation import judges
 from cmlib.evaluation.representations import _decoded, train_judge
 from cmlib.experiment.run import Run
@@ -25,7 +24,7 @@ from cmlib.experiment.run import Run
 class FaceVariant(Run):
     """A run whose face VAE-GAN has settings of its own."""
 
-    face: VaeGanSettings = VaeGanSettings()
+    face: VaeGanConfig = VaeGanConfig()
 
     @property
     def profile(self) -> Profile:

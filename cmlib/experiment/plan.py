@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 
 from cmlib import corpora
-from cmlib.config import Profile, VaeGan, get_profile
+from cmlib.config import Profile, VaeGanConfig, get_profile
 from cmlib.corpora import crowd
 from cmlib.corpora.names import CLASSES, classes_of
 from cmlib.corpora.splits import split
@@ -55,7 +55,7 @@ def plan(corpus: str = "actors", profile: Profile | str = "quick", fold: int = 1
         )
     rows.append(_row("voice", len(train), 1, 128, profile.voice))
     labelled = int(train.labelled.sum()) * (round(each) if seen else 1)
-    for name, settings in (("classifier", profile.head), ("can", profile.can)):
+    for name, settings in (("classifier", profile.classifier), ("can", profile.can)):
         seconds = _latent_step(name, profile)
         steps = -(-labelled // settings.batch) * settings.epochs
         rows.append(
@@ -81,13 +81,13 @@ def frames_per_clip(clips: list, profile: Profile) -> float:
     )
 
 
-def _row(stage: str, pictures: int, channels: int, size: int, settings: VaeGan) -> list:
+def _row(stage: str, pictures: int, channels: int, size: int, settings: VaeGanConfig) -> list:
     seconds, memory = cost(channels, size, settings) if settings.epochs else (0.0, 0.0)
     steps = -(-pictures // settings.batch) * settings.epochs
     return [stage, pictures, settings.epochs, steps, seconds, steps * seconds / 3600, memory / 1e9]
 
 
-def cost(channels: int, size: int, settings: VaeGan) -> tuple[float, float]:
+def cost(channels: int, size: int, settings: VaeGanConfig) -> tuple[float, float]:
     """(seconds, bytes at the peak) of one VAE-GAN training step of the profile's batch, forward and backward."""
     tried = [b for b in SMALL if b < settings.batch] or [settings.batch]
     answers = []
@@ -110,7 +110,7 @@ def cost(channels: int, size: int, settings: VaeGan) -> tuple[float, float]:
     return s1 * settings.batch / tried[1], m1 + max(m1 - m0, 0) * more
 
 
-def _step(channels: int, size: int, settings: VaeGan) -> tuple[float, float]:
+def _step(channels: int, size: int, settings: VaeGanConfig) -> tuple[float, float]:
     """The same for the batch as given, in this process."""
     from cmlib.training.batches import Pictures
     from cmlib.training.loop import launch
@@ -143,7 +143,7 @@ def _latent_step(name: str, profile: Profile) -> float:
     from cmlib.training.can import train_can
     from cmlib.training.classifier import train_classifier
 
-    settings = getattr(profile, "head" if name == "classifier" else "can")
+    settings = getattr(profile, name)
     count, rng = settings.batch, np.random.default_rng(0)
     labels, people = rng.integers(0, len(CLASSES), count), np.arange(count) % 2
     face, voice = (
@@ -165,4 +165,4 @@ def _latent_step(name: str, profile: Profile) -> float:
 if __name__ == "__main__":
     job = json.loads(sys.argv[1])
     job[2]["milestones"] = tuple(job[2]["milestones"])
-    print(json.dumps(_step(job[0], job[1], VaeGan(**job[2]))))
+    print(json.dumps(_step(job[0], job[1], VaeGanConfig(**job[2]))))

@@ -28,8 +28,7 @@ import torch
 from torch import nn
 
 from cmlib import checkpoints, metrics
-from cmlib.config import Can as CanSettings
-from cmlib.config import Profile, get_profile
+from cmlib.config import CanConfig, Profile, get_profile
 from cmlib.corpora import CorpusError, cache_root, crowd
 from cmlib.corpora.names import EMOTIONS, classes_of
 from cmlib.corpora.splits import AS_RELEASED, Split, from_yaml, split
@@ -168,8 +167,12 @@ class Run:
     def settings(self, name: str):
         """The settings of a stage: the profile's for face, voice, classifier_<fusion> and can; the released for can_released."""
         if name == "can_released":
-            return CanSettings()
-        return self.profile.head if name.startswith("classifier_") else getattr(self.profile, name)
+            return CanConfig()
+        return (
+            self.profile.classifier
+            if name.startswith("classifier_")
+            else getattr(self.profile, name)
+        )
 
     def given(self, name: str) -> Path | None:
         """The shipped network that a stage without epochs is, as it is; None for a stage that is trained."""
@@ -416,7 +419,7 @@ class Run:
         model, history = train_classifier(
             self.fused(name, rows),
             labels[rows],
-            self.profile.head,
+            self.profile.classifier,
             classes=len(self.classes),
             seed=self.seed,
         )
@@ -454,7 +457,7 @@ class Run:
             *networks, self.classes, as_released(checkpoints.read_card(self.find("voice")))
         )
 
-    def train_can(self, settings: CanSettings) -> tuple[Can, pd.DataFrame]:
+    def train_can(self, settings: CanConfig) -> tuple[Can, pd.DataFrame]:
         """A context attention network with other ``settings`` (profiles.Can) on this run's latents: (network, history)."""
         rows = self.frames_of(self.split.train, labelled=False)
         clips, (face, voice) = self.frame_clip[rows], self.paired(rows, views=True)

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from cmlib.config import Can as CanSettings
+from cmlib.config import CanConfig
 from cmlib.models import Can, Classifier, Posterior
 from cmlib.training import losses
 from cmlib.training.batches import batches
@@ -37,7 +37,7 @@ def train_can(
     face: Posterior,
     voice: Posterior,
     labels: np.ndarray,
-    settings: CanSettings,
+    settings: CanConfig,
     *,
     people: np.ndarray | None = None,
     classifier: Classifier | None = None,

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from cmlib.config import Head
+from cmlib.config import ClassifierConfig
 from cmlib.models import Classifier, Posterior
 from cmlib.training.batches import batches
 from cmlib.training.loop import _check, _seed, quiet
@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 @torch.enable_grad()  # also when asked for from within no_grad
 def train_classifier(
-    posterior: Posterior, labels: np.ndarray, settings: Head, *, classes: int = 7, seed: int = 0
+    posterior: Posterior,
+    labels: np.ndarray,
+    settings: ClassifierConfig,
+    *,
+    classes: int = 7,
+    seed: int = 0,
 ) -> tuple[Classifier, pd.DataFrame]:
     """One linear layer on latents: posterior (V, N, D) with V views, labels (N,) -> (classifier, history)."""
     torch.manual_seed(seed)

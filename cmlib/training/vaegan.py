@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from cmlib.config import VaeGan as VaeGanSettings
+from cmlib.config import VaeGanConfig
 from cmlib.models import VaeGan
 from cmlib.training import losses
 from cmlib.training.batches import Pictures, batches, moved
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-def learning_rate(settings: VaeGanSettings, epoch: int) -> float:
+def learning_rate(settings: VaeGanConfig, epoch: int) -> float:
     """The rate of an epoch: divided by ten at each milestone (released), or a half cosine down to one per cent."""
     if settings.schedule == "cosine":
         return settings.learning_rate * (
@@ -46,7 +46,7 @@ def learning_rate(settings: VaeGanSettings, epoch: int) -> float:
     return settings.learning_rate * 0.1 ** sum(epoch >= m for m in settings.milestones)
 
 
-def _optimiser(parameters, settings: VaeGanSettings) -> torch.optim.Optimizer:
+def _optimiser(parameters, settings: VaeGanConfig) -> torch.optim.Optimizer:
     if settings.optimiser == "rmsprop":
         return torch.optim.RMSprop(parameters, lr=settings.learning_rate, alpha=0.9)
     return torch.optim.Adam(parameters, lr=settings.learning_rate, fused=True)
@@ -57,7 +57,7 @@ def vaegan_step(
     head: nn.Module | None,
     x: Tensor,
     labels: Tensor | None,
-    settings: VaeGanSettings,
+    settings: VaeGanConfig,
 ) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
     """Losses of one batch x (B, C, S, S): (for encoder and decoder, for the discriminator or None, the terms by name).
 
@@ -172,7 +172,7 @@ def train_vaegan(
     pictures: Pictures,
     train: np.ndarray,
     validation: np.ndarray,
-    settings: VaeGanSettings,
+    settings: VaeGanConfig,
     *,
     channels: int,
     size: int,
