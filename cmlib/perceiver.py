@@ -237,8 +237,8 @@ class Perceiver:
         t = torch.as_tensor(strengths, dtype=torch.float32).reshape(-1)
         shape = len(seen), len(heard), len(t)
         i, j, k = torch.cartesian_prod(*map(torch.arange, shape)).reshape(-1, 3).T  # each (N M T,)
-        face = Posterior(*(torch.cat(x)[i] for x in zip(*(s.posterior for s in seen))))
-        voice = Posterior(*(torch.cat(x)[j] for x in zip(*(h.posterior for h in heard))))
+        face = Posterior.cat([s.posterior for s in seen]).map(lambda x: x[i])
+        voice = Posterior.cat([h.posterior for h in heard]).map(lambda x: x[j])
         logits, shifted = self.can(face, voice, t[k, None])
         probabilities = logits.softmax(1).numpy().reshape(*shape, -1)
         return Perceptions(

@@ -93,8 +93,8 @@ def measure(
     known = np.isin(table.emotion.to_numpy()[pairs.clips], asked(judge, run))
     pairs = Pairs(pairs.frames[known], pairs.clips[known])
     emotion, actor = run.clip_labels[pairs.clips], table.actor.to_numpy()[pairs.clips]
-    face = Posterior(*(x[0, pairs.frames] for x in run.face_latents))
-    voice = Posterior(*(x[pairs.clips] for x in run.voice_latents))
+    face = run.face_latents.map(lambda x: x[0, pairs.frames])
+    voice = run.voice_latents.map(lambda x: x[pairs.clips])
     if who:
         typical, (actors, gallery) = Typicality.of(run), _gallery(run, who)
     every, (first, same) = (
@@ -106,7 +106,11 @@ def measure(
         rows, of = (
             (every, every) if t else (first, same)
         )  # without context one picture for all voices of a face
-        logits, shifted = can(*(Posterior(*(x[rows] for x in p)) for p in (face, voice)), t)
+        logits, shifted = can(
+            Posterior(face.mu[rows], face.logvar[rows]),
+            Posterior(voice.mu[rows], voice.logvar[rows]),
+            t,
+        )
         pictures = _decoded(face_net, shifted.mu)
         seen, read = np.exp(judges.read(judge, pictures, AT_ONCE))[of], logits.argmax(1).numpy()[of]
         said = {

@@ -90,24 +90,24 @@ def robustness(
     actors, resamples = run.store.clips.actor.to_numpy()[clip_of], run.profile.bootstrap
 
     def latent(kind: str, pictures: np.ndarray) -> Posterior:
-        found = encoding.encode(
+        encoded = encoding.encode(
             networks[kind], Pictures(pictures), np.arange(len(pictures)), batch=AT_ONCE
         )
-        return Posterior(*(x[0] for x in found))
+        return encoded.map(lambda x: x[0])
 
     def heard(snr: float) -> Posterior:
         noisy = (with_noise(s, snr, np.random.default_rng([seed, c])) for c, s in zip(own, sounds))
         mels = [spectrograms.mel(s, released=released) for s in noisy]
-        return Posterior(*(x[place] for x in latent("voice", np.stack(mels))))
+        return latent("voice", np.stack(mels)).map(lambda x: x[place])
 
     def mean(kind: str) -> Posterior:
         known = run.labelled(run.split.train)
         every = (
-            Posterior(*(x[0, run.frames_of(known)] for x in run.face_latents))
+            run.face_latents.map(lambda x: x[0, run.frames_of(known)])
             if kind == "face"
-            else Posterior(*(x[known] for x in run.voice_latents))
+            else run.voice_latents.map(lambda x: x[known])
         )
-        return Posterior(*(x.mean(0).expand(len(rows), -1) for x in every))
+        return every.map(lambda x: x.mean(0).expand(len(rows), -1))
 
     silence = latent("voice", np.zeros((1, spectrograms.BANDS, spectrograms.BANDS), np.float32))
     cases = [("nothing", "", face, voice)]
@@ -127,9 +127,7 @@ def robustness(
         ("missing sense", "mean voice", face, mean("voice")),
         ("missing sense", "mean face", mean("face"), voice),
     ]
-    cases += [
-        ("missing sense", "silence", face, Posterior(*(x.expand(len(rows), -1) for x in silence)))
-    ]
+    cases += [("missing sense", "silence", face, silence.map(lambda x: x.expand(len(rows), -1)))]
     done = []
     for disturbance, level, v, a in cases:
         said = {

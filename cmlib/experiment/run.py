@@ -352,7 +352,7 @@ class Run:
     @cached_property
     def voice_latents(self) -> Posterior:
         """(clips, D): every voice through the frozen encoder, once."""
-        return Posterior(*(x[0] for x in self._encoded("voice")))
+        return self._encoded("voice").map(lambda x: x[0])
 
     def crowd_faces(self) -> tuple[Posterior, np.ndarray, np.ndarray]:
         """Every face of the crowd that is neutral or of a class, and its mirror image: (2 views, M, D), label (M,) in ``classes``
@@ -361,7 +361,7 @@ class Run:
         labels = crowd.labels(table, self.classes)
         keep = (labels >= 0) | (table.mood == EMOTIONS[0]).to_numpy()
         return (
-            Posterior(*(x[:, keep] for x in self._encoded("crowd"))),
+            self._encoded("crowd").map(lambda x: x[:, keep]),
             labels[keep],
             table.person.to_numpy()[keep],
         )
@@ -392,18 +392,18 @@ class Run:
 
     def paired(self, rows: np.ndarray, views: bool = False) -> tuple[Posterior, Posterior]:
         """Latents of the frames ``rows`` and of the voices of their own clips: (V, N, D) or (N, D), and (N, D)."""
-        face = Posterior(*(x[:, rows] if views else x[0, rows] for x in self.face_latents))
-        return face, Posterior(*(x[self.frame_clip[rows]] for x in self.voice_latents))
+        face = self.face_latents.map(lambda x: x[:, rows] if views else x[0, rows])
+        return face, self.voice_latents.map(lambda x: x[self.frame_clip[rows]])
 
     def fused(self, name: str, rows: np.ndarray) -> Posterior:
         """The latent that a classifier of one of ``FUSIONS`` reads, for the frames ``rows``: (V views, N, D)."""
         if name == "face":
-            return Posterior(*(x[:, rows] for x in self.face_latents))
+            return self.face_latents.map(lambda x: x[:, rows])
         if name == "voice":
-            return Posterior(*(x[None, self.frame_clip[rows]] for x in self.voice_latents))
+            return self.voice_latents.map(lambda x: x[None, self.frame_clip[rows]])
         face, voice = self.paired(rows, views=True)
         combine = product_of_experts if name == "product_of_experts" else concatenation
-        views = [combine(Posterior(face.mu[v], face.logvar[v]), voice) for v in range(len(face.mu))]
+        views = [combine(Posterior(mu, logvar), voice) for mu, logvar in zip(*face)]
         return Posterior(torch.stack([p.mu for p in views]), torch.stack([p.logvar for p in views]))
 
     def _there(self, name: str, retrain: bool) -> Path | None:
@@ -464,7 +464,7 @@ class Run:
         labels, people = self.clip_labels[clips], self.store.clips.actor.to_numpy()[clips]
         if settings.crowd:
             others, known, who = self.crowd_faces()
-            face = Posterior(*(torch.cat(both, 1) for both in zip(face, others)))
+            face = Posterior.cat([face, others], dim=1)
             labels, people = (
                 np.concatenate([labels, known]),
                 np.concatenate([people, -1 - who]),

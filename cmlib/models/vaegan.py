@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -26,6 +27,18 @@ class Posterior(NamedTuple):
             self.mu.shape, generator=generator, device=self.mu.device, dtype=self.mu.dtype
         )
         return self.mu + torch.exp(0.5 * self.logvar) * noise
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Posterior:
+        """``function`` applied to both: ``posterior.map(lambda x: x[rows])`` takes rows, ``.map(Tensor.cpu)`` moves it."""
+        return Posterior(function(self.mu), function(self.logvar))
+
+    @classmethod
+    def cat(cls, posteriors: Sequence[Posterior], dim: int = 0) -> Posterior:
+        """Several posteriors joined along ``dim``, as ``torch.cat`` joins tensors."""
+        return cls(
+            torch.cat([p.mu for p in posteriors], dim),
+            torch.cat([p.logvar for p in posteriors], dim),
+        )
 
 
 def scaled(channels: tuple[int, ...], width: float) -> list[int]:
