@@ -33,7 +33,7 @@ endif
 SNAKEMAKE = $(PY) -m snakemake --cores $(CORES) --config corpus=$(CORPUS) profile=$(PROFILE) fold=$(FOLD) seed=$(SEED) \
   --rerun-triggers mtime params input --rerun-incomplete --keep-going --nolock --quiet rules progress host reason
 
-.PHONY: help reproduce figures test test-browser bench demo lab lock clean distclean always
+.PHONY: help reproduce figures lint test test-browser bench demo lab lock clean distclean always
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,12 @@ reproduce: $(READY)  ## execute the notebooks that are stale; write runs/<corpus
 figures: $(READY)  ## draw the figures of a run again (06 and 07), as SVG, PNG and CSV
 	@$(SNAKEMAKE) --forcerun notebook_06_evaluation notebook_07_mental_representations -- figures
 	@ls $(RUN)/figures/*.svg
+
+lint: $(READY)  ## ruff (rules and format) and pyright, as CI runs them
+	@$(PY) -m pip install -q -e '.[lint]'
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pyright --pythonpath "$$(command -v $(PY))"
 
 test: $(READY)  ## unit and parity tests, and every notebook in profile smoke
 	@OMP_NUM_THREADS=1 MPLBACKEND=agg $(PY) -m pytest -q -n $(CORES) --dist loadfile
