@@ -1,43 +1,88 @@
-"""Where files lie, and how they are written: whole or not at all."""
+"""Where files lie, how they are written, their checksums, and the one progress bar."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-
-import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]  # of the repository
 
 
-def _plain(value):
-    """numpy and torch numbers and arrays, tuples and paths as JSON values; NaN becomes null."""
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    if isinstance(value, float):
-        return value if np.isfinite(value) else None
-    return value if isinstance(value, (bool, int, str, type(None))) else str(value)
+@contextmanager
+def write_atomically(path: Path) -> Iterator[Path]:
+    """Give a temporary file beside ``path`` to write to, which replaces ``path`` when the block
+    ends.
 
-
-def write_whole(path: Path, text: str) -> Path:
-    """Write ``text`` to ``path`` so that the file appears whole or not at all."""
+    So ``path`` appears whole or not at all, even if the process is killed.  If the block fails, the
+    temporary file is removed.  The name of the temporary file holds the number of the process, so
+    that two processes do not collide.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    (part := path.with_name(path.name + ".part")).write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        temporary.touch()
+        rights = temporary.stat().st_mode  # those that the umask allows
+        yield temporary
+        temporary.chmod(rights)  # safetensors makes files that only their owner may read
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write ``text`` to ``path`` as UTF-8, whole or not at all."""
+    with write_atomically(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     return path
 
 
-def record(out_dir: str | Path, notebook: str, metrics: dict) -> Path:
-    """Write the numbers of one notebook to ``out_dir``/metrics/``notebook``.json: the last cell of every notebook.
+def checksum(path: Path) -> str:
+    """The SHA-256 of a file, in 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
-    ``notebook`` is its name without suffix, such as "06_evaluation"; ``metrics`` holds numbers, strings, lists, arrays
-    and dictionaries of them.  Snakemake takes the file as the sign that the notebook is done.
+
+def progress(
+    iterable: Iterable | None = None, description: str = "", shown: bool | None = None, **options
+):
+    """A progress bar of tqdm, which takes the ``options``: around an iterable, or updated by hand.
+
+    It is shown on a terminal and in a notebook, unless the environment variable CM_QUIET is set.
+    ``shown`` overrules this.
     """
-    return write_whole(
-        Path(out_dir) / "metrics" / f"{notebook}.json", json.dumps(_plain(metrics), indent=1) + "\n"
-    )
+    from tqdm.auto import tqdm  # here: it loads the widgets of notebooks
+
+    if shown is None:
+        watched = sys.stderr.isatty() or "ipykernel" in sys.modules
+        shown = watched and not os.environ.get("CM_QUIET")
+    return tqdm(iterable, description, disable=not shown, **options)
+
+
+def plain(value):
+    """Numbers, arrays, tuples and paths as values of JSON; NaN and infinity become null."""
+    if isinstance(value, dict):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, (bool, int, str, type(None))) else str(value)
+
+
+def record(out_dir: str | Path, notebook: str, metrics: dict) -> Path:
+    """Write the numbers of one notebook to ``out_dir``/metrics/``notebook``.json, in its last cell.
+
+    ``notebook`` is its name without suffix, such as "06_evaluation"; ``metrics`` holds numbers,
+    strings, lists, arrays and dictionaries of them.  Snakemake takes the file as the sign that the
+    notebook is done.
+    """
+    path = Path(out_dir) / "metrics" / f"{notebook}.json"
+    return write_text(path, json.dumps(plain(metrics), indent=1) + "\n")

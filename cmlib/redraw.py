@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 from cmlib import checkpoints, files
 from cmlib.evaluation import scoring
 from cmlib.experiment.run import Run
-from cmlib.files import write_whole
+from cmlib.files import write_text
 from cmlib.training.loop import quiet
 
 SUFFIXES = (".svg", ".pdf", ".png", ".csv")
@@ -336,4 +336,4 @@ def gallery(names: Sequence[str], figures: Path, docs: Path, about: str) -> Path
             (docs / "preview" / f"{name}.png").write_bytes(small[name])
         shown = [f"![{name}](preview/{name}.png)<br>`cm figures {name}`" for name in own]
         page += [f"| {left} | {right} |" for left, right in zip(shown[::2], [*shown[1::2], ""])]
-    return write_whole(docs / "README.md", "\n".join(page) + "\n")
+    return write_text(docs / "README.md", "\n".join(page) + "\n")

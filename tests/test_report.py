@@ -27,7 +27,7 @@ def executed(run, name, outputs=(), **timing):
         "cells": [{"cell_type": "code", "outputs": list(outputs)}],
         "metadata": {"papermill": timing},
     }
-    files.write_whole(run / "notebooks" / f"{name}.ipynb", json.dumps(book))
+    files.write_text(run / "notebooks" / f"{name}.ipynb", json.dumps(book))
 
 
 def test_record_turns_arrays_and_odd_numbers_into_json(tmp_path):

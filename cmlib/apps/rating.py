@@ -23,7 +23,7 @@ from cmlib import metrics
 from cmlib.apps.demo import png
 from cmlib.corpora.names import EMOTIONS
 from cmlib.experiment.run import Run, example, neutral_rows
-from cmlib.files import write_whole
+from cmlib.files import write_text
 from cmlib.perceiver import Perceiver
 
 KINDS = (
@@ -208,7 +208,7 @@ class Study:
             simulated,
         ]
         self.given = pd.DataFrame([*self.given.itertuples(index=False), row], columns=list(COLUMNS))
-        write_whole(self.file, self.given.to_csv(index=False))
+        write_text(self.file, self.given.to_csv(index=False))
         self.queue.pop(0)
         self._show()
 

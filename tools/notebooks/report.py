@@ -12,7 +12,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from cmlib.files import write_whole
+from cmlib.files import write_text
 from cmlib.plots.palette import MODEL_NAMES
 from tools.notebooks.execute import duration
 
@@ -161,7 +161,7 @@ def build(run: str | Path, partial: bool = False) -> Path:
     run = Path(run)
     try:
         scores = collect(run)
-        write_whole(run / "metrics.json", json.dumps(scores, indent=1) + "\n")
+        write_text(run / "metrics.json", json.dumps(scores, indent=1) + "\n")
     except ReportError:
         if not partial:
             raise
@@ -185,7 +185,7 @@ def build(run: str | Path, partial: bool = False) -> Path:
         system=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         today=datetime.date.today().isoformat(),
     )
-    return write_whole(run / "report.html", page)
+    return write_text(run / "report.html", page)
 
 
 def _versions():

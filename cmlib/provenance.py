@@ -1,0 +1,275 @@
+"""What a stored network, array or notebook was made from, and so whether it is stale.
+
+Everything that is trained, prepared or cached is described by a ``Provenance``: the stage that made
+it, the version of that stage's code, settings, data, and the provenance of the networks below it.
+A trained network carries the record in its card.  Two records are compared by ``differences``,
+which says in words what has changed.  Where no card is kept, the record's ``fingerprint`` is in the
+file's name.
+
+Source code is not looked at.  Whoever changes code so that the same inputs give other results
+raises a version here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cmlib import files
+from cmlib.config import CanConfig, Profile
+
+# Raise a version when the same settings and data would give other results than before, beyond
+# rounding. All that was made by the old version, and all that was built on it, is then made again.
+VERSIONS = {
+    "cropping": 2,  # which square of a picture is the face: the detector, the tracking, the cut
+    "preparation": 1,  # which frames and sound of a clip are kept, spectrograms, the arrays
+    "encoding": 1,  # how latents are read out of a trained VAE-GAN
+    "face": 1,  # the network VaeGan, its losses and its training, and which labels the faces have
+    "voice": 1,  # the same for voices; they share their code, so mostly both versions rise
+    "classifier": 1,  # the linear classifier, the fusions of two latents, and their training
+    "can": 1,  # the context attention network, its training, and which faces and voices are paired
+    "judge": 1,  # the judge of expressions and its training
+    "evaluation": 1,  # scores, intervals, tables and figures of the notebooks
+}
+
+MISSING = object()  # of a setting that a record does not have
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What something was made from.
+
+    ``settings`` and ``data`` have names of their own inside: ``{"can": CanConfig()}``, ``{"corpus":
+    "actors-1a2b3c"}``. ``data`` and ``below`` are None in a record that does not know them, such as
+    that of a network which others have trained; they are then not compared.
+    """
+
+    stage: str
+    version: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, str] | None = field(default_factory=dict)
+    seed: int | None = None
+    fold: int | None = None
+    classes: tuple[str, ...] = ()
+    below: Mapping[str, Provenance] | None = field(default_factory=dict)
+
+    def to_json(self) -> dict:
+        """As values of JSON, for a card; ``from_json`` reads it back."""
+        record = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        if self.below is not None:
+            record["below"] = {name: other.to_json() for name, other in self.below.items()}
+        return record
+
+    @classmethod
+    def from_json(cls, record: Mapping) -> Provenance:
+        """Read what ``to_json`` gave; TypeError or KeyError where it is something else."""
+        below = record["below"]
+        if below is not None:
+            below = {name: cls.from_json(other) for name, other in below.items()}
+        return cls(**{**record, "classes": tuple(record["classes"]), "below": below})
+
+    def fingerprint(self) -> str:
+        """12 hexadecimal digits that follow from the record alone: the same on every Python."""
+        text = json.dumps(_canonical(self.to_json()), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def differences(self, stored: Provenance) -> list[str]:
+        """How this record differs from one ``stored`` before, a line for each difference; [] if
+        not.
+
+        A setting that the stored record does not know yet had no effect then, since the default of
+        a new setting is to have none: it counts as stored with its default.
+        """
+        lines = []
+        if self.stage != stored.stage:
+            lines.append(f"stage {stored.stage} → {self.stage}")
+        if self.version != stored.version:
+            lines.append(f"version of {self.stage} {stored.version} → {self.version}")
+        known = dict(_flat("settings", _defaults(self.settings)))
+        known |= dict(_flat("settings", _plain(stored.settings)))
+        lines += _changes(known, dict(_flat("settings", _plain(self.settings))))
+        if stored.data is not None:
+            lines += _changes(
+                dict(_flat("data", stored.data)), dict(_flat("data", self.data or {}))
+            )
+        for name in ("seed", "fold", "classes"):
+            before, now = _plain(getattr(stored, name)), _plain(getattr(self, name))
+            if before != now:
+                lines.append(f"{name} {_shown(before)} → {_shown(now)}")
+        return lines + self._differences_below(stored)
+
+    def _differences_below(self, stored: Provenance) -> list[str]:
+        if stored.below is None:
+            return []
+        lines, now = [], self.below or {}
+        for name in sorted({*stored.below, *now}):
+            if name not in now:
+                lines.append(f"below.{name}: no longer used")
+            elif name not in stored.below:
+                lines.append(f"below.{name}: was not used")
+            else:
+                for line in now[name].differences(stored.below[name]):
+                    deeper = line.startswith("below.")
+                    lines.append(
+                        f"below.{name}" + (line.removeprefix("below") if deeper else f": {line}")
+                    )
+        return lines
+
+
+def stored_at(path: Path) -> Provenance | None:
+    """The record in the card of the checkpoint ``path``; None where there is none."""
+    try:
+        card = json.loads(path.with_suffix(".json").read_text())
+        return Provenance.from_json(card["provenance"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+# -------------------------------------------------------------------- the stages of an experiment
+
+
+def networks_below(stage: str) -> tuple[str, ...]:
+    """The stages whose networks ``stage`` is built on."""
+    if stage in ("face", "voice"):
+        return ()
+    if stage in ("classifier_face", "classifier_voice"):
+        return (stage.removeprefix("classifier_"),)
+    return ("classifier_face", "voice") if stage.startswith("can") else ("face", "voice")
+
+
+def settings_of(stage: str, profile: Profile) -> Any:
+    """The settings that ``stage`` is trained with: the profile's, and for can_released the released
+    ones.
+    """
+    if stage == "can_released":
+        return CanConfig()
+    return getattr(profile, _kind(stage))
+
+
+def uses_crowd(stage: str, profile: Profile) -> bool:
+    """Whether pictures of the corpus ``crowd`` take part in the training of ``stage``."""
+    if stage == "face":
+        return profile.data.crowd_limit != 0
+    return stage.startswith("can") and settings_of(stage, profile).crowd > 0
+
+
+def of_stage(
+    stage: str,
+    profile: Profile,
+    data: Callable[[str], Mapping[str, str]],
+    seed: int,
+    fold: int,
+    classes: tuple[str, ...],
+) -> Provenance:
+    """The record of a network of an experiment as it would be trained today.
+
+    ``data`` gives the keys of the data that a stage is trained on, by name.  A stage without epochs
+    is the shipped network that it starts from, so its record is the one in that network's card.
+    """
+    if shipped := profile.untrained(stage):
+        return _shipped(shipped)
+    others = (data, seed, fold, classes)
+    below = {name: of_stage(name, profile, *others) for name in networks_below(stage)}
+    settings: dict[str, Any] = {_kind(stage): settings_of(stage, profile)}
+    if stage in ("face", "voice") and settings[stage].start:
+        below["start"] = _shipped(settings[stage].start)
+    if stage == "face" and uses_crowd(stage, profile):
+        settings["data"] = {"crowd_limit": profile.data.crowd_limit}
+    version = VERSIONS[_kind(stage)]
+    return Provenance(stage, version, settings, data(stage), seed, fold, classes, below)
+
+
+def of_preparation(settings: Mapping[str, Any], data: Mapping[str, str]) -> Provenance:
+    """The record of a prepared corpus; ``settings``: image_size and frames_per_clip."""
+    below = {"cropping": of_code("cropping")}
+    return Provenance("preparation", VERSIONS["preparation"], {"data": settings}, data, below=below)
+
+
+def of_code(
+    stage: str,
+    settings: Mapping[str, Any] | None = None,
+    data: Mapping[str, str] | None = None,
+    seed: int | None = None,
+) -> Provenance:
+    """The record of what ``stage``, one of ``VERSIONS``, makes of ``data`` alone, without networks
+    below.
+    """
+    return Provenance(stage, VERSIONS[stage], settings or {}, data or {}, seed)
+
+
+def _kind(stage: str) -> str:
+    """The name of a stage's settings and version: classifier for classifier_voice, can for
+    can_released.
+    """
+    return "can" if stage == "can_released" else stage.partition("_")[0]
+
+
+def _shipped(path: str) -> Provenance:
+    """The record of the network ``path`` below checkpoints/, or one that says it is unknown."""
+    return stored_at(files.ROOT / "checkpoints" / path) or Provenance(f"unknown {path}", 0)
+
+
+# -------------------------------------------------------------------- how records are compared
+
+
+def _plain(value: Any) -> Any:
+    """Settings and other values as values of JSON."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return files.plain(value)
+
+
+def _canonical(value: Any) -> Any:
+    """Values of JSON, in which equal numbers look the same: 1.0 becomes 1."""
+    if isinstance(value, dict):
+        return {key: _canonical(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_canonical(inner) for inner in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def _defaults(value: Any) -> Any:
+    """The defaults of settings that are dataclasses; nothing for other values."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _plain(type(value)())
+    if isinstance(value, Mapping):
+        return {key: _defaults(inner) for key, inner in value.items()}
+    return {}
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Nested settings as pairs of a name with dots and a value: ("settings.can.epochs", 30)."""
+    if not isinstance(value, Mapping):
+        yield name, value
+        return
+    for key, inner in value.items():
+        yield from _flat(f"{name}.{key}", inner)
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """A line for each value that has changed."""
+    lines = []
+    for name in [*now, *(name for name in before if name not in now)]:
+        old, new = before.get(name, MISSING), now.get(name, MISSING)
+        if old != new:
+            lines.append(f"{name} {_shown(old)} → {_shown(new)}")
+    return lines
+
+
+def _shown(value: Any) -> str:
+    if value is MISSING or value is None:
+        return "none"
+    if isinstance(value, list):
+        return "(" + ", ".join(_shown(inner) for inner in value) + ")"
+    return "''" if value == "" else str(value)
