@@ -81,14 +81,16 @@ def film(clip: Clip, path: Path, seconds: float) -> Clip:
 def every_frame(clip: Clip, size: int, count: int) -> np.ndarray:
     """``count`` crops (n, size, size, 3) (0: every one) of a clip in each frame of which the face is looked for by
     itself, by the same detector; with the sound's mel, as the other way gives it too."""
-    spectrograms.mel(*media.read_audio(clip.path))
-    wanted, crops = set(media.evenly(count, media.video_info(clip.path).frames)), []
+    spectrograms.mel_spectrogram(*media.read_audio(clip.path))
+    wanted, crops = set(media.evenly_spaced(count, media.video_info(clip.path).frames)), []
     for number, frame in enumerate(media.iter_frames(clip.path)):
-        (points,) = detector.find([frame])
+        (points,) = detector.find_faces([frame])
         if number in wanted:
             middle = (WIDTH / 2, HEIGHT / 2, HEIGHT, 0.0)
             crops.append(
-                cropping.cut(frame, *(middle if points is None else cropping.square(points)), size)
+                cropping.cut_square(
+                    frame, *(middle if points is None else cropping.square_around(points)), size
+                )
             )
     return np.stack(crops)
 

@@ -54,7 +54,7 @@ def simulate(root: Path, sizes: Sizes) -> Store:
             "face_rate": 1.0,
             "silent": False,
         }
-        mel = spectrograms.mel(sound, RATE).astype(np.float16)
+        mel = spectrograms.mel_spectrogram(sound, RATE).astype(np.float16)
         text = np.frombuffer(json.dumps(row).encode(), np.uint8)
         np.savez(parts / f"{number:06d}.npz", row=text, frames=frames, mel=mel)
         clips.append(
@@ -64,8 +64,10 @@ def simulate(root: Path, sizes: Sizes) -> Store:
         for number in range(len(list(folder.iterdir())), NAMES):
             (folder / f"03-00-00-00-00-{number:02d}-00.wav").touch()
     settings = {"image_size": sizes.size, "frames_per_clip": sizes.frames_per_clip}
-    prepare._assemble(
-        parts.parent, prepare.Raw("actors", root, clips, [], settings), time.monotonic()
+    prepare.assemble(
+        parts.parent,
+        prepare.UnpreparedCorpus("actors", root, clips, [], settings),
+        time.monotonic(),
     )
     return Store.open(parts.parent)
 
@@ -88,7 +90,7 @@ def from_files(root: Path, files: list[Path], rows: np.ndarray, flip: np.ndarray
         clip = files[row].stem.rsplit("_", 1)[0]
         (path,) = root.glob(f"Actor_*/*{clip[2:]}.wav")
         sound, rate = soundfile.read(path, dtype="float32")
-        mels.append(torch.from_numpy(spectrograms.mel(sound, rate))[None])
+        mels.append(torch.from_numpy(spectrograms.mel_spectrogram(sound, rate))[None])
     return torch.stack(pictures), torch.stack(mels)
 
 
@@ -145,7 +147,7 @@ def sparse(folder: Path, frames: int, per_clip: int = 100, size: int = 64) -> Pa
     clips = -(-frames // per_clip)
     shapes = {
         "frames": ((frames, size, size, 3), "|u1"),
-        "mels": ((clips, spectrograms.BANDS, spectrograms.BANDS), "<f2"),
+        "mels": ((clips, spectrograms.N_MELS, spectrograms.N_MELS), "<f2"),
     }
     for name, (shape, kind) in shapes.items():
         header = io.BytesIO()

@@ -602,13 +602,13 @@ def _figures(a: argparse.Namespace) -> int:
 
 def _pretrain(a: argparse.Namespace) -> int:
     from cmlib.experiment.pretrain import pretrain
-    from cmlib.preparation.picture_crops import gallery
+    from cmlib.preparation.picture_crops import crop_folder
 
     if a.images and a.voices:
         raise ValueError("--images and --voices: one at a time")
     path = pretrain(a.size, a.seed, a.images, a.voices)
     if a.images:
-        found = gallery(a.images, a.size)
+        found = crop_folder(a.images, a.size)
         kinds = found.skipped.reason.str.split(":").str[0].value_counts()
         print(
             f"{found.kind}: {len(found.table)} faces; left out: {', '.join(f'{n} {k}' for k, n in kinds.items()) or 'none'}"

@@ -197,7 +197,7 @@ class Perceiver:
         return Seen(_image(x), self.decode(posterior.mu)[0], posterior, own, notes)
 
     @torch.inference_mode()
-    def hear(self, voice, rate: int = spectrograms.RATE) -> Heard:
+    def hear(self, voice, rate: int = spectrograms.SAMPLE_RATE) -> Heard:
         """Encode a voice: the path of a sound or video file, a waveform (N,) at ``rate`` hertz, or a mel (128, 128)."""
         mel, notes = self._mel(voice, rate)
         return Heard(mel, self.voice.encoder(torch.from_numpy(mel)[None, None]), notes)
@@ -277,7 +277,7 @@ class Perceiver:
         name, notes = "the picture", ()
         if isinstance(face, (str, Path)):
             path, name = check_size(face), Path(face).name
-            if path.suffix.lower() in corpora.VIDEO:
+            if path.suffix.lower() in corpora.VIDEO_SUFFIXES:
                 face, notes = (
                     media.read_video(path, 1)[0][0],
                     (f"{name}: a video, its middle frame was taken",),
@@ -322,9 +322,9 @@ class Perceiver:
             raise PerceptionError(
                 f"{name}: {len(voice) / rate:.2f} s of sound is too short; use at least {SHORTEST} s"
             )
-        mel = spectrograms.mel(voice, rate, self.released)
-        notes = [f"{name}: only the middle {spectrograms.SECONDS:.1f} s are heard"] * (
-            len(voice) > spectrograms.SECONDS * rate + 1
+        mel = spectrograms.mel_spectrogram(voice, rate, self.released)
+        notes = [f"{name}: only the middle {spectrograms.WINDOW_SECONDS:.1f} s are heard"] * (
+            len(voice) > spectrograms.WINDOW_SECONDS * rate + 1
         )
         notes += [f"{name}: silent, so it says nothing"] * (not mel.any())
         return mel, tuple(notes)

@@ -206,7 +206,7 @@ def test_crowd_is_framed_like_clips(tmp_path, monkeypatch):
     if not (ROOT / "data" / "crowd" / "faces.csv").exists():
         pytest.skip("the corpus crowd is not there")
     monkeypatch.setenv("CM_CACHE", str(tmp_path))
-    found = detector.find(
+    found = detector.find_faces(
         [np.pad(p, ((64, 64), (64, 64), (0, 0)), "edge") for p in crowd.load(128, 60)]
     )
     points = np.array([(p - 64) / 128 for p in found if p is not None])
@@ -215,5 +215,5 @@ def test_crowd_is_framed_like_clips(tmp_path, monkeypatch):
     assert np.allclose(np.median(eyes, 0), (0.5, cropping.EYE_HEIGHT), atol=0.02)
     distance = np.median(np.linalg.norm(points[:, 1] - points[:, 0], axis=1))
     assert (
-        0.9 < distance * cropping.SIDE < 1.05
+        0.9 < distance * cropping.CROP_SIDE_IN_EYE_DISTANCES < 1.05
     )  # one would be the framing of clips; turned heads have it smaller

@@ -45,7 +45,7 @@ def celeba(tmp_path, portraits):
 
 
 def test_celeba_goes_by_its_partition_file(celeba, tmp_path):
-    made = picture_crops.gallery(celeba, 64, tmp_path / "cache")
+    made = picture_crops.crop_folder(celeba, 64, tmp_path / "cache")
     assert (
         made.kind == "celeba"
         and made.pictures.shape == (5, 64, 64, 3)
@@ -63,7 +63,8 @@ def test_celeba_goes_by_its_partition_file(celeba, tmp_path):
     )
     frame = np.asarray(Image.open(celeba / made.table.file[4]))
     assert np.array_equal(
-        made.pictures[4], cropping.cut(frame, *cropping.square(detector.find([frame])[0]), 64)
+        made.pictures[4],
+        cropping.cut_square(frame, *cropping.square_around(detector.find_faces([frame])[0]), 64),
     )
     (celeba / "list_eval_partition.txt").write_text("image_id,partition\n")
     with pytest.raises(CorpusError, match="list_eval_partition.txt: line 1"):
@@ -71,11 +72,11 @@ def test_celeba_goes_by_its_partition_file(celeba, tmp_path):
 
 
 def test_work_that_was_stopped_goes_on(celeba, tmp_path, monkeypatch):
-    monkeypatch.setattr(picture_crops, "CHUNK", 2)
+    monkeypatch.setattr(picture_crops, "CHUNK_SIZE", 2)
     whole, looked, find = (
-        picture_crops.gallery(celeba, 32, tmp_path / "whole", 1),
+        picture_crops.crop_folder(celeba, 32, tmp_path / "whole", 1),
         [],
-        detector.find,
+        detector.find_faces,
     )
 
     def stop(frames):
@@ -84,20 +85,20 @@ def test_work_that_was_stopped_goes_on(celeba, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return find(frames)
 
-    monkeypatch.setattr(detector, "find", stop)
+    monkeypatch.setattr(detector, "find_faces", stop)
     with pytest.raises(KeyboardInterrupt):
-        picture_crops.gallery(celeba, 32, tmp_path / "cache", 1)
+        picture_crops.crop_folder(celeba, 32, tmp_path / "cache", 1)
     done = {path.stem for path in (tmp_path / "cache").glob("*.part/*.npz")}
     assert (
         not list((tmp_path / "cache").glob("*.npy"))
         and {"00000000", "00000002"} <= done
         and "00000004" not in done
     )
-    again = picture_crops.gallery(celeba, 32, tmp_path / "cache", 1)
+    again = picture_crops.crop_folder(celeba, 32, tmp_path / "cache", 1)
     assert looked == [2, 2, 2, 2]  # the third chunk again; the fourth holds nothing readable
     assert np.array_equal(again.pictures, whole.pictures) and again.table.equals(whole.table)
-    monkeypatch.setattr(detector, "find", lambda frames: pytest.fail("looked again"))
-    assert len(picture_crops.gallery(celeba, 32, tmp_path / "cache").pictures) == 5
+    monkeypatch.setattr(detector, "find_faces", lambda frames: pytest.fail("looked again"))
+    assert len(picture_crops.crop_folder(celeba, 32, tmp_path / "cache").pictures) == 5
 
 
 def test_rafd_is_read_from_its_names(tmp_path, portraits):
@@ -140,10 +141,10 @@ def test_any_folder_and_nothing_in_it(tmp_path):
     with pytest.raises(
         CorpusError, match="0 faces in 21 pictures, but none to train on; the first left out: "
     ):
-        picture_crops.gallery(tmp_path / "mine", 32, tmp_path / "cache")
+        picture_crops.crop_folder(tmp_path / "mine", 32, tmp_path / "cache")
     save(tmp_path / "small" / "1.png", np.asarray(Image.fromarray(face(160)).resize((64, 64))))
     with pytest.raises(CorpusError, match="small: the face fills"):
-        picture_crops.gallery(tmp_path / "small", 128, tmp_path / "cache")
+        picture_crops.crop_folder(tmp_path / "small", 128, tmp_path / "cache")
     for folder, wanted in (("none", "no such folder"), ("empty", "no picture in it")):
         (tmp_path / "empty").mkdir(exist_ok=True)
         with pytest.raises(CorpusError, match=wanted):

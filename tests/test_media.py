@@ -7,7 +7,7 @@ from conftest import face, talking, tone, write_clip
 from cmlib.preparation import media
 from cmlib.preparation.media import (
     MediaError,
-    evenly,
+    evenly_spaced,
     iter_frames,
     read_audio,
     read_video,
@@ -21,8 +21,12 @@ def numbered(count, size=64):
 
 
 def test_evenly_takes_the_middles():
-    assert evenly(4, 8) == [1, 3, 5, 7] and evenly(1, 9) == [4] and evenly(2, 100) == [25, 75]
-    assert evenly(0, 3) == evenly(5, 3) == evenly(3, 3) == [0, 1, 2]
+    assert (
+        evenly_spaced(4, 8) == [1, 3, 5, 7]
+        and evenly_spaced(1, 9) == [4]
+        and evenly_spaced(2, 100) == [25, 75]
+    )
+    assert evenly_spaced(0, 3) == evenly_spaced(5, 3) == evenly_spaced(3, 3) == [0, 1, 2]
 
 
 def test_the_wanted_frames_come_and_no_others(tmp_path):
@@ -31,7 +35,7 @@ def test_the_wanted_frames_come_and_no_others(tmp_path):
     assert (info.frames, info.fps) == (20, 25.0) and info.seconds == pytest.approx(0.8)
     frames, _ = read_video(path, 4)
     assert frames.shape == (4, 64, 64, 3) and frames.dtype == np.uint8
-    assert np.allclose(frames.mean((1, 2, 3)), [10 + 10 * i for i in evenly(4, 20)], atol=2)
+    assert np.allclose(frames.mean((1, 2, 3)), [10 + 10 * i for i in evenly_spaced(4, 20)], atol=2)
     assert len(read_video(path)[0]) == 20
     assert [round(f.mean() / 10) for f in iter_frames(path, [0, 19])] == [1, 20]
 

@@ -12,7 +12,7 @@ from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
 
 from cmlib import files as files_room
 from cmlib.corpora import CorpusError, processed, scan
-from cmlib.corpora.splits import from_yaml
+from cmlib.corpora.splits import split_from_yaml
 from cmlib.evaluation import robustness
 from cmlib.experiment.run import Run
 from cmlib.preparation import spectrograms as spectrograms_room
@@ -71,9 +71,12 @@ def test_frames_and_sound_become_clips(ravdess, tmp_path):
     assert s.frames.shape == (24, 32, 32, 3) and s.clips.emotion.tolist() == (
         ["happy"] * 6 + ["angry"] * 6
     )
-    wanted = spectrograms_room.mel(tone(0.6, 22_050), released=True).astype(np.float16)
+    wanted = spectrograms_room.mel_spectrogram(tone(0.6, 22_050), released=True).astype(np.float16)
     assert np.abs(s.mels[0].astype(float) - wanted).max() < 0.002
-    assert np.abs(s.mels[0].astype(float) - spectrograms_room.mel(tone(0.6, 22_050))).max() > 0.1
+    assert (
+        np.abs(s.mels[0].astype(float) - spectrograms_room.mel_spectrogram(tone(0.6, 22_050))).max()
+        > 0.1
+    )
     assert s.clips.file[0].endswith("1.jpg") and s.path(s.clips.iloc[0]).suffix == ".wav"
     picture(clips[0].frames[0].with_name("3.jpg"))
     assert (
@@ -88,7 +91,7 @@ def test_released_spectrograms_are_those_of_torchaudio_as_it_comes():
     )
     wanted = (decibels - decibels.min()) / (decibels.max() - decibels.min())
     np.testing.assert_allclose(
-        spectrograms_room.mel(sound.numpy(), released=True), wanted, atol=1e-5
+        spectrograms_room.mel_spectrogram(sound.numpy(), released=True), wanted, atol=1e-5
     )
 
 
@@ -147,16 +150,16 @@ def test_what_has_no_partner_or_cannot_be_read_is_named(ravdess, mead, tmp_path)
     assert len(s.clips) == 1 and "001.npy: not a readable array" in s.skipped.reason[0]
     np.save(spectrograms / "002.npy", np.full((128, 128), np.nan))
     with pytest.raises(CorpusError, match="wanted a spectrogram .H, W. of finite numbers"):
-        processed.spectrogram(spectrograms / "002.npy")
+        processed.read_spectrogram(spectrograms / "002.npy")
 
 
 def test_the_margin_is_cut_as_the_authors_cut_it(tmp_path):
     wide = np.zeros((500, 640, 3), np.uint8)
     wide[89:411, 159:481] = 200  # the central 322 pixels
     Image.fromarray(wide).save(tmp_path / "1.png")
-    assert processed.picture(tmp_path / "1.png", 128).min() == 200
+    assert processed.read_picture(tmp_path / "1.png", 128).min() == 200
     Image.fromarray(wide[:100, :100]).save(tmp_path / "2.png")
-    assert processed.picture(tmp_path / "2.png", 64).shape == (64, 64, 3)
+    assert processed.read_picture(tmp_path / "2.png", 64).shape == (64, 64, 3)
 
 
 def test_fold_0_is_the_authors_split(ravdess, tmp_path, monkeypatch):
@@ -184,9 +187,9 @@ def test_noise_is_heard_in_the_authors_bands(ravdess, tmp_path, monkeypatch):
     monkeypatch.setenv("CM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(files_room, "ROOT", tmp_path)
     monkeypatch.setattr(robustness, "SNRS", (120,))  # as good as none
-    heard, mel = [], spectrograms_room.mel
+    heard, mel = [], spectrograms_room.mel_spectrogram
     monkeypatch.setattr(
-        spectrograms_room, "mel", lambda *a, **k: heard.append(mel(*a, **k)) or heard[-1]
+        spectrograms_room, "mel_spectrogram", lambda *a, **k: heard.append(mel(*a, **k)) or heard[-1]
     )
     run = Run("ravdess_released", "smoke", fold=0)
     mels = run.store.mels[run.split.test].astype(float)
@@ -230,13 +233,13 @@ def test_lists_are_read_whatever_folder_they_start_from(tmp_path):
     files = [tmp_path / f"{i}.yaml" for i in range(2)]
     for file, content in zip(files, lists):
         file.write_text(yaml.safe_dump(content))
-    split = from_yaml(files, clips)
+    split = split_from_yaml(files, clips)
     assert (split.train.tolist(), split.val.tolist(), split.test.tolist()) == ([1], [0], [3])
     files[1].write_text(yaml.safe_dump({"train": [], "val": [], "test": [frame.format("002")]}))
     with pytest.raises(ValueError, match="M003-fear-1-002 is in train and in test"):
-        from_yaml(files, clips)
+        split_from_yaml(files, clips)
     files[1].write_text("train: [a]\n")
     with pytest.raises(ValueError, match="1.yaml: wanted three lists"):
-        from_yaml(files, clips)
+        split_from_yaml(files, clips)
     with pytest.raises(ValueError, match="none of the 2 clips listed is in the corpus"):
-        from_yaml(files[:1], clips.assign(name="other"))
+        split_from_yaml(files[:1], clips.assign(name="other"))

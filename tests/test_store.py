@@ -81,7 +81,9 @@ def test_arrays_hold_what_the_parts_give_alone(prepared):
     assert np.array_equal(
         s.frames[clip.first_frame : clip.first_frame + 2], tracking.crop_faces(frames, 32)[0]
     )
-    assert np.array_equal(s.mels[2], spectrograms.mel(*media.read_audio(path)).astype(np.float16))
+    assert np.array_equal(
+        s.mels[2], spectrograms.mel_spectrogram(*media.read_audio(path)).astype(np.float16)
+    )
     assert s.path(clip) == path
 
 
@@ -129,9 +131,12 @@ def test_workers_give_the_same_bytes(large_corpus, tmp_path):
 def test_a_few_clips_can_be_looked_at_before_anything_is_prepared(prepared, cache, monkeypatch):
     s, root = prepared
     monkeypatch.setattr(corpora, "default_root", lambda corpus: root)
-    raw = preparing.look("actors", SMOKE, cache)
+    raw = preparing.open_or_scan("actors", SMOKE, cache)
     assert (
-        isinstance(raw, preparing.Raw) and raw.has_faces and raw.key == s.key and not cache.exists()
+        isinstance(raw, preparing.UnpreparedCorpus)
+        and raw.has_faces
+        and raw.key == s.key
+        and not cache.exists()
     )
     assert raw.clips.n_frames.eq(1).all() and raw.clips.drop(columns="n_frames").equals(
         s.clips[raw.clips.columns[:-1]]
@@ -143,7 +148,7 @@ def test_a_few_clips_can_be_looked_at_before_anything_is_prepared(prepared, cach
         assert np.array_equal(raw.mel(clip), s.mel(clip)) and s.mel(clip).dtype == np.float32
         assert raw.path(raw.clips.iloc[clip]) == s.path(s.clips.iloc[clip])
     assert not cache.exists(), "looking has written something"
-    assert preparing.look("actors", SMOKE, s.folder.parent).folder == s.folder, (
+    assert preparing.open_or_scan("actors", SMOKE, s.folder.parent).folder == s.folder, (
         "what is prepared is taken"
     )
 
@@ -181,13 +186,13 @@ def test_a_limit_spreads_over_actors_and_emotions():
         for emotion in "abcdefgh"
         for statement in (1, 2)
     ]
-    chosen = preparing.spread(clips, 96)
+    chosen = preparing.choose_spread(clips, 96)
     assert len(chosen) == 96 and chosen == sorted(chosen, key=lambda c: c.name)
     actors, emotions = ([getattr(c, field) for c in chosen] for field in ("actor", "emotion"))
     assert {actors.count(a) for a in range(1, 25)} == {4} and {
         emotions.count(e) for e in "abcdefgh"
     } == {12}
-    assert preparing.spread(clips, None) == preparing.spread(clips, 1000) == clips
+    assert preparing.choose_spread(clips, None) == preparing.choose_spread(clips, 1000) == clips
 
 
 def test_dataset_gives_tensors_and_mirrors_half(prepared):
@@ -255,7 +260,7 @@ def test_the_folder_given_once_is_remembered(prepared, tmp_path, monkeypatch):
 def test_it_works_from_a_script_without_main_guard(large_corpus, cache):
     """The worker processes must not run the caller's file again."""
     script = f"""print("once")
-from cmlib.store import prepare
+from cmlib.preparation.prepare import prepare
 print(len(prepare("actors", "smoke", {str(large_corpus)!r}, {str(cache)!r}, workers=2).clips))"""
     done = subprocess.run(
         [sys.executable, "-"], input=script, cwd=ROOT, capture_output=True, text=True, timeout=120

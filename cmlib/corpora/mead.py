@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from cmlib.corpora import EXTRAS, SOUND, VIDEO, Clip, Skipped, files
+from cmlib.corpora import ADDITIONS, SOUND_SUFFIXES, VIDEO_SUFFIXES, Clip, Skipped, list_files
 from cmlib.corpora.names import MEAD_EMOTIONS, MeadName
 
-VIEWS = ("front", *EXTRAS["mead"])
+VIEWS = ("front", *ADDITIONS["mead"])
 CELLS = frozenset(
     (word, level)
     for word in MEAD_EMOTIONS
@@ -26,13 +26,13 @@ def scan(root: Path, added: tuple[str, ...] = ()) -> tuple[list[Clip], list[Skip
     """See ``cmlib.corpora.scan``.  ``added``: views beside the front; the others are left out in one line each."""
     views = [view for view in VIEWS if view in (VIEWS[0], *added)]
     videos, sounds, others, skipped = {}, {}, Counter(), []
-    for path in files(root, VIDEO + SOUND):
+    for path in list_files(root, VIDEO_SUFFIXES + SOUND_SUFFIXES):
         try:
             name = MeadName.parse(path.absolute().as_posix())
         except ValueError as error:
             skipped.append((path, f"name: {error}"))
             continue
-        if bool(name.view) != (path.suffix.lower() in VIDEO):
+        if bool(name.view) != (path.suffix.lower() in VIDEO_SUFFIXES):
             skipped.append(
                 (
                     path,

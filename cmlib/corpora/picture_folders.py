@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cmlib.corpora import PICTURES, CorpusError, Skipped, files
+from cmlib.corpora import PICTURE_SUFFIXES, CorpusError, Skipped, list_files
 from cmlib.corpora.names import CLASSES
 
 PARTITION = "list_eval_partition.txt"
@@ -37,9 +37,9 @@ def scan(root: str | Path) -> tuple[str, pd.DataFrame, list[Skipped]]:
     root = Path(root)
     if not root.is_dir():
         raise CorpusError(f"{root}: no such folder; name the folder of pictures")
-    found = files(root, PICTURES)
+    found = list_files(root, PICTURE_SUFFIXES)
     if not found:
-        raise CorpusError(f"{root}: no picture in it ({', '.join(PICTURES)})")
+        raise CorpusError(f"{root}: no picture in it ({', '.join(PICTURE_SUFFIXES)})")
     if lists := sorted(root.rglob(PARTITION)):
         kind, (rows, skipped) = "celeba", _celeba(found, lists[0])
     elif any(RAFD.fullmatch(path.stem) for path in found):

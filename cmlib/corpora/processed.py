@@ -16,11 +16,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cmlib.corpora import PICTURES, Clip, CorpusError, Skipped, files, mead
+from cmlib.corpora import PICTURE_SUFFIXES, Clip, CorpusError, Skipped, list_files, mead
 from cmlib.corpora.names import MEAD_EMOTIONS, ClipName, MeadName
 
-CROP = 322  # side of the central square of a picture that is kept, pixels: the rest is margin
-SIDE = 128  # of a spectrogram
+RELEASED_CROP_SIDE = (
+    322  # side of the central square of a picture that is kept, pixels: the rest is margin
+)
+SPECTROGRAM_SIDE = 128  # of a spectrogram
 RAVDESS_FILE = re.compile(
     r"(?:.*/)?(\d\d)/(?:[^/]+/)*?(\d\d-\d\d-\1(?:-\d\d){4})(?:/[^/]+)?\.\w+"
 )  # emotion, clip
@@ -48,11 +50,11 @@ def scan(root: Path, added: tuple[str, ...] = ()) -> tuple[list[Clip], list[Skip
     Of several views of a take one is used: the front, else the next in the order of ``mead.VIEWS``.
     """
     pictures, sounds, skipped, clips = defaultdict(list), {}, [], {}
-    for path in files(root, (*PICTURES, ".wav", ".npy")):
+    for path in list_files(root, (*PICTURE_SUFFIXES, ".wav", ".npy")):
         clip = clip_of(path.absolute().as_posix())
         if clip is None:
             skipped.append((path, "name: neither a frame nor a sound as the authors lay them out"))
-        elif path.suffix.lower() in PICTURES:
+        elif path.suffix.lower() in PICTURE_SUFFIXES:
             pictures[path.parent, clip].append(path)
         else:
             sounds.setdefault(name_of(clip), path)
@@ -93,20 +95,20 @@ def _number(path: Path) -> list:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.stem)]
 
 
-def picture(path: Path, size: int) -> np.ndarray:
+def read_picture(path: Path, size: int) -> np.ndarray:
     """A frame as the released networks see it: its central square of at most 322 pixels, (size, size, 3) uint8."""
     try:
         with Image.open(path) as opened:
             image = opened.convert("RGB")
     except (OSError, ValueError) as error:
         raise CorpusError(f"{path}: not a readable picture ({error}); copy it again") from None
-    side = min(*image.size, CROP)
+    side = min(*image.size, RELEASED_CROP_SIDE)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     image = image.crop((left, top, left + side, top + side))
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
-def spectrogram(path: Path) -> np.ndarray:
+def read_spectrogram(path: Path) -> np.ndarray:
     """A spectrogram (H, W) of a ``.npy`` file, floats or 0...255 -> (128, 128) float32; nothing in the file is run."""
     try:
         values = np.squeeze(np.load(path, allow_pickle=False))
@@ -122,4 +124,4 @@ def spectrogram(path: Path) -> np.ndarray:
         )
     scale = 255 if values.dtype == np.uint8 else 1
     image = Image.fromarray(values.astype(np.float32) / scale)
-    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+    return np.asarray(image.resize((SPECTROGRAM_SIDE, SPECTROGRAM_SIDE), Image.Resampling.BILINEAR))

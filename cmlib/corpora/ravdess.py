@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from cmlib.corpora import SOUND, VIDEO, Clip, Skipped, archives
+from cmlib.corpora import SOUND_SUFFIXES, VIDEO_SUFFIXES, Clip, Skipped, archives
 from cmlib.corpora.names import MODALITIES, ClipName
 
 AV, VIDEO_ONLY, AUDIO_ONLY = MODALITIES
@@ -22,14 +22,14 @@ def scan(
 ) -> tuple[list[Clip], list[Skipped]]:
     """See ``cmlib.corpora.scan``.  ``added``: "song", or nothing."""
     recordings = defaultdict(lambda: defaultdict(list))
-    found, skipped = archives.walk(root, VIDEO + SOUND)
+    found, skipped = archives.walk(root, VIDEO_SUFFIXES + SOUND_SUFFIXES)
     for path in found:
         try:
             name = ClipName.parse(path.stem)
         except ValueError as error:
             skipped.append((path, f"name: {error}"))
             continue
-        is_video = path.suffix.lower() in VIDEO
+        is_video = path.suffix.lower() in VIDEO_SUFFIXES
         if name.channel == "song" and "song" not in added:
             skipped.append((path, f"song: left out; the corpus {corpus}+song has it"))
         elif is_video == (name.modality == AUDIO_ONLY):

@@ -65,7 +65,7 @@ def split(clips: pd.DataFrame, fold: int = 1) -> Split:
     return parts
 
 
-def from_yaml(files: Iterable[Path], clips: pd.DataFrame) -> Split:
+def split_from_yaml(files: Iterable[Path], clips: pd.DataFrame) -> Split:
     """The authors' split of the rows of ``clips`` (column ``name``): YAML files with lists ``train``, ``val``, ``test``
     of paths of frames, or of sounds, whatever folder they start from; several files add up.
 

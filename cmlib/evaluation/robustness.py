@@ -97,7 +97,7 @@ def robustness(
 
     def heard(snr: float) -> Posterior:
         noisy = (with_noise(s, snr, np.random.default_rng([seed, c])) for c, s in zip(own, sounds))
-        mels = [spectrograms.mel(s, released=released) for s in noisy]
+        mels = [spectrograms.mel_spectrogram(s, released=released) for s in noisy]
         return latent("voice", np.stack(mels)).map(lambda x: x[place])
 
     def mean(kind: str) -> Posterior:
@@ -109,7 +109,7 @@ def robustness(
         )
         return every.map(lambda x: x.mean(0).expand(len(rows), -1))
 
-    silence = latent("voice", np.zeros((1, spectrograms.BANDS, spectrograms.BANDS), np.float32))
+    silence = latent("voice", np.zeros((1, spectrograms.N_MELS, spectrograms.N_MELS), np.float32))
     cases = [("nothing", "", face, voice)]
     if audible:
         cases += [("noise in the voice", f"{snr} dB", face, heard(snr)) for snr in SNRS]

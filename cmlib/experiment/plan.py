@@ -24,7 +24,7 @@ from cmlib.corpora import crowd
 from cmlib.corpora.names import CLASSES, classes_of
 from cmlib.corpora.splits import split
 from cmlib.preparation.media import video_info
-from cmlib.preparation.prepare import Raw
+from cmlib.preparation.prepare import UnpreparedCorpus
 
 STEPS = 3  # timed, after one to warm up
 SMALL = (4, 16)  # batches that are tried, where the profile's is larger
@@ -38,7 +38,7 @@ def plan(corpus: str = "actors", profile: Profile | str = "quick", fold: int = 1
     corpus is not there.
     """
     profile = get_profile(profile) if isinstance(profile, str) else profile
-    clips = Raw.scan(corpus, profile, None, corpora.cache_root()).sources
+    clips = UnpreparedCorpus.scan(corpus, profile, None, corpora.cache_root()).recordings
     classes = classes_of(corpus, profile.neutral)
     table = pd.DataFrame(
         {"actor": [c.actor for c in clips], "labelled": [c.emotion in classes for c in clips]}

@@ -17,7 +17,7 @@ from cmlib import checkpoints
 from cmlib.config import CROWD, CROWD_VOICE
 from cmlib.corpora import CorpusError, crowd, default_root, picture_folders
 from cmlib.experiment.provenance import recipe
-from cmlib.preparation.picture_crops import gallery
+from cmlib.preparation.picture_crops import crop_folder
 from cmlib.training import loop, vaegan
 from cmlib.training.batches import Pictures
 
@@ -38,7 +38,7 @@ def pretrain(
     """
     parts, name, command = CROWD, "crowd", f"cm pretrain --size {size} --seed {seed}"
     if folder is not None:
-        found = gallery(folder, size)
+        found = crop_folder(folder, size)
         name, pictures, labels = (
             found.kind,
             Pictures(found.pictures),

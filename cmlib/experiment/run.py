@@ -31,11 +31,11 @@ from cmlib import checkpoints, metrics
 from cmlib.config import CanConfig, Profile, get_profile
 from cmlib.corpora import CorpusError, cache_root, crowd
 from cmlib.corpora.names import EMOTIONS, classes_of
-from cmlib.corpora.splits import AS_RELEASED, Split, from_yaml, split
+from cmlib.corpora.splits import AS_RELEASED, Split, split_from_yaml, split
 from cmlib.experiment.provenance import recipe
 from cmlib.models import Can, Classifier, Posterior, VaeGan, concatenation, product_of_experts
 from cmlib.perceiver import Perceiver, as_released
-from cmlib.preparation.prepare import Raw, look, prepare
+from cmlib.preparation.prepare import UnpreparedCorpus, open_or_scan, prepare
 from cmlib.preparation.store import Store
 from cmlib.training.batches import Pictures
 from cmlib.training.can import train_can
@@ -84,9 +84,9 @@ class Run:
         return prepare(self.corpus, self.profile)
 
     @cached_property
-    def shown(self) -> Store | Raw:
+    def shown(self) -> Store | UnpreparedCorpus:
         """The corpus for looking at a few clips: prepared if it is, else read as it lies there."""
-        return self.__dict__.get("store") or look(
+        return self.__dict__.get("store") or open_or_scan(
             self.corpus, self.profile
         )  # opened already: nothing to look for
 
@@ -94,7 +94,7 @@ class Run:
     def split(self) -> Split:
         return self.split_of(self.store)
 
-    def split_of(self, store: Store | Raw) -> Split:
+    def split_of(self, store: Store | UnpreparedCorpus) -> Split:
         """Training, validation and test clips as rows of ``store.clips``."""
         if self.fold != AS_RELEASED:
             return split(store.clips, self.fold)
@@ -105,7 +105,7 @@ class Run:
             raise CorpusError(
                 f"{root}: fold 0 is the authors' split, one YAML file in here, or fold_1.yaml; there: {there}"
             )
-        return from_yaml(files, store.clips)
+        return split_from_yaml(files, store.clips)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -6,23 +6,27 @@ import numpy as np
 from PIL import Image
 
 VERSION = 2  # raise it whenever the same frame would give another crop
-SIDE = 3.4  # side of the crop in distances between the eyes: the face is about 60 % of its width
+CROP_SIDE_IN_EYE_DISTANCES = (
+    3.4  # side of the crop in distances between the eyes: the face is about 60 % of its width
+)
 EYE_HEIGHT = 0.40  # of the eyes in the crop, from above
 
 
-def square(points: np.ndarray) -> tuple[float, float, float, float]:
+def square_around(points: np.ndarray) -> tuple[float, float, float, float]:
     """Face points (6, 2) -> the crop's centre x, y, its side in pixels and its roll in radians."""
     left, right, mouth = points[0], points[1], points[3]
     eyes, between = (left + right) / 2, right - left
     roll = float(np.arctan2(between[1], between[0]))
     # A head that is turned away has its eyes closer together, but its mouth as far below them as ever.
     distance = max(float(np.hypot(*between)), 0.8 * float(np.hypot(*(mouth - eyes))))
-    side = SIDE * distance
+    side = CROP_SIDE_IN_EYE_DISTANCES * distance
     down = (0.5 - EYE_HEIGHT) * side
     return float(eyes[0] - down * np.sin(roll)), float(eyes[1] + down * np.cos(roll)), side, roll
 
 
-def cut(frame: np.ndarray, x: float, y: float, side: float, roll: float, size: int) -> np.ndarray:
+def cut_square(
+    frame: np.ndarray, x: float, y: float, side: float, roll: float, size: int
+) -> np.ndarray:
     """The square with centre (x, y), ``side`` pixels wide and turned by ``roll`` radians, as (size, size, 3) uint8.
 
     Beyond the frame its edge is repeated.  Averaged over source pixels and over finer samples, so nothing aliases.

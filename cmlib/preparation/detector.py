@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cmlib.preparation.cropping import cut, square
+from cmlib.preparation.cropping import cut_square, square_around
 
 WEIGHTS = Path(__file__).with_name("blazeface.safetensors")  # made by tools/face_weights.py
-LOOK = 128  # side of the picture that the detector sees, pixels
-SURE = 0.5  # a face is one from this probability on
+DETECTOR_SIZE = 128  # side of the picture that the detector sees, pixels
+FACE_THRESHOLD = 0.5  # a face is one from this probability on
 
 
 # -------------------------------------------------------------------- the detector
@@ -66,13 +66,13 @@ class BlazeFace(nn.Module):
                 1,
             )
 
-        points = rows(self.box16, self.box8, 16).unflatten(-1, (8, 2)) / LOOK
+        points = rows(self.box16, self.box8, 16).unflatten(-1, (8, 2)) / DETECTOR_SIZE
         offsets = self.anchors * torch.tensor([1, 0, 1, 1, 1, 1, 1, 1])[:, None]
         return points + offsets, rows(self.score16, self.score8, 1)[..., 0]
 
 
 @cache
-def detector() -> BlazeFace:
+def load_detector() -> BlazeFace:
     """The one detector of this process."""
     model = BlazeFace()
     model.load_state_dict({name: weight.float() for name, weight in load_file(WEIGHTS).items()})
@@ -80,29 +80,31 @@ def detector() -> BlazeFace:
 
 
 @torch.inference_mode()
-def _look(pictures: Sequence[np.ndarray], central: bool) -> tuple[np.ndarray, np.ndarray]:
+def _detect(pictures: Sequence[np.ndarray], central: bool) -> tuple[np.ndarray, np.ndarray]:
     """Pictures (128, 128, 3) uint8 -> points (n, 8, 2) in pixels and probability (n,) of the face in each.
 
     Of several faces the largest and most central wins; what the anchors around it say is averaged by their scores.
     """
     x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
-    points, logits = detector()(x.contiguous(memory_format=torch.channels_last))
+    points, logits = load_detector()(x.contiguous(memory_format=torch.channels_last))
     scores = logits.clamp(-50, 50).sigmoid()
     off_centre = (points[:, :, 0] - 0.5).norm(dim=-1)
-    appeal = scores.where(scores > SURE, scores * 1e-3) * (
+    appeal = scores.where(scores > FACE_THRESHOLD, scores * 1e-3) * (
         points[:, :, 1, 0].clamp(0.02, 1) if central else 1
     )
     best = (appeal * (1 - off_centre).clamp(min=0.1)).argmax(1)
     each = torch.arange(len(x))
     chosen = points[each, best]  # (n, 8, 2)
     near = (points[:, :, 0] - chosen[:, None, 0]).norm(dim=-1) < 0.3 * chosen[:, None, 1, 0]
-    weight = (scores * near * (scores > SURE)).clamp(min=1e-9)
+    weight = (scores * near * (scores > FACE_THRESHOLD)).clamp(min=1e-9)
     mean = (points * weight[..., None, None]).sum(1) / weight.sum(1)[:, None, None]
     sure = scores[each, best]
-    return LOOK * torch.where((sure > SURE)[:, None, None], mean, chosen).numpy(), sure.numpy()
+    return DETECTOR_SIZE * torch.where(
+        (sure > FACE_THRESHOLD)[:, None, None], mean, chosen
+    ).numpy(), sure.numpy()
 
 
-def find(frames: Sequence[np.ndarray]) -> list[np.ndarray | None]:
+def find_faces(frames: Sequence[np.ndarray]) -> list[np.ndarray | None]:
     """The face in each RGB frame (H, W, 3) uint8: points (6, 2), x and y in pixels (both eyes, nose, mouth, both ears;
     the left in the picture first), or None.
 
@@ -127,7 +129,7 @@ def find(frames: Sequence[np.ndarray]) -> list[np.ndarray | None]:
     todo = [i for i, points in enumerate(found) if points is not None]
     near = []
     for i in todo:
-        x, y, side, roll = square(found[i])
+        x, y, side, roll = square_around(found[i])
         near.append((x, y, 1.3 * side, roll))
     for i, points in zip(todo, _points(frames, todo, near, False) if todo else ()):
         found[i] = found[i] if points is None else points
@@ -141,9 +143,14 @@ def _points(
     result = []
     for start in range(0, len(which), 16):
         part = squares[start : start + 16]
-        cuts = [cut(frames[i], *s, LOOK) for i, s in zip(which[start : start + 16], part)]
-        for points, sure, (x, y, side, roll) in zip(*_look(cuts, central), part):
+        cuts = [
+            cut_square(frames[i], *s, DETECTOR_SIZE)
+            for i, s in zip(which[start : start + 16], part)
+        ]
+        for points, sure, (x, y, side, roll) in zip(*_detect(cuts, central), part):
             c, s = np.cos(roll), np.sin(roll)
-            local = (points[2:] / LOOK - 0.5) * side
-            result.append(local @ np.array([[c, s], [-s, c]]) + (x, y) if sure > SURE else None)
+            local = (points[2:] / DETECTOR_SIZE - 0.5) * side
+            result.append(
+                local @ np.array([[c, s], [-s, c]]) + (x, y) if sure > FACE_THRESHOLD else None
+            )
     return result

@@ -19,8 +19,10 @@ from av.video.reformatter import VideoReformatter
 
 from cmlib.corpora import archives
 
-SOUNDFILE = (".wav", ".flac", ".ogg", ".mp3")
-WHOLE = 0.98  # a file that yields less than this share of the frames it promises is cut short
+SOUNDFILE_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+MIN_FRAME_SHARE = (
+    0.98  # a file that yields less than this share of the frames it promises is cut short
+)
 
 av.logging.set_level(av.logging.PANIC)
 
@@ -91,7 +93,7 @@ def video_info(path: str | Path) -> VideoInfo:
         for packet in container.demux(stream):
             frames += packet.size > 0
             end = max(end, (packet.pts or 0) + (packet.duration or 0))
-        if not frames or frames < WHOLE * stream.frames:
+        if not frames or frames < MIN_FRAME_SHARE * stream.frames:
             count = f"{frames} of {stream.frames} frames"
             raise MediaError(f"{path}: {count}, the file is cut short; copy or download it again")
         fps = float(stream.average_rate or stream.guessed_rate or 25)
@@ -102,7 +104,7 @@ def video_info(path: str | Path) -> VideoInfo:
         return VideoInfo(frames, fps, float(length), stream.width * stream.height)
 
 
-def evenly(count: int, total: int) -> list[int]:
+def evenly_spaced(count: int, total: int) -> list[int]:
     """``count`` numbers of ``range(total)``, the middles of equal stretches; all where ``count`` is 0 or too large."""
     return (
         list(range(total))
@@ -151,7 +153,7 @@ def _rgb(frame: av.VideoFrame, convert: VideoReformatter) -> np.ndarray:
 def read_video(path: str | Path, count: int = 0) -> tuple[np.ndarray, VideoInfo]:
     """``count`` evenly spaced frames (0: every one) as (n, H, W, 3) uint8, and what the video says about itself."""
     info = video_info(path)
-    return np.stack(list(iter_frames(path, evenly(count, info.frames)))), info
+    return np.stack(list(iter_frames(path, evenly_spaced(count, info.frames)))), info
 
 
 def read_audio(path: str | Path) -> tuple[np.ndarray, int]:
@@ -161,7 +163,7 @@ def read_audio(path: str | Path) -> tuple[np.ndarray, int]:
     AAC puts before and after is cut, a late start is padded.
     """
     path = Path(path)
-    if path.suffix.lower() in SOUNDFILE:
+    if path.suffix.lower() in SOUNDFILE_SUFFIXES:
         source = _source(path)
         try:
             sound, rate = soundfile.read(source, dtype="float32", always_2d=True)

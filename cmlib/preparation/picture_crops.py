@@ -25,13 +25,15 @@ from tqdm.auto import tqdm
 from cmlib.corpora import CorpusError, cache_root, picture_folders
 from cmlib.preparation import cropping, detector
 
-CHUNK = 256  # pictures in a part file
-LARGEST = 1600  # pixels of a side: larger pictures are made smaller before a face is looked for
-MEMBERS = 16  # pictures looked at together
+CHUNK_SIZE = 256  # pictures in a part file
+MAX_PICTURE_SIDE = (
+    1600  # pixels of a side: larger pictures are made smaller before a face is looked for
+)
+DETECTION_BATCH = 16  # pictures looked at together
 
 
 @dataclass(frozen=True)
-class Gallery:
+class PictureSet:
     """Face crops (N, S, S, 3) uint8, memory-mapped; a row for each (file, part, person, emotion); path and reason of
     what was left out; the kind of folder (celeba, rafd, images) and the key of files and settings."""
 
@@ -42,9 +44,9 @@ class Gallery:
     key: str
 
 
-def gallery(
+def crop_folder(
     root: str | Path, size: int, cache: str | Path | None = None, workers: int | None = None
-) -> Gallery:
+) -> PictureSet:
     """The faces of the pictures below ``root``, each cropped as the faces of clips are; read back if they were made.
 
     Left out are pictures that cannot be read, that show no face, or one of less than half ``size``.  ``workers``:
@@ -69,21 +71,25 @@ def gallery(
         pd.read_csv(path.with_suffix(s), keep_default_na=False, dtype=str)
         for s in (".csv", ".skipped.csv")
     )
-    return Gallery(np.load(path, mmap_mode="r"), *tables, kind, key)
+    return PictureSet(np.load(path, mmap_mode="r"), *tables, kind, key)
 
 
 def _work(root: Path, table: pd.DataFrame, size: int, part: Path, workers: int) -> None:
     """Every chunk that has no part file yet gets one; threads, since decoding and detecting leave Python alone."""
-    starts = [s for s in range(0, len(table), CHUNK) if not (part / f"{s:08d}.npz").exists()]
+    starts = [s for s in range(0, len(table), CHUNK_SIZE) if not (part / f"{s:08d}.npz").exists()]
     quiet = os.environ.get("CM_QUIET") or not (sys.stderr.isatty() or "ipykernel" in sys.modules)
     threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
     try:
         jobs = [
-            pool.submit(_chunk, root, list(table.file[s : s + CHUNK]), size, part / f"{s:08d}.npz")
+            pool.submit(
+                _chunk, root, list(table.file[s : s + CHUNK_SIZE]), size, part / f"{s:08d}.npz"
+            )
             for s in starts
         ]
-        for job in tqdm(jobs, "finding faces", unit=f" x {CHUNK} pictures", disable=bool(quiet)):
+        for job in tqdm(
+            jobs, "finding faces", unit=f" x {CHUNK_SIZE} pictures", disable=bool(quiet)
+        ):
             job.result()
     finally:
         pool.shutdown(cancel_futures=True)
@@ -93,13 +99,13 @@ def _work(root: Path, table: pd.DataFrame, size: int, part: Path, workers: int) 
 def _chunk(root: Path, names: list[str], size: int, target: Path) -> None:
     """Crops of these pictures, and for each picture why it has none ("" where it has), as a file."""
     crops, reasons = [], []
-    for start in range(0, len(names), MEMBERS):
-        opened = [_open(root / name) for name in names[start : start + MEMBERS]]
+    for start in range(0, len(names), DETECTION_BATCH):
+        opened = [_open(root / name) for name in names[start : start + DETECTION_BATCH]]
         readable = [picture for picture in opened if not isinstance(picture, str)]
-        found = iter(detector.find(readable) if readable else ())
+        found = iter(detector.find_faces(readable) if readable else ())
         for picture in opened:
             points = None if isinstance(picture, str) else next(found)
-            square = None if points is None else cropping.square(points)
+            square = None if points is None else cropping.square_around(points)
             if square is None:
                 reasons.append(picture if isinstance(picture, str) else "face: none found")
             elif square[2] < size / 2:
@@ -108,7 +114,7 @@ def _chunk(root: Path, names: list[str], size: int, target: Path) -> None:
                 )
             else:
                 reasons.append("")
-                crops.append(cropping.cut(picture, *square, size))
+                crops.append(cropping.cut_square(picture, *square, size))
     crops = np.stack(crops) if crops else np.zeros((0, size, size, 3), np.uint8)
     with open(temporary := target.with_suffix(".tmp"), "wb") as file:
         np.savez(file, crops=crops, reasons=np.array(reasons))
@@ -116,14 +122,14 @@ def _chunk(root: Path, names: list[str], size: int, target: Path) -> None:
 
 
 def _open(path: Path) -> np.ndarray | str:
-    """A picture (H, W, 3) uint8, upright, no side over ``LARGEST``; or why it cannot be read."""
+    """A picture (H, W, 3) uint8, upright, no side over ``MAX_PICTURE_SIDE``; or why it cannot be read."""
     try:
         with Image.open(path) as opened:
-            opened.draft("RGB", (LARGEST, LARGEST))
+            opened.draft("RGB", (MAX_PICTURE_SIDE, MAX_PICTURE_SIDE))
             image = ImageOps.exif_transpose(opened).convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         return f"unreadable: {' '.join(str(error).split())}"
-    image.thumbnail((LARGEST, LARGEST))
+    image.thumbnail((MAX_PICTURE_SIDE, MAX_PICTURE_SIDE))
     return np.asarray(image)
 
 
@@ -131,7 +137,7 @@ def _assemble(
     root: Path, table: pd.DataFrame, left_out: list, size: int, part: Path, path: Path
 ) -> None:
     """Part files -> the array and its two tables; the array, which says that all is there, comes last."""
-    parts = [part / f"{s:08d}.npz" for s in range(0, len(table), CHUNK)]
+    parts = [part / f"{s:08d}.npz" for s in range(0, len(table), CHUNK_SIZE)]
     reasons = np.concatenate([np.load(p)["reasons"] for p in parts])
     kept = table[reasons == ""]
     skipped = [(str(at), why) for at, why in left_out] + list(

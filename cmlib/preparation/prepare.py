@@ -6,7 +6,7 @@ A prepared corpus is a folder ``<corpus>-<key>`` with
 * ``frames.npy`` (N, S, S, 3) uint8 face crops, ``frame_clip.npy`` (N,) the row of the clip of each,
 * ``mels.npy`` (clips, 128, 128) float16 mel spectrograms, ``card.json``: settings, counts, checksums.
 
-Who wants to see a few clips only need not wait for that: ``look``.
+Who wants to see a few clips only need not wait for that: ``open_or_scan``.
 
 The key is a hash of the inputs (relative name, size, first and last 16 KiB of each file, check sum of each member of an
 archive; no dates, so that every clone has the same) and of the settings.  Each finished clip is a file of its own in
@@ -43,23 +43,27 @@ from cmlib.corpora.names import label
 from cmlib.preparation import cropping, media, spectrograms, tracking
 from cmlib.preparation.store import ARRAYS, FORMAT, Store, StoreError, _sha256
 
-EDGE = 16 * 1024  # bytes hashed at either end of an input file
-LOOKS = 8  # frames of a clip in which the face is looked for, when more are kept
-HELD = 1 << 28  # bytes of decoded frames that wait in memory until it is known where the face is
+HASHED_EDGE_BYTES = 16 * 1024  # bytes hashed at either end of an input file
+FRAMES_TO_SEARCH = 8  # frames of a clip in which the face is looked for, when more are kept
+MAX_BUFFERED_BYTES = (
+    1 << 28
+)  # bytes of decoded frames that wait in memory until it is known where the face is
 
 
 @dataclass(frozen=True)
-class Raw:
+class UnpreparedCorpus:
     """A corpus as it lies there, nothing prepared: for looking at a few clips, each decoded when it is asked for."""
 
     corpus: str
     root: Path
-    sources: list[Clip]
+    recordings: list[Clip]
     skipped: list[tuple[Path, str]]
     settings: dict
 
     @classmethod
-    def scan(cls, corpus: str, profile: Profile, root: str | Path | None, cache: Path) -> Raw:
+    def scan(
+        cls, corpus: str, profile: Profile, root: str | Path | None, cache: Path
+    ) -> UnpreparedCorpus:
         """The clips that ``profile`` asks for; CorpusError where the corpus is not there."""
         root = Path(root or _last_root(corpus, cache))
         clips, skipped = corpora.scan(corpus, root)
@@ -67,20 +71,21 @@ class Raw:
             "image_size": profile.data.image_size,
             "frames_per_clip": profile.data.frames_per_clip,
         }
-        return cls(corpus, root, spread(clips, profile.data.clips_limit), skipped, settings)
+        return cls(corpus, root, choose_spread(clips, profile.data.clips_limit), skipped, settings)
 
     @cached_property
     def key(self) -> str:
         """As ``Store.key``."""
-        return inputs_key(self.sources, self.root, self.settings)
+        return inputs_key(self.recordings, self.root, self.settings)
 
     @cached_property
     def clips(self) -> pd.DataFrame:
         """``Store.clips`` as far as it is known before a file is opened; ``n_frames`` says only whether there are any (1)."""
         return pd.DataFrame(
             [
-                described(clip, self.root) | {"n_frames": int(clip.has_video or bool(clip.frames))}
-                for clip in self.sources
+                clip_columns(clip, self.root)
+                | {"n_frames": int(clip.has_video or bool(clip.frames))}
+                for clip in self.recordings
             ]
         )
 
@@ -91,20 +96,22 @@ class Raw:
 
     def frame(self, clip: int) -> np.ndarray:
         """As ``Store.frame``; MediaError where the file cannot be read."""
-        return (frames := _frames(self.sources[clip], **self.settings)[0])[len(frames) // 2]
+        return (frames := _frames(self.recordings[clip], **self.settings)[0])[len(frames) // 2]
 
     def mel(self, clip: int) -> np.ndarray:
         """As ``Store.mel``; MediaError where the file cannot be read."""
-        return _mel(self.sources[clip])[0].astype(np.float32)
+        return _mel(self.recordings[clip])[0].astype(np.float32)
 
     def path(self, clip: pd.Series) -> Path:
         """The file that holds the sound of a row of ``clips``."""
         return self.root / clip.sound
 
 
-def look(corpus: str, profile: Profile, cache: str | Path | None = None) -> Store | Raw:
+def open_or_scan(
+    corpus: str, profile: Profile, cache: str | Path | None = None
+) -> Store | UnpreparedCorpus:
     """The corpus for somebody who wants to see a few clips now: prepared if it is, else as it lies there."""
-    raw = Raw.scan(corpus, profile, None, cache := Path(cache or corpora.cache_root()))
+    raw = UnpreparedCorpus.scan(corpus, profile, None, cache := Path(cache or corpora.cache_root()))
     folder = cache / f"{corpus}-{raw.key}"
     return Store.open(folder) if folder.exists() else raw
 
@@ -128,7 +135,7 @@ def prepare(
     """
     profile = get_profile(profile) if isinstance(profile, str) else profile
     cache = Path(cache or corpora.cache_root())
-    raw = Raw.scan(corpus, profile, root, cache)
+    raw = UnpreparedCorpus.scan(corpus, profile, root, cache)
     folder = cache / f"{corpus}-{raw.key}"
     if folder.exists():
         return Store.open(folder)
@@ -140,8 +147,8 @@ def prepare(
                 return Store.open(folder)
             started, part = time.monotonic(), folder.with_name(folder.name + ".part")
             (part / "clips").mkdir(parents=True, exist_ok=True)
-            _work(raw.sources, part / "clips", raw.settings, workers, progress)
-            _assemble(part, raw, started)
+            _work(raw.recordings, part / "clips", raw.settings, workers, progress)
+            assemble(part, raw, started)
             os.replace(part, folder)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -165,7 +172,7 @@ def _last_root(corpus: str, cache: Path) -> Path:
     return folder
 
 
-def spread(clips: list[Clip], limit: int | None) -> list[Clip]:
+def choose_spread(clips: list[Clip], limit: int | None) -> list[Clip]:
     """At most ``limit`` clips, the same ones every time, with every actor and every emotion about equally often."""
     if limit is None or len(clips) <= limit:
         return clips
@@ -187,7 +194,8 @@ def inputs_key(clips: list[Clip], root: Path, settings: dict) -> str:
     )
     for path in sorted({p for clip in clips for p in (clip.path, clip.audio_path) if p}):
         digest.update(
-            f"\n{path.relative_to(root).as_posix()} ".encode() + archives.fingerprint(path, EDGE)
+            f"\n{path.relative_to(root).as_posix()} ".encode()
+            + archives.fingerprint(path, HASHED_EDGE_BYTES)
         )
     for clip in clips:  # of pictures only the first is read, the others are counted
         digest.update(f"\n{clip.name} {len(clip.frames)}".encode() if clip.frames else b"")
@@ -271,7 +279,7 @@ def _interrupts_wait() -> Iterator[None]:
 def _check_room(parts: Path, count: int, settings: dict) -> None:
     """OSError(ENOSPC) if the disk obviously cannot hold the result."""
     frames = settings["frames_per_clip"] or 120
-    need = count * (frames * settings["image_size"] ** 2 * 3 + 2 * spectrograms.BANDS**2) * 2
+    need = count * (frames * settings["image_size"] ** 2 * 3 + 2 * spectrograms.N_MELS**2) * 2
     if shutil.disk_usage(parts).free < need:
         raise OSError(errno.ENOSPC, f"about {need / 1e6:.0f} MB are needed")
 
@@ -310,11 +318,14 @@ def prepare_clip(clip: Clip, image_size: int, frames_per_clip: int) -> tuple[dic
 def _mel(clip: Clip) -> tuple[np.ndarray, dict]:
     """Mel spectrogram; duration (0: unknown) and whether it is silent."""
     if clip.frames and clip.audio_path.suffix == ".npy":
-        mel, seconds = processed.spectrogram(clip.audio_path), 0.0
+        mel, seconds = processed.read_spectrogram(clip.audio_path), 0.0
         silent = not mel.any()
     else:
         sound, rate = media.read_audio(clip.audio_path or clip.path)
-        mel, seconds = spectrograms.mel(sound, rate, released=bool(clip.frames)), len(sound) / rate
+        mel, seconds = (
+            spectrograms.mel_spectrogram(sound, rate, released=bool(clip.frames)),
+            len(sound) / rate,
+        )
         silent = not mel.any() if clip.frames else spectrograms.is_silent(sound)
     return mel.astype(np.float16), {"duration": seconds, "silent": bool(silent)}
 
@@ -322,24 +333,24 @@ def _mel(clip: Clip) -> tuple[np.ndarray, dict]:
 def _frames(clip: Clip, image_size: int, frames_per_clip: int) -> tuple[np.ndarray, dict]:
     """Face crops; how many, the share of those looked at that have a face, and the video's duration."""
     if clip.frames:  # finished crops
-        wanted = media.evenly(frames_per_clip, len(clip.frames))
-        frames = np.stack([processed.picture(clip.frames[i], image_size) for i in wanted])
+        wanted = media.evenly_spaced(frames_per_clip, len(clip.frames))
+        frames = np.stack([processed.read_picture(clip.frames[i], image_size) for i in wanted])
         return frames, {"n_frames": len(frames), "face_rate": 1.0}
     if not clip.has_video:
         return np.zeros((0, image_size, image_size, 3), np.uint8), {"n_frames": 0, "face_rate": 0.0}
     info = media.video_info(clip.path)
-    wanted = media.evenly(frames_per_clip, info.frames)
-    if len(wanted) <= 2 * LOOKS:  # few: decoded once, all looked at
+    wanted = media.evenly_spaced(frames_per_clip, info.frames)
+    if len(wanted) <= 2 * FRAMES_TO_SEARCH:  # few: decoded once, all looked at
         frames, report = tracking.crop_faces(list(media.iter_frames(clip.path, wanted)), image_size)
     else:  # many: looked at here and there
-        looks = media.evenly(LOOKS, info.frames)
-        if 1.5 * info.pixels * len(wanted) < HELD:  # decoded once
+        looks = media.evenly_spaced(FRAMES_TO_SEARCH, info.frames)
+        if 1.5 * info.pixels * len(wanted) < MAX_BUFFERED_BYTES:  # decoded once
             both = sorted({*looks, *wanted})
             held = dict(zip(both, media.iter_decoded(clip.path, both)))
-            track, report = tracking.follow([held[number]() for number in looks], looks)
+            track, report = tracking.track_face([held[number]() for number in looks], looks)
             pairs = ((number, held.pop(number)()) for number in wanted)
         else:  # decoded again one by one, so that memory stays small
-            track, report = tracking.follow(list(media.iter_frames(clip.path, looks)), looks)
+            track, report = tracking.track_face(list(media.iter_frames(clip.path, looks)), looks)
             pairs = zip(wanted, media.iter_frames(clip.path, wanted))
         frames = np.stack([track.crop(frame, number, image_size) for number, frame in pairs])
     return frames, {
@@ -349,7 +360,7 @@ def _frames(clip: Clip, image_size: int, frames_per_clip: int) -> tuple[np.ndarr
     }
 
 
-def described(clip: Clip, root: Path) -> dict:
+def clip_columns(clip: Clip, root: Path) -> dict:
     """What a clip's name and place say of it, as columns of ``Store.clips``."""
     return {
         "name": clip.name,
@@ -364,15 +375,15 @@ def described(clip: Clip, root: Path) -> dict:
     }
 
 
-def _assemble(part: Path, raw: Raw, started: float) -> None:
+def assemble(part: Path, raw: UnpreparedCorpus, started: float) -> None:
     """Part files -> arrays, tables and card in the folder ``part``."""
     kept, rows, first, left_out = [], [], 0, [(str(path), reason) for path, reason in raw.skipped]
-    for i, clip in enumerate(raw.sources):
+    for i, clip in enumerate(raw.recordings):
         path = part / "clips" / f"{i:06d}.npz"
         if path.exists():
             with np.load(path) as stored:
                 row = json.loads(stored["row"].tobytes())
-            names = described(clip, raw.root)
+            names = clip_columns(clip, raw.root)
             files = {column: names.pop(column) for column in ("file", "sound")}
             rows.append(
                 names
@@ -394,13 +405,13 @@ def _assemble(part: Path, raw: Raw, started: float) -> None:
             )
     if not rows:
         raise StoreError(
-            f"{raw.root}: none of {len(raw.sources)} clips can be used; the first: {left_out[-1][1]}"
+            f"{raw.root}: none of {len(raw.recordings)} clips can be used; the first: {left_out[-1][1]}"
         )
     table = pd.DataFrame(rows)
     total, size = int(table.n_frames.sum()), raw.settings["image_size"]
     shapes = {
         "frames": ((total, size, size, 3), "|u1"),
-        "mels": ((len(rows), spectrograms.BANDS, spectrograms.BANDS), "<f2"),
+        "mels": ((len(rows), spectrograms.N_MELS, spectrograms.N_MELS), "<f2"),
     }
     for name, (shape, kind) in shapes.items():
         with open(

@@ -15,33 +15,33 @@ import numpy as np
 import torch
 import torchaudio
 
-RATE = 22_050  # samples per second
-SAMPLES = (
+SAMPLE_RATE = 22_050  # samples per second
+WINDOW_SAMPLES = (
     83_200  # length of the window that is looked at, in samples: 1 + 83,200 // 655 = 128 spectra
 )
-SECONDS = SAMPLES / RATE
-N_FFT, HOP, BANDS = 1310, 655, 128
+WINDOW_SECONDS = WINDOW_SAMPLES / SAMPLE_RATE
+N_FFT, HOP_LENGTH, N_MELS = 1310, 655, 128
 TOP_DB = 100.0
 SILENCE = 1e-4  # a clip whose largest sample is below this (-80 dB of full scale) is silent
 
 
 @cache
-def _mel_power(released: bool = False) -> torchaudio.transforms.MelSpectrogram:
+def mel_transform(released: bool = False) -> torchaudio.transforms.MelSpectrogram:
     bands = {} if released else {"norm": "slaney", "mel_scale": "slaney", "pad_mode": "constant"}
     return torchaudio.transforms.MelSpectrogram(
-        RATE, N_FFT, hop_length=HOP, n_mels=BANDS, power=2.0, **bands
+        SAMPLE_RATE, N_FFT, hop_length=HOP_LENGTH, n_mels=N_MELS, power=2.0, **bands
     )
 
 
 def resample(waveform: np.ndarray, rate: int) -> np.ndarray:
-    """(N,) at ``rate`` hertz -> (M,) float32 at ``RATE``, by torchaudio's windowed sinc (the one resampler used here).
+    """(N,) at ``rate`` hertz -> (M,) float32 at ``SAMPLE_RATE``, by torchaudio's windowed sinc (the one resampler used here).
 
-    A rate without a handy ratio to ``RATE`` is met to 3 parts in a million: the exact filter would need gigabytes.
+    A rate without a handy ratio to ``SAMPLE_RATE`` is met to 3 parts in a million: the exact filter would need gigabytes.
     """
     waveform = np.ascontiguousarray(waveform, np.float32)
-    if rate == RATE or not len(waveform):
+    if rate == SAMPLE_RATE or not len(waveform):
         return waveform
-    ratio = Fraction(RATE, int(rate)).limit_denominator(640)
+    ratio = Fraction(SAMPLE_RATE, int(rate)).limit_denominator(640)
     return torchaudio.functional.resample(
         torch.from_numpy(waveform), ratio.denominator, ratio.numerator
     ).numpy()
@@ -52,25 +52,27 @@ def is_silent(waveform: np.ndarray) -> bool:
     return not len(waveform) or float(np.abs(waveform).max()) < SILENCE
 
 
-def fit(waveform: np.ndarray) -> np.ndarray:
-    """(N,) at ``RATE`` -> (83200,): the middle of a longer clip, a shorter one between equal pads of silence."""
-    spare = SAMPLES - len(waveform)
+def pad_or_crop(waveform: np.ndarray) -> np.ndarray:
+    """(N,) at ``SAMPLE_RATE`` -> (83200,): the middle of a longer clip, a shorter one between equal pads of silence."""
+    spare = WINDOW_SAMPLES - len(waveform)
     if spare >= 0:
         return np.pad(waveform, (spare // 2, spare - spare // 2))
     start = -spare // 2
-    return waveform[start : start + SAMPLES]
+    return waveform[start : start + WINDOW_SAMPLES]
 
 
 @torch.no_grad()
-def mel(waveform: np.ndarray, rate: int = RATE, released: bool = False) -> np.ndarray:
+def mel_spectrogram(
+    waveform: np.ndarray, rate: int = SAMPLE_RATE, released: bool = False
+) -> np.ndarray:
     """Mono waveform (N,) at ``rate`` hertz -> (128 bands from low to high, 128 times) float32 in 0...1.
 
     A silent clip gives zeros.  ``released``: with the bands that networks of the released code were trained on.
     """
-    waveform = fit(resample(waveform, rate))
+    waveform = pad_or_crop(resample(waveform, rate))
     if is_silent(waveform):
-        return np.zeros((BANDS, BANDS), np.float32)
-    power = _mel_power(released)(torch.from_numpy(waveform))  # (128, 128)
+        return np.zeros((N_MELS, N_MELS), np.float32)
+    power = mel_transform(released)(torch.from_numpy(waveform))  # (128, 128)
     decibels = 10 * power.clamp(min=1e-10).log10()
     decibels = decibels.clamp(min=decibels.max() - TOP_DB)
     low, high = decibels.min(), decibels.max()
@@ -79,14 +81,14 @@ def mel(waveform: np.ndarray, rate: int = RATE, released: bool = False) -> np.nd
 
 @torch.no_grad()
 def to_sound(spectrogram: np.ndarray, decibels: float = TOP_DB, iterations: int = 32) -> np.ndarray:
-    """(128, 128) in 0...1 -> waveform (83200,) float32 at ``RATE``, peak 0.9, to listen to what a spectrogram holds.
+    """(128, 128) in 0...1 -> waveform (83200,) float32 at ``SAMPLE_RATE``, peak 0.9, to listen to what a spectrogram holds.
 
     The loudness range that min-max took away is set to ``decibels``; phases by Griffin & Lim (1984).
     """
     power = torch.from_numpy(
         10 ** ((np.asarray(spectrogram, np.float32).clip(0, 1) - 1) * decibels / 10)
     )
-    bands = _mel_power().mel_scale.fb  # (656 frequencies, 128 bands)
+    bands = mel_transform().mel_scale.fb  # (656 frequencies, 128 bands)
     spectrum = (torch.linalg.pinv(bands.T) @ power).clamp(min=0)  # (656, 128)
     window = torch.hann_window(N_FFT)
     generator_state = torch.random.get_rng_state()
@@ -95,12 +97,12 @@ def to_sound(spectrogram: np.ndarray, decibels: float = TOP_DB, iterations: int 
         spectrum,
         window,
         N_FFT,
-        HOP,
+        HOP_LENGTH,
         N_FFT,
         power=2.0,
         n_iter=iterations,
         momentum=0.9,
-        length=SAMPLES,
+        length=WINDOW_SAMPLES,
         rand_init=True,
     )
     torch.random.set_rng_state(generator_state)

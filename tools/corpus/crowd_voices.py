@@ -1,7 +1,7 @@
 """Voices of the crowd: short acted sentences of synthetic people who are none of the cast, to learn voices from.
 
 `python -m tools.corpus voices --people 600 --out data/crowd` writes two files, which are not shipped (150 MB; half an
-hour on two cores): `voices.npy` (spectrograms as `cmlib.voices.mel` gives them, in 256 steps) and `voices.csv` (a row
+hour on two cores): `voices.npy` (spectrograms as `cmlib.spectrograms.mel_spectrogram` gives them, in 256 steps) and `voices.csv` (a row
 a spectrogram: who, what). Each person says one sentence in every emotion and intensity, in one of the voices of
 espeak-ng that the cast has, too, with a vocal tract and habits of its own; sound goes through the codec of the clips.
 """
@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from cmlib.preparation.spectrograms import mel
+from cmlib.preparation.spectrograms import mel_spectrogram
 
 from . import voice
 from .build import THREADS
@@ -60,7 +60,7 @@ def spectrogram(speech: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     audio = voice.NOISE * rng.normal(size=int((before + after) * SR + len(speech)))
     start = int(before * SR)
     audio[start : start + len(speech)] += speech
-    return np.round(mel(coded(audio.astype(np.float32))) * 255).astype(np.uint8)
+    return np.round(mel_spectrogram(coded(audio.astype(np.float32))) * 255).astype(np.uint8)
 
 
 def person(job: tuple[int, int]) -> list[tuple[np.ndarray, dict]]:

@@ -15,9 +15,9 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter1d
 from tqdm import tqdm
 
-from cmlib.preparation.detector import find
+from cmlib.preparation.detector import find_faces
 from cmlib.preparation.media import read_video
-from cmlib.preparation.tracking import follow
+from cmlib.preparation.tracking import track_face
 
 SIZE = 256  # of the crops looked at, pixels
 LOOKS = 6  # frames between the first and the last in which the eyes are measured
@@ -93,9 +93,9 @@ def face_width(crop: np.ndarray) -> float:
 def measure(path: Path) -> dict[str, np.ndarray]:
     """Of one clip: rows of MEASURES by detector and by irises, and widths of the face by ears and by skin."""
     frames, _ = read_video(path, 2 * LOOKS + 1)
-    track, _ = follow(frames[::2], range(0, len(frames), 2))
+    track, _ = track_face(frames[::2], range(0, len(frames), 2))
     crops = [track.crop(frames[n], n, SIZE) for n in range(1, len(frames), 2)]
-    points = [(crop, p) for crop, p in zip(crops, find(crops)) if p is not None]
+    points = [(crop, p) for crop, p in zip(crops, find_faces(crops)) if p is not None]
     dark = [found for crop, p in points if (found := irises(crop, p[:2])) is not None]
     return {
         "detector": np.array([measures(p[:2]) for _, p in points]).reshape(-1, len(MEASURES)),

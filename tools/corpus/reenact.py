@@ -23,7 +23,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from cmlib.corpora.names import ClipName
-from cmlib.preparation.media import SOUNDFILE, read_audio
+from cmlib.preparation.media import SOUNDFILE_SUFFIXES, read_audio
 
 from .build import THREADS, _start, film
 from .performance import Performance, _models, act
@@ -148,7 +148,7 @@ def pairs(units: Path, audio: Path, actors: list[int]) -> tuple[list[tuple], lis
     if missing := [c for c in columns if c not in table]:
         raise ValueError(f"{units}: no column {', '.join(missing)}")
     values = table[columns[1:]].apply(pd.to_numeric, errors="coerce").clip(0, 5).to_numpy()
-    files = sorted(p for p in audio.rglob("*") if p.suffix.lower() in SOUNDFILE)
+    files = sorted(p for p in audio.rglob("*") if p.suffix.lower() in SOUNDFILE_SUFFIXES)
     for kind, stem, what in [
         *(
             ("audio-visual", str(clip), value)

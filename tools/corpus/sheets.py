@@ -21,7 +21,14 @@ from PIL import Image, ImageDraw, ImageFont
 from cmlib.corpora import crowd
 from cmlib.corpora.names import EMOTIONS
 from cmlib.preparation.media import iter_frames, read_audio, read_video, video_info
-from cmlib.preparation.spectrograms import BANDS, HOP, RATE, SECONDS, mel, resample
+from cmlib.preparation.spectrograms import (
+    HOP_LENGTH,
+    N_MELS,
+    SAMPLE_RATE,
+    WINDOW_SECONDS,
+    mel_spectrogram,
+    resample,
+)
 from cmlib.preparation.tracking import crop_faces
 
 SENTENCES = {1: "Kids are talking by the door", 2: "Dogs are sitting by the door"}
@@ -138,13 +145,18 @@ def strip(path: Path, title: str, cell: int = 112, count: int = 10) -> Image.Ima
     """`count` face crops of a clip over its mel spectrogram, on one axis of time."""
     frames, info = read_video(path)
     sound = resample(*read_audio(path))
-    seconds = len(sound) / RATE
-    start, span = max(0.0, (seconds - SECONDS) / 2), min(seconds, SECONDS)  # what `mel` looks at
-    first = max(0.0, (SECONDS - seconds) / 2) * RATE / HOP
-    spectrogram = mel(sound)[::-1, round(first) : round(first + span * RATE / HOP) + 1]
+    seconds = len(sound) / SAMPLE_RATE
+    start, span = (
+        max(0.0, (seconds - WINDOW_SECONDS) / 2),
+        min(seconds, WINDOW_SECONDS),
+    )  # what `mel` looks at
+    first = max(0.0, (WINDOW_SECONDS - seconds) / 2) * SAMPLE_RATE / HOP_LENGTH
+    spectrogram = mel_spectrogram(sound)[
+        ::-1, round(first) : round(first + span * SAMPLE_RATE / HOP_LENGTH) + 1
+    ]
     picked = ((start + (np.arange(count) + 0.5) / count * span) * info.fps).astype(int)
     crops = crop_faces(frames[picked], cell)[0]
-    top, left, below, height = 28, 44, 26, BANDS
+    top, left, below, height = 28, 44, 26, N_MELS
     width = cell * count
     out = Image.new("RGB", (left + width + 16, top + cell + height + below), PAPER)
     draw = ImageDraw.Draw(out)
