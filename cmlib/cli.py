@@ -462,7 +462,7 @@ def _trained(a: argparse.Namespace) -> list:
 
     folds = range(1, 6) if a.fold == "all" else [int(a.fold)]
     runs = [Run(a.corpus, a.profile, seed, fold) for seed in a.seed for fold in folds]
-    lost = [run for run in runs if not a.train and scoring.missing(run)]
+    lost = [run for run in runs if not a.train and scoring.missing_networks(run)]
     if lost:
         command = f"make reproduce CORPUS={a.corpus} PROFILE={a.profile} SEED={lost[0].seed} FOLD={lost[0].fold}"
         which = "; ".join(
@@ -489,14 +489,14 @@ def _evaluate(a: argparse.Namespace) -> int:
     from cmlib.evaluation import scoring
 
     runs = _trained(a)
-    for part in scoring.PARTS:
-        scores, answers = scoring.pooled(runs, part, scoring.models(runs[0]))
-        _scores(part, scores, answers, runs)
+    for subset in scoring.SUBSETS:
+        scores, predictions = scoring.score_runs(runs, subset, scoring.available_models(runs[0]))
+        _scores(subset, scores, predictions, runs)
     return 0
 
 
-def _scores(part: str, scores, answers, runs: list) -> None:
-    """Print a table of ``evaluation.pooled``, and what separates the context network from the others."""
+def _scores(subset: str, scores, predictions, runs: list) -> None:
+    """Print a table of ``scoring.score_runs``, and what separates the context network from the others."""
     from cmlib.evaluation import scoring
     from cmlib.plots.palette import MODEL_NAMES
 
@@ -507,7 +507,8 @@ def _scores(part: str, scores, answers, runs: list) -> None:
     )
     seeds, several = len({run.seed for run in runs}), len(runs) > 1
     what = "clips" if seeds == 1 else f"answers of networks of {seeds} seeds about clips"
-    print(f"\n{part}: {len(set(answers.clips))} {what} of {len(set(answers.actors))} actors")
+    clips, actors = len(set(predictions.clips)), len(set(predictions.actors))
+    print(f"\n{subset}: {clips} {what} of {actors} actors")
     spread = f"clips, mean ± sd of {'folds' if seeds == 1 else f'{len(runs)} folds and seeds'}"
     wide = 2 + max(len(name) for name in MODEL_NAMES.values())
     print(" " * wide + "".join(f"{c:<24}" for c in columns.values()) + spread * several)
@@ -517,8 +518,9 @@ def _scores(part: str, scores, answers, runs: list) -> None:
         clip = 100 * own.loc["clip_accuracy", ["mean", "sd"]]
         folds = f"{clip['mean']:.1f} ± {clip['sd']:.1f} %" if several else ""
         print(f"{MODEL_NAMES[name]:<{wide}}" + "".join(f"{c:<24}" for c in cells) + folds)
-    if "can" in answers.log_probabilities:
-        for _, row in scoring.differences(answers, resamples=runs[0].profile.bootstrap).iterrows():
+    if "can" in predictions.log_probabilities:
+        resamples = runs[0].profile.bootstrap
+        for _, row in scoring.differences(predictions, resamples=resamples).iterrows():
             print(
                 f"context attention minus {MODEL_NAMES[row.other]:<{wide}}{percent(row)} points, p = {row.p:.3g}"
             )
@@ -532,7 +534,7 @@ def percent(score) -> str:
 def _congruence(a: argparse.Namespace) -> int:
     import pandas as pd
 
-    from cmlib.evaluation import identity, representations
+    from cmlib.evaluation import identity, judges, representations
 
     runs = _trained(a)
     if not runs[0].store.has_faces:
@@ -543,7 +545,7 @@ def _congruence(a: argparse.Namespace) -> int:
     table = pd.concat(
         [
             representations.measure(
-                r, r.can(), representations.neutral_pairs(r), representations.train_judge(r), who
+                r, r.can(), representations.neutral_pairs(r), judges.judge_for_run(r), who
             )
             for r in runs
         ],
@@ -551,7 +553,7 @@ def _congruence(a: argparse.Namespace) -> int:
     )
     gains, stays = (
         representations.congruence(table, runs[0].profile.bootstrap),
-        representations.kept(table, runs[0].profile.bootstrap),
+        representations.identity_and_typicality(table, runs[0].profile.bootstrap),
     )
     print(
         f"\n{len(table) // table.strength.nunique()} pairs of a neutral face and a voice of {table.actor.nunique()} test actors"
@@ -564,7 +566,7 @@ def _congruence(a: argparse.Namespace) -> int:
     )
     for emotion, own in gains.groupby("emotion", sort=False):
         own = own.set_index("strength")
-        said = f"{100 * own.before[1.0]:.1f}, {100 * own.named[1.0]:.1f} %"
+        said = f"{100 * own.first_choice_before[1.0]:.1f}, {100 * own.first_choice[1.0]:.1f} %"
         print(f"{emotion:<20}" + "".join(f"{percent(own.loc[t]):<24}" for t in levels) + said)
     for row in stays[stays.strength == 1].itertuples():
         print(f"{row.measure:<20}{percent(row)} %")

@@ -1,38 +1,40 @@
-"""Scores with their intervals.  Every function takes plain arrays; clips and actors say what belongs together."""
+"""Scores with their intervals: what no library has, because clips of one actor are not independent.
+
+Every function takes plain arrays.  ``clips`` and ``actors`` say which rows belong together.
+Accuracy, recall and confusion matrices are scikit-learn's (``sklearn.metrics``) and are used from
+there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 
-EXACT = 14  # up to so many actors all sign flips are tried
+EXACT_ACTORS = 14  # up to so many actors all sign flips are counted
+RANDOM_FLIPS = 20_000  # sign flips that are drawn where there are more actors
 
 
-def accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Fraction of equal entries of two (N,) label arrays."""
-    return float(np.mean(truth == predicted))
-
-
-def unweighted_average_recall(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Mean over the classes present in ``truth`` of the fraction found (balanced accuracy; Schuller et al. 2009)."""
-    return float(np.mean([np.mean(predicted[truth == c] == c) for c in np.unique(truth)]))
-
-
-def confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """(classes, classes) rates: rows are the truth and sum to one (a class without samples keeps zeros)."""
-    counts = np.zeros((classes, classes))
-    np.add.at(counts, (truth, predicted), 1)
-    return counts / np.maximum(counts.sum(1, keepdims=True), 1)
+# -------------------------------------------------------------------- frames -> clips
 
 
 def by_clip(log_probabilities: np.ndarray, clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Frame scores (N, K) and their clip (N,) -> (clip ids (M,) sorted, mean log probabilities (M, K))."""
+    """Mean log probabilities of each clip's frames.
+
+    Frame scores (N, K) and the clip of each frame (N,) -> (clip ids (M,) sorted, mean log
+    probabilities (M, K)).
+    """
     ids, position = np.unique(clips, return_inverse=True)
-    total = np.zeros((len(ids), log_probabilities.shape[1]))
-    np.add.at(total, position, log_probabilities)
-    return ids, total / np.bincount(position)[:, None]
+    sums = np.zeros((len(ids), log_probabilities.shape[1]))
+    np.add.at(sums, position, log_probabilities)
+    return ids, sums / np.bincount(position)[:, None]
+
+
+# -------------------------------------------------------------------- intervals over actors
+#
+# scipy.stats.bootstrap draws the same actors from the same seed (tests/test_metrics.py compares
+# them), but it refuses a single actor, and small corpora have one test actor.
 
 
 def actor_interval(
@@ -42,19 +44,20 @@ def actor_interval(
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Percentile bootstrap over actors (clusters) of ``statistic(rows)``, rows being indices into (N,) arrays.
+    """Percentile bootstrap over actors (clusters) of ``statistic(rows)``, rows being indices into
+    (N,) arrays.
 
-    Clips of one actor are not independent, so whole actors are drawn with replacement.  With few actors the interval is
-    too short: on simulated corpora whose actors differ (tests/test_metrics.py), 95 % intervals held the true accuracy
-    in 92.6 % of the cases with 24 actors and in 84.3 % with five, the test actors of one fold.  Returns {"value",
-    "low", "high"}.
+    Clips of one actor are not independent, so whole actors are drawn with replacement.  With few
+    actors the interval is too short: on simulated corpora whose actors differ
+    (tests/test_metrics.py), 95 % intervals held the true accuracy in 92.6 % of the cases with 24
+    actors and in 84.3 % with five, the test actors of one fold.  Returns {"value", "low", "high"}.
     """
-    rows = [np.flatnonzero(actors == a) for a in np.unique(actors)]
-    draws = [
-        statistic(np.concatenate([rows[i] for i in own]))
-        for own in _drawn(len(rows), resamples, seed)
-    ]
-    return _interval(statistic(np.arange(len(actors))), draws, level)
+    rows_of_actor = [np.flatnonzero(actors == actor) for actor in np.unique(actors)]
+    estimates = []
+    for drawn_actors in _resample_actors(len(rows_of_actor), resamples, seed):
+        rows = np.concatenate([rows_of_actor[i] for i in drawn_actors])
+        estimates.append(statistic(rows))
+    return _percentile_interval(statistic(np.arange(len(actors))), estimates, level)
 
 
 def mean_interval(
@@ -65,31 +68,45 @@ def mean_interval(
     seed: int = 0,
     groups: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """``actor_interval`` of the mean of (N,) ``values``, from the sums of each actor: the same draws, much faster.
+    """``actor_interval`` of the mean of (N,) ``values``, from the sums of each actor: the same
+    draws, much faster.
 
-    With ``groups`` (N,) it is the mean over groups of the means within them: of hits with the truth as groups, the
-    unweighted average recall.
+    With ``groups`` (N,) it is the mean over groups of the means within them.  Of hits grouped by
+    their true class this is the unweighted average recall (Schuller et al. 2009).
     """
     groups = np.zeros(len(actors)) if groups is None else groups
-    (who, who_of), (what, what_of) = (np.unique(x, return_inverse=True) for x in (actors, groups))
-    sums, counts = np.zeros((2, len(who), len(what)))
-    np.add.at(sums, (who_of, what_of), values)
-    np.add.at(counts, (who_of, what_of), 1)
-    drawn = _drawn(len(who), resamples, seed)
-    total, number = sums[drawn].sum(1), counts[drawn].sum(1)  # (resamples, groups)
-    met = number > 0  # the actors drawn may have nothing of a group
-    draws = np.divide(total, number, out=np.zeros_like(total), where=met).sum(1) / met.sum(1)
-    return _interval((sums.sum(0) / counts.sum(0)).mean(), draws, level)
+    actor_ids, actor_index = np.unique(actors, return_inverse=True)
+    group_ids, group_index = np.unique(groups, return_inverse=True)
+    sums = np.zeros((len(actor_ids), len(group_ids)))
+    counts = np.zeros_like(sums)
+    np.add.at(sums, (actor_index, group_index), values)
+    np.add.at(counts, (actor_index, group_index), 1)
+
+    drawn_actors = _resample_actors(len(actor_ids), resamples, seed)
+    drawn_sums = sums[drawn_actors].sum(1)  # (resamples, groups)
+    drawn_counts = counts[drawn_actors].sum(1)  # (resamples, groups)
+    present = (
+        drawn_counts > 0
+    )  # a resample may hold nothing of a group: its mean is over the others
+    means = np.divide(drawn_sums, drawn_counts, out=np.zeros_like(drawn_sums), where=present)
+    estimates = means.sum(1) / present.sum(1)
+    value = (sums.sum(0) / counts.sum(0)).mean()
+    return _percentile_interval(value, estimates, level)
 
 
-def _drawn(actors: int, resamples: int, seed: int) -> np.ndarray:
-    """(resamples, actors) which actors each resample draws, with replacement."""
+def _resample_actors(actors: int, resamples: int, seed: int) -> np.ndarray:
+    """(resamples, actors): which actors each resample draws, with replacement."""
     return np.random.default_rng(seed).integers(actors, size=(resamples, actors))
 
 
-def _interval(value: float, draws: np.ndarray | list[float], level: float) -> dict[str, float]:
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+def _percentile_interval(
+    value: float, estimates: np.ndarray | Sequence[float], level: float
+) -> dict[str, float]:
+    low, high = np.quantile(estimates, [(1 - level) / 2, (1 + level) / 2])
     return {"value": float(value), "low": float(low), "high": float(high)}
+
+
+# -------------------------------------------------------------------- scores
 
 
 def scores(
@@ -100,19 +117,21 @@ def scores(
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, dict[str, float]]:
-    """Frame accuracy, clip accuracy (mean log probability of its frames) and unweighted average recall over clips.
+    """Frame accuracy, clip accuracy (mean log probability of its frames) and unweighted average
+    recall over clips.
 
-    Arguments have one row per frame: (N, K), (N,), (N,), (N,).  Each score is {"value", "low", "high"}.
+    Arguments have one row per frame: (N, K), (N,), (N,), (N,).  Each score is {"value", "low",
+    "high"}.
     """
-    predicted = log_probabilities.argmax(1)
-    ids, pooled = by_clip(log_probabilities, clips)
-    first = np.searchsorted(clips[order := np.argsort(clips, kind="stable")], ids)
-    truth, who, decided = labels[order][first], actors[order][first], pooled.argmax(1)
+    frame_hits = log_probabilities.argmax(1) == labels
+    _, first_frames = np.unique(clips, return_index=True)  # label and actor are those of a clip
+    clip_labels, clip_actors = labels[first_frames], actors[first_frames]
+    clip_hits = by_clip(log_probabilities, clips)[1].argmax(1) == clip_labels
     return {
-        "frame_accuracy": mean_interval(labels == predicted, actors, resamples, seed=seed),
-        "clip_accuracy": mean_interval(truth == decided, who, resamples, seed=seed),
+        "frame_accuracy": mean_interval(frame_hits, actors, resamples, seed=seed),
+        "clip_accuracy": mean_interval(clip_hits, clip_actors, resamples, seed=seed),
         "unweighted_average_recall": mean_interval(
-            truth == decided, who, resamples, seed=seed, groups=truth
+            clip_hits, clip_actors, resamples, seed=seed, groups=clip_labels
         ),
     }
 
@@ -125,59 +144,79 @@ def paired_difference(
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Mean of ``first - second``, (N,) scores of two models on the same clips: {"value", "low", "high", "p"}.
+    """Mean of ``first - second``, (N,) scores of two models on the same clips: {"value", "low",
+    "high", "p"}.
 
-    The interval is ``mean_interval``'s.  ``p`` (two-sided) is from a test that flips the sign of whole actors'
-    differences: if neither model is better, each actor's sum could as well have the other sign (Fisher 1935, actors
-    as blocks).  Up to 14 actors all 2^A flips are counted, beyond that 20,000 random ones.  Five actors can never give
-    a p below 2 / 2^5 = 0.0625, however large the difference.
+    The interval is ``mean_interval``'s.  ``p`` (two-sided) is from a test that flips the sign of
+    whole actors' differences: if neither model is better, each actor's sum could as well have the
+    other sign (Fisher 1935, actors as blocks).  Up to 14 actors all 2^A flips are counted, beyond
+    that 20,000 random ones.  Five actors can never give a p below 2 / 2^5 = 0.0625, however large
+    the difference.
     """
-    gain = np.asarray(first, float) - np.asarray(second, float)
-    sums = np.array([gain[actors == a].sum() for a in np.unique(actors)])
-    if exact := len(sums) <= EXACT:
-        signs = 1 - 2 * ((np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums))) & 1)
+    differences = np.asarray(first, float) - np.asarray(second, float)
+    sums = np.array([differences[actors == actor].sum() for actor in np.unique(actors)])
+    exact = len(sums) <= EXACT_ACTORS
+    if exact:  # bit a of the number of a flip is the sign of actor a
+        bits = (np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums))) & 1
+        signs = 1 - 2 * bits
     else:
-        signs = np.random.default_rng(seed).choice((-1, 1), (20_000, len(sums)))
-    as_far = (np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).sum()
-    p = as_far / len(signs) if exact else (as_far + 1) / (len(signs) + 1)
-    return mean_interval(gain, actors, resamples, level, seed) | {"p": float(p)}
+        signs = np.random.default_rng(seed).choice((-1, 1), (RANDOM_FLIPS, len(sums)))
+    as_extreme = (np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).sum()
+    if exact:
+        p = as_extreme / len(signs)
+    else:  # the sum that was observed counts as one of the draws, so that p is never 0
+        p = (as_extreme + 1) / (len(signs) + 1)
+    return mean_interval(differences, actors, resamples, level, seed) | {"p": float(p)}
 
 
-def mean_and_sd(values: list[float] | np.ndarray) -> dict[str, float]:
-    """{"mean", "sd", "count"} of scores of several folds or seeds; sd divides by count - 1 (NaN for a single one)."""
+def mean_and_sd(values: Sequence[float] | np.ndarray) -> dict[str, float]:
+    """{"mean", "sd", "count"} of scores of several folds or seeds; sd divides by count - 1 (NaN for
+    a single one).
+    """
     values = np.asarray(values, float)
     sd = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
     return {"mean": float(values.mean()), "sd": sd, "count": len(values)}
 
 
-def reliability(log_probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -> pd.DataFrame:
-    """How often answers given with a certain confidence are right: a row for each bin that is not empty.
+# -------------------------------------------------------------------- calibration
+#
+# sklearn.calibration.calibration_curve gives the same two means per bin (tests/test_metrics.py),
+# but not the counts that weigh them in the calibration error.
 
-    Confidence is the largest probability of a row of (N, K); bin b holds those in (b / bins, (b + 1) / bins].  Columns:
-    ``low``, ``high``, ``count``, ``confidence`` (mean) and ``accuracy``.
+
+def reliability(log_probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -> pd.DataFrame:
+    """How often predictions of a certain confidence are right: a row for each bin that is not
+    empty.
+
+    Confidence is the largest probability of a row of (N, K); bin b holds those in (b / bins, (b +
+    1) / bins].  Columns: ``low``, ``high``, ``count``, ``confidence`` (mean) and ``accuracy``.
     """
-    confidence, right = np.exp(log_probabilities.max(1)), log_probabilities.argmax(1) == labels
+    confidence = np.exp(log_probabilities.max(1))
     edges = np.linspace(0, 1, bins + 1)
-    table = pd.DataFrame(
+    predictions = pd.DataFrame(
         {
             "bin": np.searchsorted(edges[1:-1], confidence),
             "confidence": confidence,
-            "accuracy": right,
+            "accuracy": log_probabilities.argmax(1) == labels,
         }
     )
-    means = {name: (name, "mean") for name in ("confidence", "accuracy")}
-    table = table.groupby("bin").agg(count=("accuracy", "size"), **means)
+    table = predictions.groupby("bin").agg(
+        count=("accuracy", "size"),
+        confidence=("confidence", "mean"),
+        accuracy=("accuracy", "mean"),
+    )
     table.insert(0, "low", edges[table.index])
     table.insert(1, "high", edges[table.index + 1])
     return table.reset_index(drop=True)
 
 
 def calibration_error(log_probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -> float:
-    """Expected calibration error, sum_b (n_b / N) |accuracy_b - confidence_b| (Guo et al. 2017, arXiv 1706.04599).
+    """Expected calibration error, sum_b (n_b / N) |accuracy_b - confidence_b| (Guo et al. 2017,
+    arXiv 1706.04599).
 
-    0: answers given with 80 % confidence are right in 80 % of the cases; with few answers a bin it is biased upwards.
+    0 means that predictions of 80 % confidence are right in 80 % of the cases.  With few
+    predictions per bin it is biased upwards.
     """
     table = reliability(log_probabilities, labels, bins)
-    return float(
-        (table["count"] * (table.accuracy - table.confidence).abs()).sum() / table["count"].sum()
-    )
+    gap = (table.accuracy - table.confidence).abs()
+    return float((table["count"] * gap).sum() / table["count"].sum())

@@ -188,13 +188,13 @@ def borrow(run: Run) -> Run:
     So a notebook that would train anew for a reproduction finds them.  RedrawError where a network is not there.
     """
     other = Run(run.corpus, run.profile_name, run.seed, run.fold, str(run.folder / "redrawn"))
-    if lost := scoring.missing(run):
+    if lost := scoring.missing_networks(run):
         command = f"make reproduce CORPUS={run.corpus} PROFILE={run.profile_name} FOLD={run.fold} SEED={run.seed}"
         raise RedrawError(f"{run.folder.name}: {', '.join(lost)} not trained; first: {command}")
     shutil.rmtree(other.folder / "checkpoints", ignore_errors=True)
     other.path("face").parent.mkdir(parents=True)
     for name, path in (
-        (name, run.find(name)) for name in scoring.networks(run) if not run.given(name)
+        (name, run.find(name)) for name in scoring.required_networks(run) if not run.given(name)
     ):
         shutil.copy(path.with_suffix(".safetensors"), other.path(name).with_suffix(".safetensors"))
         card = checkpoints.read_card(path) | {"recipe": run.recipe(name)}

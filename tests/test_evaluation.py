@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 from cmlib import cli, files, metrics
 from cmlib.evaluation import ablations, leakage, robustness, scoring
-from cmlib.evaluation.scoring import Answers
+from cmlib.evaluation.scoring import Predictions
 from cmlib.experiment.run import MODELS, Run
 from cmlib.models import Posterior
 from cmlib.plots import figures
@@ -53,11 +53,11 @@ def made_up():
         logits = rng.normal(size=(240, 7)) + strength * np.eye(7)[labels]
         return logits - np.logaddexp.reduce(logits, 1, keepdims=True)
 
-    return Answers({"face": say(0.5), "can": say(1.5)}, labels, clips, clips // 10)
+    return Predictions({"face": say(0.5), "can": say(1.5)}, labels, clips, clips // 10)
 
 
 def test_scores_are_scikit_learns(toy):
-    answers = scoring.ask(toy[1])
+    answers = scoring.predict(toy[1])
     assert set(answers.actors) == {2} and set(answers.log_probabilities) == set(MODELS)
     found = scoring.score(answers, 100).set_index(["model", "score"]).value
     for name, p in answers.log_probabilities.items():
@@ -69,11 +69,11 @@ def test_scores_are_scikit_learns(toy):
 
 
 def test_folds_are_pooled_over_all_actors(toy):
-    table, answers = scoring.pooled([toy[1], toy[2]])
+    table, answers = scoring.score_runs([toy[1], toy[2]])
     assert set(answers.actors) == {2, 3} and len(set(answers.clips)) == 4
     own = table.set_index(["model", "score"]).loc[("can", "clip_accuracy")]
     each = [
-        scoring.score(scoring.ask(toy[f]), 1)
+        scoring.score(scoring.predict(toy[f]), 1)
         .set_index(["model", "score"])
         .value["can", "clip_accuracy"]
         for f in (1, 2)
@@ -86,7 +86,7 @@ def test_folds_are_pooled_over_all_actors(toy):
 
 
 def test_seeds_of_one_fold_stay_apart_but_their_actors_do_not(made_up):
-    both = scoring.join([made_up, made_up])
+    both = scoring.concatenate([made_up, made_up])
     assert len(set(both.clips)) == 120 and len(set(both.actors)) == 6
     np.testing.assert_array_equal(both.by_clip().labels, np.tile(made_up.by_clip().labels, 2))
 
@@ -94,14 +94,14 @@ def test_seeds_of_one_fold_stay_apart_but_their_actors_do_not(made_up):
 def test_differences_are_those_of_the_clips(made_up):
     table = scoring.differences(made_up, "can", 200).set_index("other")
     clips = made_up.by_clip()
-    right = clips.right()
+    hits = clips.hits()
     assert (
-        table.value["face"] == pytest.approx(right["can"].mean() - right["face"].mean())
+        table.value["face"] == pytest.approx(hits["can"].mean() - hits["face"].mean())
         and table.value["face"] > 0.1
     )
     assert (
         table.p["face"]
-        == metrics.paired_difference(right["can"], right["face"], clips.actors, 10)["p"]
+        == metrics.paired_difference(hits["can"], hits["face"], clips.actors, 10)["p"]
         >= 2 / 2**6
     )
 
@@ -109,7 +109,7 @@ def test_differences_are_those_of_the_clips(made_up):
 def test_calibration(made_up):
     table, bars = scoring.calibration(made_up)
     clips = made_up.by_clip()
-    assert table.set_index("model").accuracy["can"] == clips.right()["can"].mean()
+    assert table.set_index("model").accuracy["can"] == clips.hits()["can"].mean()
     assert (
         bars.groupby("model")["count"].sum().tolist() == [60, 60]
         and (table.confidence > 1 / 7).all()
@@ -119,16 +119,16 @@ def test_calibration(made_up):
 @pytest.mark.parametrize("snr", [20, 0, -5])
 def test_noise_has_the_ratio_it_is_asked_for(snr):
     wave = np.sin(np.arange(40_000) / 7).astype(np.float32)
-    noise = robustness.with_noise(wave, snr, np.random.default_rng(0)) - wave
+    noise = robustness.add_noise(wave, snr, np.random.default_rng(0)) - wave
     assert 10 * np.log10(np.mean(wave**2) / np.mean(noise**2)) == pytest.approx(snr, abs=0.01)
 
 
 def test_blur_and_bars_touch_what_they_should():
     frames = np.random.default_rng(0).integers(0, 256, (3, 20, 20, 3), np.uint8)
-    soft = robustness.blurred(frames, 2)
+    soft = robustness.blur(frames, 2)
     assert soft.std() < 0.3 * frames.std() and abs(soft.mean() - frames.mean()) < 3
-    np.testing.assert_array_equal(robustness.blurred(np.full_like(frames, 90), 2), 90)
-    bar = robustness.covered(frames, (0.25, 0.5))
+    np.testing.assert_array_equal(robustness.blur(np.full_like(frames, 90), 2), 90)
+    bar = robustness.cover(frames, (0.25, 0.5))
     assert (
         (bar[:, 5:10] == 128).all()
         and (bar[:, :5] == frames[:, :5]).all()
@@ -139,10 +139,10 @@ def test_blur_and_bars_touch_what_they_should():
 def test_robustness_disturbs_one_sense_at_a_time(toy):
     table = robustness.robustness(toy[1])
     assert len(table) == len(MODELS) * (
-        1 + len(robustness.SNRS) + len(robustness.SIGMAS) + len(robustness.BARS) + 3
+        1 + len(robustness.SNRS) + len(robustness.BLURS) + len(robustness.BARS) + 3
     )
     value = table.pivot_table(index=["disturbance", "level"], columns="model", values="value")
-    undisturbed = scoring.ask(toy[1]).by_clip().right()
+    undisturbed = scoring.predict(toy[1]).by_clip().hits()
     for name in MODELS:
         assert value.loc[("nothing", ""), name] == undisturbed[name].mean()
     assert (value.loc["noise in the voice", "face"] == value.loc[("nothing", ""), "face"]).all()
@@ -158,14 +158,14 @@ def test_a_choice_of_clips_has_every_emotion(toy):
     run = SimpleNamespace(
         store=SimpleNamespace(clips=pd.concat([pd.DataFrame({"emotion": ["z"] * 100}), clips]))
     )
-    chosen = robustness.some(run, np.arange(100, 136), 12)
+    chosen = robustness.sample_clips(run, np.arange(100, 136), 12)
     assert (np.diff(chosen) > 0).all() and clips.emotion[chosen].value_counts().tolist() == [
         4,
         4,
         4,
     ]
     np.testing.assert_array_equal(
-        robustness.some(run, np.arange(100, 136), None), np.arange(100, 136)
+        robustness.sample_clips(run, np.arange(100, 136), None), np.arange(100, 136)
     )
 
 
@@ -226,7 +226,7 @@ def test_evaluate_prints_validation_then_test_and_names_what_is_not_trained(toy,
     assert cli.main(["evaluate", "--profile", "smoke", "--fold", "3"]) == 1
     assert "make reproduce CORPUS=actors PROFILE=smoke SEED=0 FOLD=3" in capsys.readouterr().err
     assert cli.main(["evaluate", "--profile", "smoke", "--fold", "5", "--train"]) == 0
-    assert "fold 5, seed 0" in capsys.readouterr().out and not scoring.missing(
+    assert "fold 5, seed 0" in capsys.readouterr().out and not scoring.missing_networks(
         Run("actors", "smoke", fold=5)
     )
     assert cli.main(["evaluate", "--profile", "smoke", "--fold", "5", "--seed", "0-1"]) == 0

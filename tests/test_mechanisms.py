@@ -9,7 +9,7 @@ import librosa
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import recall_score
+from sklearn.metrics import confusion_matrix, recall_score
 
 from cmlib import metrics
 from cmlib.config import PROFILES
@@ -228,10 +228,10 @@ def test_confusion_and_average_recall(random):
         random.integers(7, size=90),
     )
     np.testing.assert_allclose(
-        cells["confusion_rates"](truth, said, 7), metrics.confusion(truth, said, 7)
+        cells["confusion_rates"](truth, said, 7),
+        confusion_matrix(truth, said, labels=range(7), normalize="true"),
     )
     ours = cells["average_recall"](truth, said, 7)
-    assert ours == pytest.approx(metrics.unweighted_average_recall(truth, said))
     assert ours == pytest.approx(
         recall_score(truth, said, average="macro", labels=np.unique(truth))
     )

@@ -13,7 +13,7 @@ from cmlib import cli, files
 from cmlib.evaluation import face_ablations, judges, representations
 from cmlib.evaluation.identity import Fisherfaces, Typicality
 from cmlib.evaluation.judges import Recogniser
-from cmlib.evaluation.representations import congruence, kept
+from cmlib.evaluation.representations import congruence, identity_and_typicality
 from cmlib.experiment import run
 from cmlib.experiment.run import Run
 from cmlib.models import Can
@@ -89,9 +89,9 @@ def measured():
                         "actor": actor,
                         "emotion": emotion,
                         "strength": t,
-                        "judged": 0.2 + t * gain + noise,
-                        "named": t == 1 and emotion == "happy",
-                        "kept": rng.random() < 0.9,
+                        "probability": 0.2 + t * gain + noise,
+                        "first_choice": t == 1 and emotion == "happy",
+                        "same_person": rng.random() < 0.9,
                         "distance": t * 0.8,
                     }
                 )
@@ -102,12 +102,15 @@ def test_congruence_is_the_gain_of_the_judges_probability():
     table = congruence(measured(), 300).set_index(["emotion", "strength"])
     assert table.loc[("happy", 1.0), "value"] == pytest.approx(0.3, abs=0.02)
     assert table.loc[("happy", 1.0), "low"] > 0.25 and table.loc[("sad", 1.0), "low"] < 0
-    assert table.loc[("all", 1.0), "named"] == 0.5 and table.loc[("all", 1.0), "before"] == 0
+    assert (
+        table.loc[("all", 1.0), "first_choice"] == 0.5
+        and table.loc[("all", 1.0), "first_choice_before"] == 0
+    )
     assert (table.xs(0.0, level="strength").value == 0).all()
 
 
 def test_shares_that_are_kept():
-    table = kept(measured(), 200).set_index(["measure", "strength"]).value
+    table = identity_and_typicality(measured(), 200).set_index(["measure", "strength"]).value
     assert table["typical face", 1.0] == 1 and 0.7 < table["same person", 0.0] <= 1
 
 
@@ -129,12 +132,12 @@ def test_a_judge_learns_from_whom_it_should_and_only_once(toy_run, monkeypatch, 
     monkeypatch.setattr(
         judges, "_train", lambda faces, rows, *a: met.append(rows) or train(faces, rows, *a)
     )
-    first, second = (representations.train_judge(toy_run, teachers, epochs=1) for _ in range(2))
+    first, second = (judges.judge_for_run(toy_run, teachers, epochs=1) for _ in range(2))
     actors = toy_run.store.clips.actor.to_numpy()
     wanted = {a for part in parts for a in actors[getattr(toy_run.split, part)]}
     assert len(met) == 1 and set(actors[toy_run.frame_clip[met[0]]]) == wanted
     x = toy_run.faces.batch(np.arange(4))
-    np.testing.assert_array_equal(judges.read(first, x), judges.read(second, x))
+    np.testing.assert_array_equal(judges.predict(first, x), judges.predict(second, x))
 
 
 CLASSES = ("calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
@@ -181,10 +184,10 @@ def network(tmp_path, monkeypatch):
 
 def test_a_recogniser_is_asked_in_our_classes(network):
     recogniser = Recogniser(CLASSES)
-    assert recogniser.asked == CLASSES[1:]
+    assert recogniser.emotions == CLASSES[1:]
     x = torch.zeros(2, 3, 40, 40)
     x[0, 0] = 0.8
-    p = np.exp(judges.read(recogniser, x))
+    p = np.exp(judges.predict(recogniser, x))
     assert p.shape == (2, 8)
     np.testing.assert_allclose(
         p, [[0, 0.8, 0, 0, 0, 0, 0, 0.2], [0, 0, 0, 0, 0, 0, 0, 1]], atol=1e-6
@@ -220,23 +223,25 @@ def test_a_judge_is_asked_only_what_it_knows(toy_run, network):
         Recogniser(toy_run.classes),
         Can(toy_run.profile.face.latent, len(toy_run.classes)).eval(),
     )
-    recogniser.asked = ("happy",)
+    recogniser.emotions = ("happy",)
     pairs = representations.neutral_pairs(toy_run)
     table = representations.measure(toy_run, can, pairs, recogniser, strengths=(0.0, 1.0))
     assert (
-        set(table.emotion) == {"happy"} and len(table) == len(pairs.clips) and "kept" not in table
+        set(table.emotion) == {"happy"}
+        and len(table) == len(pairs.clips)
+        and "same_person" not in table
     )
-    seen = representations.seen(toy_run, recogniser)
+    seen = representations.judge_frames(toy_run, recogniser)
     assert set(seen.emotion) == {"happy"} and list(dict.fromkeys(seen.pictures)) == [
         "real",
         "reconstructed",
     ]
     frames = toy_run.store.frames[
-        representations._middle(toy_run)[toy_run.store.clips.emotion == "happy"]
+        representations.middle_frames(toy_run)[toy_run.store.clips.emotion == "happy"]
     ]
     red = [f[..., 0].mean() / 255 for f in frames]
-    assert min(red) - 0.05 < seen.judged[seen.pictures == "real"].iloc[0] < max(red) + 0.05
-    assert (seen.named == (seen.judged > 0.5)).all()
+    assert min(red) - 0.05 < seen.probability[seen.pictures == "real"].iloc[0] < max(red) + 0.05
+    assert (seen.first_choice == (seen.probability > 0.5)).all()
 
 
 def test_recognition_is_a_share_of_first_choices():
@@ -246,7 +251,7 @@ def test_recognition_is_a_share_of_first_choices():
             "pictures": ["real"] * 4 + ["reconstructed"] * 4,
             "actor": [1, 1, 2, 2] * 2,
             "emotion": ["happy", "sad"] * 4,
-            "named": [True, True, True, False] + [False] * 4,
+            "first_choice": [True, True, True, False] + [False] * 4,
         }
     )
     found = representations.recognition(table, 200).set_index("pictures")
@@ -260,7 +265,7 @@ def test_face_variants_are_trained_once_and_compared(toy_run, monkeypatch, capsy
     assert face_ablations.face_ablations(toy_run).empty  # at most the run's own network is there
     assert cli.main(["ablate", "--profile", "smoke"]) == 0
     assert "features of level 2, adversarial" in capsys.readouterr().out
-    monkeypatch.setattr(run.training, "train_vaegan", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(run, "train_vaegan", lambda *a, **k: pytest.fail("trained again"))
     table = face_ablations.face_ablations(toy_run, train=True).set_index("change")
     variants = face_ablations.face_variants(toy_run)
     assert list(table.index) == list(variants) and len(variants) == 5
@@ -286,7 +291,7 @@ def test_face_variants_are_trained_once_and_compared(toy_run, monkeypatch, capsy
 
 
 def test_measuring_at_strength_zero_is_the_reconstruction(toy_run):
-    judge = representations.train_judge(toy_run, epochs=1)
+    judge = judges.judge_for_run(toy_run, epochs=1)
     who = Fisherfaces(*people(12, 6), components=20, directions=8)
     can = Can(toy_run.profile.face.latent, len(toy_run.classes)).eval()
     table = representations.measure(
@@ -296,14 +301,14 @@ def test_measuring_at_strength_zero_is_the_reconstruction(toy_run):
         "actor",
         "emotion",
         "strength",
-        "judged",
-        "named",
-        "read",
-        "kept",
+        "probability",
+        "first_choice",
+        "network_hit",
+        "same_person",
         "distance",
     ]
-    face = table[table.strength == 0].groupby(["actor", "emotion"]).judged.nunique()
-    assert (face <= 2).all() and table.judged.between(
+    face = table[table.strength == 0].groupby(["actor", "emotion"]).probability.nunique()
+    assert (face <= 2).all() and table.probability.between(
         0, 1
     ).all()  # two neutral clips: the voice says nothing yet
     assert set(congruence(table, 50).emotion) == {*table.emotion, "all"}
@@ -313,7 +318,7 @@ def test_congruence_is_printed_as_it_is_measured(toy_run, capsys):
     assert cli.main(["congruence", "--profile", "smoke", "--train"]) == 0
     out = capsys.readouterr().out
     who = Fisherfaces.of_crowd(32, 3600)
-    pairs, judged = representations.neutral_pairs(toy_run), representations.train_judge(toy_run)
+    pairs, judged = representations.neutral_pairs(toy_run), judges.judge_for_run(toy_run)
     table = representations.measure(toy_run, toy_run.can(), pairs, judged, who)
     gains = congruence(table, toy_run.profile.bootstrap)
     assert f"{len(pairs.frames)} pairs of a neutral face and a voice of 1 test actors" in out

@@ -17,7 +17,8 @@ from cmlib.experiment.run import Run
 from cmlib.models import Can
 from cmlib.training import losses
 
-ABLATIONS = {  # changes to the profile's settings of the context network; those that change nothing are left out
+# Changes to the profile's settings of the context network.
+ABLATIONS = {
     "KL weight 0": {"kl_weight": 0.0},
     "KL weight 1e-5 (released)": {"kl_weight": 1e-5},
     "KL weight 1e-4": {"kl_weight": 1e-4},
@@ -41,42 +42,55 @@ ABLATIONS = {  # changes to the profile's settings of the context network; those
     "a linear map in place of attention": {"attention": "linear"},
     "all as released": dataclasses.asdict(CanConfig()),
 }
-STRENGTHS = (0.0, 0.5, 1.5)  # of the unchanged network, beside 1
+STRENGTHS = (0.0, 0.5, 1.5)  # context strengths of the unchanged network, beside 1
 
 
 @torch.no_grad()
 def ablations(
-    run: Run, settings: Mapping = ABLATIONS, strengths: Sequence[float] = STRENGTHS
+    run: Run, changes: Mapping[str, Mapping] = ABLATIONS, strengths: Sequence[float] = STRENGTHS
 ) -> pd.DataFrame:
-    """Context networks with one setting changed each, trained on cached latents and scored on the VALIDATION actors.
+    """Context networks with one setting changed each, trained on cached latents and scored on the
+    VALIDATION actors.
 
-    ``settings`` names changes to the profile's settings; those that it has already are left out.  A network is trained
-    once: it is kept in the run's folder ``ablations``.  Columns: change, value, low, high (clip accuracy), kl (mean
-    KL(face || shifted), nats), shift (root mean square change of the latent mean, in units of its spread over training
-    faces), seconds (of training it, or of reading it).
+    ``changes`` names changes to the profile's settings; those that change nothing are left out.  A
+    network is trained once: it is kept in the run's folder ``ablations``.  Columns: change, value,
+    low, high (clip accuracy), kl (mean KL(face || shifted), nats), shift (root mean square change
+    of the latent mean, in units of its spread over training faces), seconds (of training it, or of
+    reading it).
     """
-    base, asked = run.profile.can, run.frames_of(run.split.val)
-    spread = run.face_latents.mu[:, run.frames_of(run.split.train)].flatten(0, 1).std(0)
-    variants = {name: dataclasses.replace(base, **change) for name, change in settings.items()}
-    done = []
-    for name, variant in {
-        "as in the profile": base,
-        **{n: v for n, v in variants.items() if v != base},
-    }.items():
-        began = time.perf_counter()
-        model = _context_network(run, variant)
-        seconds = time.perf_counter() - began
-        for t in (1.0, *strengths) if variant == base else (1.0,):
-            score = run.scores(run.log_probabilities("can", asked, model, t), asked)[
-                "clip_accuracy"
-            ]
-            own, heard = run.paired(asked)
-            there = model.shift(own, heard, t)
-            kl = float(losses.kl_between(*own, *there).mean())
-            moved = float(((there.mu - own.mu) / spread).square().mean().sqrt())
-            named = name if t == 1 else f"strength {t:g}"
-            done.append({"change": named, **score, "kl": kl, "shift": moved, "seconds": seconds})
-    return pd.DataFrame(done)
+    profile_settings = run.profile.can
+    variants = {"as in the profile": profile_settings}
+    for name, change in changes.items():
+        settings = dataclasses.replace(profile_settings, **change)
+        if settings != profile_settings:
+            variants[name] = settings
+
+    rows = []
+    for name, settings in variants.items():
+        start = time.perf_counter()
+        model = _context_network(run, settings)
+        seconds = time.perf_counter() - start
+        rows.append({"change": name, **_measure(run, model, 1.0), "seconds": seconds})
+        if settings == profile_settings:
+            for strength in strengths:
+                measures = _measure(run, model, strength)
+                rows.append({"change": f"strength {strength:g}", **measures, "seconds": seconds})
+    return pd.DataFrame(rows)
+
+
+def _measure(run: Run, model: Can, strength: float) -> dict[str, float]:
+    """Clip accuracy with interval, KL and shift of a context network on the validation actors."""
+    frames = run.frames_of(run.split.val)
+    log_probabilities = run.log_probabilities("can", frames, model, strength)
+    accuracy = run.scores(log_probabilities, frames)["clip_accuracy"]
+
+    training_frames = run.frames_of(run.split.train)
+    spread = run.face_latents.mu[:, training_frames].flatten(0, 1).std(0)
+    face, voice = run.paired(frames)
+    shifted = model.shift(face, voice, strength)
+    kl = float(losses.kl_between(*face, *shifted).mean())
+    shift = float(((shifted.mu - face.mu) / spread).square().mean().sqrt())
+    return {**accuracy, "kl": kl, "shift": shift}
 
 
 def _context_network(run: Run, settings: CanConfig) -> Can:
@@ -84,18 +98,18 @@ def _context_network(run: Run, settings: CanConfig) -> Can:
     for name in ("can", "can_released"):
         if settings == run.settings(name):
             return run.can(name)
-    below = [
+    weights_below = [
         run.find(name).with_suffix(".safetensors").read_bytes()
         for name in ("face", "voice", "classifier_face")
     ]
-    made = recipe(
-        run.recipe("can"), dataclasses.asdict(settings), hashlib.sha256(b"".join(below)).hexdigest()
+    key = recipe(
+        run.recipe("can"),
+        dataclasses.asdict(settings),
+        hashlib.sha256(b"".join(weights_below)).hexdigest(),
     )
-    path = run.folder / "ablations" / f"can-{made}"
+    path = run.folder / "ablations" / f"can-{key}"
     if not path.with_suffix(".json").exists():  # the card is written last
-        checkpoints.save(
-            path,
-            run.train_can(settings)[0],
-            {"stage": "can", "settings": dataclasses.asdict(settings)},
-        )
+        network, _ = run.train_can(settings)
+        card = {"stage": "can", "settings": dataclasses.asdict(settings)}
+        checkpoints.save(path, network, card)
     return checkpoints.load(path, Can)[0]

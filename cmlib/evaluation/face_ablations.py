@@ -14,10 +14,14 @@ from sklearn.preprocessing import StandardScaler
 
 from cmlib.config import Profile, VaeGanConfig, get_profile
 from cmlib.evaluation import judges
-from cmlib.evaluation.representations import _decoded, train_judge
+from cmlib.evaluation.judges import judge_for_run
+from cmlib.evaluation.representations import decode_pictures
 from cmlib.experiment.run import Run
 
-# -------------------------------------------------------------------- settings of the face VAE-GAN
+# What the reconstruction is measured by; the place in the list is ``VaeGanConfig.feature_level``.
+MEASURES = ("pixels, no features", "features of level 1", "features of level 2")
+FEATURE_WEIGHT = 0.05  # where the profile has no features: docs/experiments.md, 12
+ADVERSARIAL_WEIGHT = 1e-3  # about as much as the pixels count
 
 
 @dataclass(frozen=True)
@@ -32,73 +36,85 @@ class FaceVariant(Run):
 
 
 def face_variants(run: Run) -> dict[str, Run]:
-    """The run itself, and runs in its folder ``ablations`` with features of another level, or with an adversarial term."""
-    base = (
-        run.profile.face
-        if run.profile.face.epochs
-        else dataclasses.replace(run.profile.face, epochs=get_profile("tuned").face.epochs)
-    )
-    found, weight = (
-        {"as in the profile": run},
-        base.feature_weight or 0.05,
-    )  # docs/experiments.md, 12
-    for level, name in enumerate(
-        ("pixels, no features", "features of level 1", "features of level 2")
-    ):
-        for adversarial in (0.0, 1e-3):  # 1e-3: about as much as the pixels count
-            measure = dict(
-                feature_level=level, feature_weight=weight if level else base.feature_weight
+    """The run itself, and runs in its folder ``ablations`` with features of another level, or with
+    an adversarial term.
+    """
+    base = run.profile.face
+    if not base.epochs:  # a shipped network: its variants are trained as in profile tuned
+        base = dataclasses.replace(base, epochs=get_profile("tuned").face.epochs)
+    variants = {"as in the profile": run}
+    for level, measure in enumerate(MEASURES):
+        for adversarial_weight in (0.0, ADVERSARIAL_WEIGHT):
+            if level == 1 and adversarial_weight:
+                continue  # one learned metric with an adversarial term is enough
+            feature_weight = base.feature_weight
+            if level:
+                feature_weight = feature_weight or FEATURE_WEIGHT
+            face = dataclasses.replace(
+                base,
+                feature_level=level,
+                feature_weight=feature_weight,
+                adversarial_weight=adversarial_weight,
             )
-            face = dataclasses.replace(base, **measure, adversarial_weight=adversarial)
-            if face != run.profile.face and (level != 1 or not adversarial):
-                name += ", adversarial" * bool(adversarial)
-                folder = run.folder / "ablations" / name.replace(",", "").replace(" ", "-")
-                found[name] = FaceVariant(
-                    run.corpus, run.profile_name, run.seed, run.fold, str(folder), face
-                )
-    return found
+            if face == run.profile.face:
+                continue
+            name = f"{measure}, adversarial" if adversarial_weight else measure
+            folder = run.folder / "ablations" / name.replace(",", "").replace(" ", "-")
+            variants[name] = FaceVariant(
+                run.corpus, run.profile_name, run.seed, run.fold, str(folder), face
+            )
+    return variants
 
 
 @torch.no_grad()
 def face_ablations(run: Run, train: bool = False) -> pd.DataFrame:
-    """What the measure of reconstruction does to faces and latents, on VALIDATION actors; one row per trained variant.
+    """What the measure of reconstruction does to faces and latents, on VALIDATION actors; one row
+    per trained variant.
 
-    ``train`` trains those of ``face_variants`` that are not there; a killed training goes on.  Empty where only the
-    run's own network is there.  Columns: change, mse (reconstruction from the mean, over pixels), and clip accuracies
-    with intervals over actors: of a judge that learnt from real frames of training actors, on reconstructions (judge,
-    judge_low, judge_high), and of a logistic regression on the latents (probe, probe_low, probe_high).
+    ``train`` trains those of ``face_variants`` that are not there; a killed training goes on.
+    Empty where only the run's own network is there.  Columns: change, mse (reconstruction from the
+    mean, over pixels), and clip accuracies with intervals over actors: of a judge that learnt from
+    real frames of training actors, on reconstructions (judge, judge_low, judge_high), and of a
+    logistic regression on the latents (probe, probe_low, probe_high).
     """
     variants = face_variants(run)
     if train:
-        [variant.vaegan("face") for variant in variants.values()]
-    there = {name: variant for name, variant in variants.items() if variant.find("face")}
-    if len(there) < 2:
+        for variant in variants.values():
+            variant.vaegan("face")
+    trained = {name: variant for name, variant in variants.items() if variant.find("face")}
+    if len(trained) < 2:
         return pd.DataFrame()
-    known, asked = (run.frames_of(clips) for clips in (run.split.train, run.split.val))
-    judge, labels, real = (
-        train_judge(run, "training"),
-        run.clip_labels[run.frame_clip],
-        run.faces.batch(asked),
-    )
-    done = []
-    for name, variant in there.items():
-        mu = variant.face_latents.mu[0]
-        drawn = _decoded(variant.vaegan("face"), mu[asked])
-        probe = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=500)).fit(
-            mu[known], labels[known]
-        )
-        linear = np.full(
-            (len(asked), len(run.classes)), -1e9
-        )  # a corpus may lack a class in training
-        linear[:, probe.classes_] = probe.predict_log_proba(mu[asked])
-        answers = {"judge": judges.read(judge, drawn), "probe": linear}
-        row = {"change": name, "mse": float((drawn - real).square().mean())}
-        for reader, said in answers.items():
-            score = run.scores(said, asked)["clip_accuracy"]
-            row |= {
-                reader: score["value"],
-                f"{reader}_low": score["low"],
-                f"{reader}_high": score["high"],
-            }
-        done.append(row)
-    return pd.DataFrame(done)
+
+    frames = run.frames_of(run.split.val)
+    real = run.faces.batch(frames)
+    judge = judge_for_run(run, "training")
+    rows = []
+    for name, variant in trained.items():
+        mu = variant.face_latents.mu[0]  # (frames of the corpus, D)
+        reconstruction = decode_pictures(variant.vaegan("face"), mu[frames])
+        row = {"change": name, "mse": float((reconstruction - real).square().mean())}
+        log_probabilities = {
+            "judge": judges.predict(judge, reconstruction),
+            "probe": _probe(run, mu, frames),
+        }
+        for reader in log_probabilities:
+            accuracy = run.scores(log_probabilities[reader], frames)["clip_accuracy"]
+            row[reader] = accuracy["value"]
+            row[f"{reader}_low"] = accuracy["low"]
+            row[f"{reader}_high"] = accuracy["high"]
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _probe(run: Run, mu: torch.Tensor, frames: np.ndarray) -> np.ndarray:
+    """Log probabilities (N, classes) for ``frames`` (N,) of a logistic regression on the latents of
+    training frames.
+    """
+    labels = run.clip_labels[run.frame_clip]
+    train = run.frames_of(run.split.train)
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=500))
+    probe.fit(mu[train], labels[train])
+    log_probabilities = np.full((len(frames), len(run.classes)), -1e9)
+    # a class that no training frame has is never predicted
+    log_probabilities[:, probe.classes_] = probe.predict_log_proba(mu[frames])
+    return log_probabilities

@@ -1,4 +1,4 @@
-"""Is it still the same person, and still a typical face? Fisherfaces and typicality."""
+"""Is it still the same person, and still a typical face?  Fisherfaces and typicality."""
 
 from __future__ import annotations
 
@@ -12,65 +12,94 @@ from torch.nn import functional as F
 from cmlib.corpora import crowd
 from cmlib.experiment.run import Run
 
-SIDE = 32  # pixels of the pictures that fisherfaces look at
+FISHERFACE_SIZE = 32  # pixels: identity is coarse, and few people allow few parameters
+FRAMES_PER_ACTOR = 24  # real frames whose mean vector stands for an actor
 
 
 class Fisherfaces:
-    """Who looks like whom: linear discriminants of people on principal components of small pictures.
+    """Who looks like whom: linear discriminants of people on principal components of small
+    pictures.
 
-    Belhumeur, Hespanha & Kriegman (1997), IEEE PAMI 19(7): directions in which pictures of one person, with all their
-    expressions, are close together and people are far apart.
+    Belhumeur, Hespanha & Kriegman (1997), IEEE PAMI 19(7): directions in which pictures of one
+    person, with all their expressions, are close together and people are far apart.
     """
 
     def __init__(
         self, pictures: np.ndarray, people: np.ndarray, components: int = 150, directions: int = 60
     ):
-        """``pictures`` (N, S, S, 3) uint8 of ``people`` (N,); each person needs two or more pictures."""
-        flat = self._flat(torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 255)
-        self.axes = PCA(
-            min(components, len(flat) // 2), svd_solver="randomized", random_state=0
-        ).fit(flat)
-        most = min(directions, len(np.unique(people)) - 1, self.axes.n_components_)
-        self.people = LinearDiscriminantAnalysis(
-            solver="eigen", shrinkage="auto", n_components=most
+        """``pictures`` (N, S, S, 3) uint8 of ``people`` (N,); each person needs two or more
+        pictures.
+        """
+        # a copy, for torch warns of memory maps that cannot be written to
+        x = torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 255
+        flat = self._flatten(x)
+        components = min(components, len(flat) // 2)
+        self.pca = PCA(components, svd_solver="randomized", random_state=0).fit(flat)
+        self.lda = LinearDiscriminantAnalysis(
+            solver="eigen",
+            shrinkage="auto",
+            n_components=min(directions, len(np.unique(people)) - 1, components),
         )
-        self.people.fit(self.axes.transform(flat), people)
+        self.lda.fit(self.pca.transform(flat), people)
 
     @classmethod
     def of_crowd(cls, size: int, limit: int | None = None) -> Fisherfaces:
         """Learnt from the people of the crowd (``crowd.home``); CorpusError without it."""
-        return cls(
-            crowd.load(size, limit, home := crowd.home()),
-            crowd.table(home, limit).person.to_numpy(),
-        )
+        home = crowd.home()
+        pictures = crowd.load(size, limit, home)
+        return cls(pictures, crowd.table(home, limit).person.to_numpy())
 
     @staticmethod
-    def _flat(x: Tensor) -> np.ndarray:
-        return F.interpolate(x, (SIDE, SIDE), mode="area").flatten(1).numpy()
+    def _flatten(pictures: Tensor) -> np.ndarray:
+        small = F.interpolate(pictures, (FISHERFACE_SIZE, FISHERFACE_SIZE), mode="area")
+        return small.flatten(1).numpy()
 
-    def __call__(self, x: Tensor) -> np.ndarray:
-        """Pictures (N, 3, S, S) in 0...1 -> vectors of length one (N, E); their products are similarities."""
-        vectors = self.people.transform(self.axes.transform(self._flat(x)))
+    def __call__(self, pictures: Tensor) -> np.ndarray:
+        """Pictures (N, 3, S, S) in 0...1 -> vectors of length one (N, E); their products are
+        similarities.
+        """
+        vectors = self.lda.transform(self.pca.transform(self._flatten(pictures)))
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-9)
 
 
+def actor_vectors(run: Run, fisherfaces: Fisherfaces) -> tuple[np.ndarray, np.ndarray]:
+    """(actor numbers sorted (A,), mean vectors of up to 24 real frames of each, spread over all of
+    them (A, E)).
+    """
+    actor_of_frame = run.store.clips.actor.to_numpy()[run.frame_clip]
+    actors = np.unique(actor_of_frame)
+    vectors = []
+    for actor in actors:
+        rows = np.flatnonzero(actor_of_frame == actor)
+        count = min(FRAMES_PER_ACTOR, len(rows))
+        rows = rows[np.linspace(0, len(rows) - 1, count).astype(int)]
+        vectors.append(fisherfaces(run.faces.batch(rows)).mean(0))
+    return actors, np.stack(vectors)
+
+
 class Typicality:
-    """Squared Mahalanobis distance to the latents of real training frames, and the distance that 99 % of the frames of
-    unseen actors keep."""
+    """Squared Mahalanobis distance of latents to those of real training frames.
+
+    ``limit`` is the distance that 99 % of the real frames of unseen actors keep: what is farther
+    away is no typical face.
+    """
 
     def __init__(self, train: Tensor, unseen: Tensor):
         """Latent means (N, D) of training frames and (M, D) of frames of validation actors."""
-        self.mean, cov = train.mean(0), torch.cov(train.T)
-        self.precision = torch.linalg.inv(cov + 1e-3 * cov.diagonal().mean() * torch.eye(len(cov)))
+        self.mean = train.mean(0)
+        covariance = torch.cov(train.T)
+        ridge = 1e-3 * covariance.diagonal().mean() * torch.eye(len(covariance))
+        self.precision = torch.linalg.inv(covariance + ridge)
         self.limit = float(torch.quantile(self(unseen), 0.99))
 
     @classmethod
-    def of(cls, run: Run) -> Typicality:
+    def of_run(cls, run: Run) -> Typicality:
         mu = run.face_latents.mu[0]
-        return cls(
-            mu[run.frames_of(run.split.train, False)], mu[run.frames_of(run.split.val, False)]
-        )
+        train = run.frames_of(run.split.train, labelled=False)
+        validation = run.frames_of(run.split.val, labelled=False)
+        return cls(mu[train], mu[validation])
 
     def __call__(self, mu: Tensor) -> Tensor:
-        """(N, D) -> (N,)"""
-        return ((mu - self.mean) @ self.precision * (mu - self.mean)).sum(1)
+        """Latent means (N, D) -> squared distances (N,)."""
+        deviation = mu - self.mean
+        return (deviation @ self.precision * deviation).sum(1)

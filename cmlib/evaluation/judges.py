@@ -1,8 +1,9 @@
-"""An expression reader that is not the model: a small convolutional network trained directly on pictures.
+"""Judges: readers of expressions that share nothing with the models that they judge.
 
-It answers two questions about a face VAE-GAN: how much expression do the pictures hold, and how much of it is left in
-their reconstructions?  Its architecture shares nothing with the VAE-GAN.  A second judge, where it is installed, was
-trained by others, on photographs of people.
+A judge answers two questions about pictures that a face VAE-GAN has decoded: how much expression do
+they hold, and how much of it is left of the real pictures?  ``CnnJudge`` is a small convolutional
+network that learns from frames of the corpus. ``Recogniser`` was trained by others, on photographs
+of people.
 """
 
 from __future__ import annotations
@@ -24,145 +25,234 @@ from tqdm.auto import tqdm
 
 from cmlib.corpora import cache_root
 from cmlib.experiment.provenance import recipe
+from cmlib.experiment.run import Run
 from cmlib.training.batches import Pictures, batches
 from cmlib.training.loop import launch, quiet
 
+EPOCHS = 12
+BATCH = 64
+LEARNING_RATE = 2e-3
+MOST_FRAMES = 4000  # about so many frames of a run teach a judge
 
-class Judge(nn.Module):
-    """Face crop (B, 3, S, S) in 0...1 -> logits (B, classes): four 3x3 convolutions, global pooling, one linear layer."""
+# -------------------------------------------------------------- a judge that learns from the corpus
+
+
+class CnnJudge(nn.Module):
+    """Face crops (B, 3, S, S) in 0...1 -> logits (B, classes): four 3x3 convolutions, global
+    pooling, one linear layer.
+    """
 
     def __init__(self, classes: int = 7, width: int = 24):
         super().__init__()
         widths = [3, width, 2 * width, 4 * width, 4 * width]
         self.layers = nn.Sequential()
-        for i, (a, b) in enumerate(zip(widths, widths[1:])):
-            stage = [
-                nn.Conv2d(a, b, 3, padding=1, bias=False),
-                nn.BatchNorm2d(b),
+        for i, (inputs, outputs) in enumerate(zip(widths, widths[1:])):
+            stage = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+                nn.BatchNorm2d(outputs),
                 nn.ReLU(),
                 nn.MaxPool2d(2),
-            ]
-            self.layers.add_module(f"stage_{i}", nn.Sequential(*stage))
+            )
+            self.layers.add_module(f"stage_{i}", stage)
         self.head = nn.Linear(4 * width * 4, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = (x - x.mean((2, 3), keepdim=True)) / (
-            x.std((2, 3), keepdim=True) + 1e-3
-        )  # light and skin tone do not matter
-        return self.head(
-            F.dropout(F.adaptive_avg_pool2d(self.layers(x), 2).flatten(1), 0.3, self.training)
-        )
+        # Light and skin tone say nothing about an expression, so each channel is standardised.
+        mean = x.mean((2, 3), keepdim=True)
+        deviation = x.std((2, 3), keepdim=True)
+        x = (x - mean) / (deviation + 1e-3)
+        features = F.adaptive_avg_pool2d(self.layers(x), 2).flatten(1)  # (B, 4 * 4 * width)
+        return self.head(F.dropout(features, 0.3, self.training))
+
+
+def judge_for_run(run: Run, learns_from: str = "others", epochs: int | None = None) -> CnnJudge:
+    """A judge that learns from real frames of "others" (all actors but those tested), of
+    "validation" or "training" actors.
+
+    "validation" is the strict one.  The judged networks were never trained on the people that it
+    learns from, but these are five people only (or four).  ``epochs``: 12 unless given, fewer in
+    profile smoke.  The seed is 0, so that runs of all seeds face the same judge.
+    """
+    teachers = {
+        "others": (run.split.train, run.split.val),
+        "validation": (run.split.val,),
+        "training": (run.split.train,),
+    }[learns_from]
+    if epochs is None:  # a profile whose face network is a shipped one has no epochs of its own
+        epochs = min(EPOCHS, 4 * run.profile.face.epochs) or EPOCHS
+    rows = run.frames_of(np.concatenate(teachers))
+    rows = rows[:: 1 + len(rows) // MOST_FRAMES]
+    return train_judge(run.faces, rows, run.clip_labels[run.frame_clip], epochs=epochs)
 
 
 def train_judge(
-    pictures: Pictures, rows: np.ndarray, labels: np.ndarray, *, epochs: int = 12, seed: int = 0
-) -> Judge:
-    """Train on the pictures ``rows`` with their ``labels`` (one per picture of ``pictures``), flipped and shifted a little.
+    pictures: Pictures,
+    rows: np.ndarray,
+    labels: np.ndarray,
+    *,
+    epochs: int = EPOCHS,
+    seed: int = 0,
+) -> CnnJudge:
+    """A judge that learns from the pictures ``rows`` (N,) with their ``labels``, one for every
+    picture of ``pictures``.
 
-    The same pictures, labels and settings make the same judge, so it is trained once and kept beside the prepared
-    corpora, for every notebook that asks for it.  ``epochs`` 0, as of faces that are not trained, stands for 12.
+    The same pictures, labels and settings make the same judge.  So it is trained once and kept
+    beside the prepared corpora, for every notebook that needs it.
     """
-    epochs = epochs or 12
-    seen, classes = hashlib.sha256(labels[rows].astype(np.int64).tobytes()), int(labels.max()) + 1
-    for part in batches(rows, 512):
-        seen.update(pictures.batch(part).contiguous().numpy())
-    used = [inspect.getsource(x) for x in (batches, Pictures)]
+    classes = int(labels.max()) + 1
     key = recipe(
-        "judge", used, seen.hexdigest(), classes, epochs, seed, code=("evaluation/judges.py",)
+        "judge",
+        [inspect.getsource(used) for used in (batches, Pictures)],
+        _fingerprint(pictures, rows, labels),
+        classes,
+        epochs,
+        seed,
+        code=("evaluation/judges.py",),
     )
-    file = cache_root() / "judges" / f"{key}.safetensors"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(file.with_suffix(".lock")):  # who needs it meanwhile, waits
-        if not file.exists():
-            tensors = _train(pictures, rows, labels, epochs, seed).state_dict()
-            save_file(
-                {k: v.cpu().contiguous() for k, v in tensors.items()},
-                part := file.with_suffix(".part"),
-            )
-            part.replace(file)
-    model = Judge(classes).to(memory_format=torch.channels_last)
-    model.load_state_dict(load_file(file))
-    return model.eval().requires_grad_(False)
+    path = cache_root() / "judges" / f"{key}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):  # a second process waits for the first one's judge
+        if not path.exists():
+            trained = _train(pictures, rows, labels, epochs, seed)
+            weights = {name: x.cpu().contiguous() for name, x in trained.state_dict().items()}
+            unfinished = path.with_suffix(".part")
+            save_file(weights, unfinished)
+            unfinished.replace(path)
+    judge = CnnJudge(classes).to(memory_format=torch.channels_last)
+    judge.load_state_dict(load_file(path))
+    return judge.eval().requires_grad_(False)
 
 
-@torch.enable_grad()  # also when asked for from within no_grad
+def _fingerprint(pictures: Pictures, rows: np.ndarray, labels: np.ndarray) -> str:
+    """SHA-256 of what a judge learns from: the labels and pictures of ``rows``."""
+    digest = hashlib.sha256(labels[rows].astype(np.int64).tobytes())
+    for batch in batches(rows, 512):
+        digest.update(pictures.batch(batch).contiguous().numpy())
+    return digest.hexdigest()
+
+
+@torch.enable_grad()  # also where the caller has switched gradients off
 def _train(
     pictures: Pictures, rows: np.ndarray, labels: np.ndarray, epochs: int, seed: int
-) -> Judge:
+) -> CnnJudge:
+    # Set up
     torch.manual_seed(seed)
-    fabric, rng = launch(), np.random.default_rng(seed)
-    model = Judge(int(labels.max()) + 1).to(fabric.device).to(memory_format=torch.channels_last)
-    steps = epochs * -(-len(rows) // 64)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps + 1)
+    rng = np.random.default_rng(seed)
+    fabric = launch()
+    judge = CnnJudge(int(labels.max()) + 1).to(fabric.device).to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(judge.parameters(), lr=LEARNING_RATE, weight_decay=1e-2)
+    steps = epochs * -(-len(rows) // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps + 1)
+
     for _ in tqdm(range(epochs), disable=quiet(), desc="judge", unit="epoch"):
-        for part in batches(rows, 64, rng):
-            x = pictures.batch(part, rng.random(len(part)) < 0.5)
-            margin = max(1, x.shape[-1] // 20)
-            dx, dy = rng.integers(2 * margin + 1, size=2)
-            x = F.pad(x, [margin] * 4, mode="replicate")[
-                ..., dy : dy + x.shape[-2], dx : dx + x.shape[-1]
-            ]
-            y = torch.from_numpy(labels[part]).long().to(fabric.device)
+        for batch in batches(rows, BATCH, rng):
+            # Augment: half of the pictures mirrored, all of them shifted a little
+            x = pictures.batch(batch, flip=rng.random(len(batch)) < 0.5)  # (B, 3, S, S)
+            x = _shift(x, rng).to(fabric.device, memory_format=torch.channels_last)
+            target = torch.from_numpy(labels[batch]).long().to(fabric.device)  # (B,)
+
+            # Forward
             with fabric.autocast():
-                loss = F.cross_entropy(
-                    model(x.to(fabric.device, memory_format=torch.channels_last)).float(),
-                    y,
-                    label_smoothing=0.1,
-                )
+                logits = judge(x).float()  # (B, classes)
+                loss = F.cross_entropy(logits, target, label_smoothing=0.1)
+
+            # Update weights and learning rate
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             schedule.step()
-    return model
+    return judge
+
+
+def _shift(x: Tensor, rng: np.random.Generator) -> Tensor:
+    """A batch (B, C, S, S) moved by up to a twentieth of its size; edges are repeated where it came
+    from.
+    """
+    height, width = x.shape[-2:]
+    margin = max(1, width // 20)
+    left, top = rng.integers(2 * margin + 1, size=2)
+    padded = F.pad(x, [margin] * 4, mode="replicate")
+    return padded[..., top : top + height, left : left + width]
+
+
+# -------------------------------------------------------------------- a judge that others trained
 
 
 class Recogniser:
-    """A judge that others trained on photographs: the network in the package facex 1.1.0 (MIT), read without importing it.
+    """A judge that others trained on photographs: the network in the package facex 1.1.0 (MIT),
+    read without importing it.
 
-    It knows no calm and no contempt, so it can be asked about ``asked`` only; its *neutral* is an answer of its own
-    where ``classes`` has none.  Of ``data/actors`` at 64 pixels it reads a third, joy nearly always, anger never.
-    ModuleNotFoundError, which says how to install it, where package or runtime are missing.
+    It knows neither calm nor contempt, so it judges only the classes in ``emotions``.  Where
+    ``classes`` has no neutral, its *neutral* counts as none of them.  Of ``data/actors`` at 64
+    pixels it reads a third, joy nearly always, anger never.  Raises ModuleNotFoundError, which says
+    how to install it, where package or runtime are missing.
     """
 
     OUTPUTS = ("angry", "disgust", "fearful", "happy", "neutral", "sad", "surprised")
     INSTALL = "pip install -e '.[recogniser]' && pip install --no-deps facex==1.1.0"
 
     def __init__(self, classes: Sequence[str]):
-        self.classes, self.asked = tuple(classes), tuple(c for c in classes if c in self.OUTPUTS)
+        self.classes = tuple(classes)
+        self.emotions = tuple(c for c in classes if c in self.OUTPUTS)
         package = find_spec("facex")
-        if package is None or find_spec("ai_edge_litert") is None:
+        folders = package.submodule_search_locations if package else None
+        if not folders or find_spec("ai_edge_litert") is None:
             raise ModuleNotFoundError(
                 f"no recogniser; in the folder of the repository: {self.INSTALL}"
             )
-        weights = Path(package.submodule_search_locations[0]) / "assets" / "model_optimized.tflite"
+        weights = Path(folders[0]) / "assets" / "model_optimized.tflite"
         runtime = importlib.import_module("ai_edge_litert.interpreter")
         self.network = runtime.Interpreter(str(weights), num_threads=1)
         self.network.allocate_tensors()
 
-    def __call__(self, images: Tensor) -> np.ndarray:
-        """Pictures (N, 3, S, S) in 0...1 -> log probabilities (N, classes + 1), the last of what is no class."""
-        (given,), (answer,) = self.network.get_input_details(), self.network.get_output_details()
-        said = np.empty((len(images), len(self.OUTPUTS)), np.float32)
-        for i, image in enumerate(images):
-            x = F.interpolate(
-                image[None].float(), tuple(given["shape"][1:3]), mode="bilinear"
-            )  # 200 x 200
-            self.network.set_tensor(given["index"], x.permute(0, 2, 3, 1).contiguous().numpy())
+    def __call__(self, pictures: Tensor) -> np.ndarray:
+        """Pictures (N, 3, S, S) in 0...1 -> log probabilities (N, classes + 1), the last of none of
+        the classes.
+        """
+        (network_input,) = self.network.get_input_details()
+        (network_output,) = self.network.get_output_details()
+        size = tuple(network_input["shape"][1:3])  # 200 x 200
+        probabilities = np.empty((len(pictures), len(self.OUTPUTS)), np.float32)
+        for i, picture in enumerate(pictures):
+            x = F.interpolate(picture[None].float(), size, mode="bilinear")
+            x = x.permute(0, 2, 3, 1).contiguous().numpy()  # (1, 200, 200, 3)
+            self.network.set_tensor(network_input["index"], x)
             self.network.invoke()
-            said[i] = self.network.get_tensor(answer["index"])[0]
-        none = np.zeros(len(said), np.float32)
-        known = [said[:, self.OUTPUTS.index(c)] if c in self.asked else none for c in self.classes]
-        other = [said[:, k] for k, c in enumerate(self.OUTPUTS) if c not in self.asked]
-        return np.log(np.stack([*known, sum(other, none)], 1).clip(1e-12))
+            probabilities[i] = self.network.get_tensor(network_output["index"])[0]
+        return np.log(self._in_our_classes(probabilities).clip(1e-12))
+
+    def _in_our_classes(self, probabilities: np.ndarray) -> np.ndarray:
+        """Probabilities of ``OUTPUTS`` (N, 7) -> of ``classes`` and, last, of none of them (N,
+        classes + 1).
+        """
+        ours = np.zeros((len(probabilities), len(self.classes) + 1), np.float32)
+        for output, name in enumerate(self.OUTPUTS):
+            column = self.classes.index(name) if name in self.emotions else -1
+            ours[:, column] += probabilities[:, output]
+        return ours
+
+
+# -------------------------------------------------------------------- every judge
+
+Judge = CnnJudge | Recogniser
+
+
+def known_emotions(judge: Judge, classes: Sequence[str]) -> tuple[str, ...]:
+    """Those of the ``classes`` that a judge can recognise: all that it has learnt, or those that a
+    recogniser knows.
+    """
+    return judge.emotions if isinstance(judge, Recogniser) else tuple(classes)
 
 
 @torch.no_grad()
-def read(judge: Judge | Recogniser, images: Tensor, batch: int = 256) -> np.ndarray:
-    """Log probabilities (N, classes) of pictures (N, 3, S, S) in 0...1; of a recogniser (N, classes + 1)."""
+def predict(judge: Judge, pictures: Tensor, batch: int = 256) -> np.ndarray:
+    """Log probabilities (N, classes) of pictures (N, 3, S, S) in 0...1; of a recogniser (N, classes
+    + 1).
+    """
     if isinstance(judge, Recogniser):
-        return judge(images.cpu())
+        return judge(pictures.cpu())
     device = next(judge.parameters()).device
-    return torch.cat(
-        [judge(part.to(device).float()).log_softmax(1).cpu() for part in images.split(batch)]
-    ).numpy()
+    log_probabilities = [
+        judge(x.to(device).float()).log_softmax(1).cpu() for x in pictures.split(batch)
+    ]
+    return torch.cat(log_probabilities).numpy()

@@ -1,9 +1,11 @@
-"""Mental representations in numbers, from outside the model: is the voice's emotion seen in the face, is it still the
-same person, is it still a face?
+"""Mental representations in numbers, from outside the model.
 
-Three witnesses, two of which share nothing with the networks.  The *judge* is a small network of another architecture that
-learnt expressions from real frames of other actors than those who are judged.  *Fisherfaces* learnt from the crowd who
-looks like whom.  *Typicality* asks whether the decoded picture, encoded once more, lies where pictures of faces lie.
+Is the voice's emotion seen in the face (*congruence*), is it still the same person (*identity*), is
+it still a face (*typicality*)?  Three witnesses answer, two of which share nothing with the
+networks.  A *judge* is a network of another architecture that learnt expressions from real frames
+of other actors than those that are judged.  *Fisherfaces* learnt from the crowd who looks like
+whom.  *Typicality* asks whether the decoded picture, encoded once more, lies where pictures of
+faces lie.
 """
 
 from __future__ import annotations
@@ -18,205 +20,234 @@ from torch import Tensor
 
 from cmlib import metrics
 from cmlib.evaluation import judges
-from cmlib.evaluation.identity import Fisherfaces, Typicality
-from cmlib.evaluation.judges import Judge, Recogniser
-from cmlib.evaluation.scoring import PARTS
+from cmlib.evaluation.identity import Fisherfaces, Typicality, actor_vectors
+from cmlib.evaluation.judges import Judge
+from cmlib.evaluation.scoring import clips_of
 from cmlib.experiment.run import Run
 from cmlib.models import Can, Posterior, VaeGan
 from cmlib.models.vaegan import AT_ONCE
 
-STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the context
 
 
 @dataclass(frozen=True)
-class Pairs:
+class FaceVoicePairs:
     """N faces, each with a voice of the same actor: rows of frames (N,) and of clips (N,)."""
 
     frames: np.ndarray
     clips: np.ndarray
 
 
-def neutral_pairs(run: Run, part: str = "test") -> Pairs:
-    """The middle frame of every neutral clip with every labelled voice of the same actor, in "validation" or "test"."""
-    clips, table = getattr(run.split, PARTS[part]), run.store.clips
-    neutral = clips[((table.emotion == "neutral") & (table.n_frames > 0)).to_numpy()[clips]]
-    voices, actor = run.labelled(clips), table.actor.to_numpy()
-    face, voice = np.nonzero(actor[neutral][:, None] == actor[voices])
-    return Pairs(_middle(run)[neutral[face]], voices[voice])
+def neutral_pairs(run: Run, subset: str = "test") -> FaceVoicePairs:
+    """The middle frame of every neutral clip with every labelled voice of the same actor, in
+    "validation" or "test".
+    """
+    table = run.store.clips
+    clips = clips_of(run, subset)
+    is_neutral = ((table.emotion == "neutral") & (table.n_frames > 0)).to_numpy()
+    faces = clips[is_neutral[clips]]
+    voices = run.labelled(clips)
+    actor = table.actor.to_numpy()
+    face, voice = np.nonzero(actor[faces][:, None] == actor[voices])
+    return FaceVoicePairs(middle_frames(run)[faces[face]], voices[voice])
 
 
-def _middle(run: Run) -> np.ndarray:
-    """The row of the middle frame of each clip."""
+def middle_frames(run: Run) -> np.ndarray:
+    """The row of the middle frame of each clip, (clips,)."""
     return (run.store.clips.first_frame + run.store.clips.n_frames // 2).to_numpy()
 
 
-# -------------------------------------------------------------------- witnesses
+def decode_pictures(face_network: VaeGan, mu: Tensor) -> Tensor:
+    """Latents (N, D) -> pictures (N, 3, S, S) in 0...1."""
+    return torch.cat([face_network.decoder(z).clamp(0, 1) for z in mu.split(AT_ONCE)])
 
 
-def train_judge(run: Run, learns_from: str = "others", epochs: int | None = None) -> Judge:
-    """A judge that learns from real frames of "others" (all actors but those tested), of "validation" or "training" actors.
-
-    "validation" is the strict one: the judged networks were never trained on its teachers, but they are five (four).
-    ``epochs``: 12 if not said, fewer in profile smoke.  The seed is 0: runs of all seeds face the same judge.
-    """
-    epochs = (
-        epochs or min(12, 4 * run.profile.face.epochs) or 12
-    )  # faces may be those of others, not trained
-    parts = {"others": ("train", "val"), "validation": ("val",), "training": ("train",)}[
-        learns_from
-    ]
-    rows = run.frames_of(np.concatenate([getattr(run.split, part) for part in parts]))
-    rows, labels = rows[:: 1 + len(rows) // 4000], run.clip_labels[run.frame_clip]
-    return judges.train_judge(run.faces, rows, labels, epochs=epochs)
-
-
-# -------------------------------------------------------------------- measuring
+# --------------------------------------------------------------- what witnesses say of each picture
 
 
 @torch.no_grad()
 def measure(
     run: Run,
     can: Can,
-    pairs: Pairs,
-    judge: Judge | Recogniser,
-    who: Fisherfaces | None = None,
+    pairs: FaceVoicePairs,
+    judge: Judge,
+    fisherfaces: Fisherfaces | None = None,
     strengths: Sequence[float] = STRENGTHS,
 ) -> pd.DataFrame:
     """One row per pair and strength; only pairs whose voice has an emotion that the judge knows.
 
-    Columns: actor, emotion (of the voice), strength; ``judged``: the judge's probability of the voice's emotion in the
-    decoded picture; ``named``: whether it is the judge's first choice; ``read``: whether it is the network's; with
-    ``who`` also ``kept``: whether the picture is more like the actor's own mean vector of real frames than like that of
-    any other actor; and ``distance``: ``Typicality`` of the picture, 1 being its limit.
+    Columns: actor, emotion (of the voice), strength; ``probability``: the judge's, of the voice's
+    emotion in the decoded picture; ``first_choice``: whether that emotion is the judge's first
+    choice; ``network_hit``: whether it is the network's.  With ``fisherfaces`` also
+    ``same_person``: whether the picture is more like the mean vector of the actor's own real frames
+    than like that of any other actor; and ``distance``: ``Typicality`` of the picture, 1 being its
+    limit.
     """
-    table, face_net = run.store.clips, run.vaegan("face")
-    known = np.isin(table.emotion.to_numpy()[pairs.clips], asked(judge, run))
-    pairs = Pairs(pairs.frames[known], pairs.clips[known])
-    emotion, actor = run.clip_labels[pairs.clips], table.actor.to_numpy()[pairs.clips]
-    face = run.face_latents.map(lambda x: x[0, pairs.frames])
-    voice = run.voice_latents.map(lambda x: x[pairs.clips])
-    if who:
-        typical, (actors, gallery) = Typicality.of(run), _gallery(run, who)
-    every, (first, same) = (
-        np.arange(len(emotion)),
-        np.unique(pairs.frames, return_index=True, return_inverse=True)[1:],
+    table = run.store.clips
+    known = np.isin(
+        table.emotion.to_numpy()[pairs.clips], judges.known_emotions(judge, run.classes)
     )
-    done = []
-    for t in strengths:
-        rows, of = (
-            (every, every) if t else (first, same)
-        )  # without context one picture for all voices of a face
-        logits, shifted = can(
-            Posterior(face.mu[rows], face.logvar[rows]),
-            Posterior(voice.mu[rows], voice.logvar[rows]),
-            t,
-        )
-        pictures = _decoded(face_net, shifted.mu)
-        seen, read = np.exp(judges.read(judge, pictures, AT_ONCE))[of], logits.argmax(1).numpy()[of]
-        said = {
-            "judged": seen[every, emotion],
-            "named": seen.argmax(1) == emotion,
-            "read": read == emotion,
+    pairs = FaceVoicePairs(pairs.frames[known], pairs.clips[known])
+    actor = table.actor.to_numpy()[pairs.clips]
+    label = run.clip_labels[pairs.clips]
+    face = run.face_latents.map(lambda x: x[0, pairs.frames])
+    voice = _take(run.voice_latents, pairs.clips)
+    face_network = run.vaegan("face")
+    witness = _IdentityWitness(run, face_network, fisherfaces) if fisherfaces else None
+
+    every_pair = np.arange(len(label))
+    _, first_pairs, face_of_pair = np.unique(pairs.frames, return_index=True, return_inverse=True)
+    tables = []
+    for strength in strengths:
+        # Without context a face looks the same whatever the voice, so one picture of each is
+        # enough.
+        rows = every_pair if strength else first_pairs
+        picture_of_pair = every_pair if strength else face_of_pair
+        logits, shifted = can(_take(face, rows), _take(voice, rows), strength)
+        pictures = decode_pictures(face_network, shifted.mu)
+        columns = {
+            "actor": actor,
+            "emotion": [run.classes[k] for k in label],
+            "strength": strength,
+            **_judge_columns(judge, pictures, label, picture_of_pair),
+            "network_hit": logits.argmax(1).numpy()[picture_of_pair] == label,
         }
-        if who:
-            alike = actors[(who(pictures) @ gallery.T).argmax(1)]  # (N, actors) -> (N,)
-            again = torch.cat([face_net.encoder(part).mu for part in pictures.split(AT_ONCE)])
-            said |= {
-                "kept": alike[of] == actor,
-                "distance": typical(again).numpy()[of] / typical.limit,
-            }
-        where = {"actor": actor, "emotion": [run.classes[e] for e in emotion], "strength": t}
-        done.append(pd.DataFrame(where | said))
-    return pd.concat(done, ignore_index=True)
+        if witness:
+            likeliest_actor, distance = witness(pictures)
+            columns["same_person"] = likeliest_actor[picture_of_pair] == actor
+            columns["distance"] = distance[picture_of_pair]
+        tables.append(pd.DataFrame(columns))
+    return pd.concat(tables, ignore_index=True)
 
 
-def asked(judge: Judge | Recogniser, run: Run) -> tuple[str, ...]:
-    """The emotions that a judge can be asked about: the classes of the run, or those of them that a recogniser knows."""
-    return judge.asked if isinstance(judge, Recogniser) else run.classes
+def _take(latents: Posterior, rows: np.ndarray) -> Posterior:
+    return latents.map(lambda x: x[rows])
+
+
+def _judge_columns(
+    judge: Judge, pictures: Tensor, label: np.ndarray, picture: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What a judge says of ``pictures[picture]`` (N,): probability of ``label`` (N,), and whether
+    it is its first choice.
+    """
+    probabilities = np.exp(judges.predict(judge, pictures, AT_ONCE))[picture]  # (N, classes)
+    return {
+        "probability": probabilities[np.arange(len(label)), label],
+        "first_choice": probabilities.argmax(1) == label,
+    }
+
+
+class _IdentityWitness:
+    """Fisherfaces and typicality of one run, ready for pictures (N, 3, S, S)."""
+
+    def __init__(self, run: Run, face_network: VaeGan, fisherfaces: Fisherfaces):
+        self.encoder = face_network.encoder
+        self.fisherfaces = fisherfaces
+        self.actors, self.vectors = actor_vectors(run, fisherfaces)
+        self.typicality = Typicality.of_run(run)
+
+    def __call__(self, pictures: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """The actor whom each picture is most like (N,), and its distance from typical faces, in
+        units of the limit (N,).
+        """
+        similarity = self.fisherfaces(pictures) @ self.vectors.T  # (N, actors)
+        mu = torch.cat([self.encoder(x).mu for x in pictures.split(AT_ONCE)])
+        distance = self.typicality(mu).numpy() / self.typicality.limit
+        return self.actors[similarity.argmax(1)], distance
 
 
 @torch.no_grad()
-def seen(run: Run, judge: Judge | Recogniser, part: str = "test") -> pd.DataFrame:
-    """What a judge sees without any context, in the middle frames of labelled clips, real and reconstructed.
+def judge_frames(run: Run, judge: Judge, subset: str = "test") -> pd.DataFrame:
+    """What a judge says without any context of the middle frames of labelled clips, real and
+    reconstructed.
 
-    One row per picture: actor, emotion (played), pictures ("real", "reconstructed"), judged and named as in ``measure``;
-    only emotions that the judge knows.
+    One row per picture: actor, emotion (played), pictures ("real", "reconstructed"), probability
+    and first_choice as in ``measure``; only emotions that the judge knows.
     """
-    table, clips = run.store.clips, run.labelled(getattr(run.split, PARTS[part]))
-    known = np.isin(table.emotion, asked(judge, run)) & (table.n_frames > 0).to_numpy()
+    table = run.store.clips
+    clips = run.labelled(clips_of(run, subset))
+    known = np.isin(table.emotion, judges.known_emotions(judge, run.classes))
+    known &= (table.n_frames > 0).to_numpy()
     clips = clips[known[clips]]
-    rows, truth = _middle(run)[clips], run.clip_labels[clips]
-    both = {
-        "real": run.faces.batch(rows),
-        "reconstructed": _decoded(run.vaegan("face"), run.face_latents.mu[0, rows]),
+    frames = middle_frames(run)[clips]
+    pictures_of = {
+        "real": run.faces.batch(frames),
+        "reconstructed": decode_pictures(run.vaegan("face"), run.face_latents.mu[0, frames]),
     }
-    done = []
-    for name, pictures in both.items():
-        p = np.exp(judges.read(judge, pictures, AT_ONCE))
-        said = {"judged": p[np.arange(len(p)), truth], "named": p.argmax(1) == truth}
-        where = {
+    tables = []
+    for name, pictures in pictures_of.items():
+        columns = {
             "actor": table.actor.to_numpy()[clips],
             "emotion": table.emotion.to_numpy()[clips],
             "pictures": name,
+            **_judge_columns(judge, pictures, run.clip_labels[clips], np.arange(len(clips))),
         }
-        done.append(pd.DataFrame(where | said))
-    return pd.concat(done, ignore_index=True)
+        tables.append(pd.DataFrame(columns))
+    return pd.concat(tables, ignore_index=True)
 
 
-def _decoded(face_net: VaeGan, mu: Tensor) -> Tensor:
-    """Latents (N, D) -> pictures (N, 3, S, S) in 0...1."""
-    return torch.cat([face_net.decoder(part).clamp(0, 1) for part in mu.split(AT_ONCE)])
-
-
-def _gallery(run: Run, who: Fisherfaces) -> tuple[np.ndarray, np.ndarray]:
-    """(actor numbers sorted (A,), mean vectors of 24 real frames of each (A, E))."""
-    by_frame = run.store.clips.actor.to_numpy()[run.frame_clip]
-    actors = np.unique(by_frame)
-    rows = [np.flatnonzero(by_frame == a) for a in actors]
-    few = [r[np.linspace(0, len(r) - 1, min(24, len(r))).astype(int)] for r in rows]
-    return actors, np.stack([who(run.faces.batch(r)).mean(0) for r in few])
+# ------------------------------------------------------ shares and gains with intervals over actors
 
 
 def congruence(table: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
-    """Gain of the judge's probability of the voice's emotion from strength 0 on, and its first choice: over ``measure``.
+    """Gain of the judge's probability of the voice's emotion from strength 0 on, and its first
+    choice: over ``measure``.
 
-    One row per emotion and strength, and "all": emotion, strength, value, low, high (gain, 95 % interval over actors),
-    named (share of first choices) and before (that share at strength 0).
+    One row per emotion and strength, and "all": emotion, strength, value, low, high (gain, 95 %
+    interval over actors), first_choice (share of pictures whose first choice is the voice's
+    emotion) and first_choice_before (that share at strength 0).
     """
-    rows, before = [], table[table.strength == 0]
-    for t, level in table.groupby("strength"):
-        gain = (
-            level.judged.to_numpy() - before.judged.to_numpy()
-        )  # the same pairs in the same order
-        for emotion in [*dict.fromkeys(table.emotion), "all"]:
-            pick = np.flatnonzero((before.emotion == emotion) | (emotion == "all"))
-            interval = metrics.mean_interval(gain[pick], level.actor.to_numpy()[pick], resamples)
-            shares = {
-                "named": level.named.iloc[pick].mean(),
-                "before": before.named.iloc[pick].mean(),
-            }
-            rows.append({"emotion": emotion, "strength": t, **interval, **shares})
+    rows = []
+    before = table[table.strength == 0]
+    for strength, after in table.groupby("strength"):
+        # the same pairs in the same order
+        gain = after.probability.to_numpy() - before.probability.to_numpy()
+        for emotion in [*table.emotion.unique(), "all"]:
+            chosen = np.flatnonzero((before.emotion == emotion) | (emotion == "all"))
+            actors = after.actor.to_numpy()[chosen]
+            rows.append(
+                {
+                    "emotion": emotion,
+                    "strength": strength,
+                    **metrics.mean_interval(gain[chosen], actors, resamples),
+                    "first_choice": after.first_choice.iloc[chosen].mean(),
+                    "first_choice_before": before.first_choice.iloc[chosen].mean(),
+                }
+            )
     return pd.DataFrame(rows)
 
 
-def kept(table: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
-    """Share of pictures that stay the same person, and that stay as typical as 99 % of real ones, per strength:
-    strength, measure ("same person", "typical face"), value, low, high."""
+def identity_and_typicality(table: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
+    """Share of pictures that stay the same person, and that stay as typical as 99 % of real ones,
+    over ``measure``.
+
+    One row per strength and measure: strength, measure ("same person", "typical face"), value, low,
+    high.
+    """
     rows = []
-    for t, part in table.groupby("strength"):
-        for name, good in (("same person", part.kept), ("typical face", part.distance <= 1)):
-            interval = metrics.mean_interval(good.to_numpy(), part.actor.to_numpy(), resamples)
-            rows.append({"strength": t, "measure": name, **interval})
+    for strength, pictures in table.groupby("strength"):
+        shares = {
+            "same person": pictures.same_person,
+            "typical face": pictures.distance <= 1,
+        }
+        for name, holds in shares.items():
+            interval = metrics.mean_interval(holds.to_numpy(), pictures.actor.to_numpy(), resamples)
+            rows.append({"strength": strength, "measure": name, **interval})
     return pd.DataFrame(rows)
 
 
 def recognition(table: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
-    """Share of pictures whose intended emotion is a judge's first choice, over rows with columns judge, pictures, actor,
-    emotion and named: judge, pictures, value, low, high (95 % interval over actors), emotions (asked about)."""
+    """Share of pictures whose intended emotion is a judge's first choice.
+
+    Over rows with columns judge, pictures, actor, emotion and first_choice.  Columns: judge,
+    pictures, value, low, high (95 % interval over actors) and emotions (how many a judge was asked
+    about).
+    """
     rows = []
-    for (judge, pictures), part in table.groupby(["judge", "pictures"], sort=False):
-        interval = metrics.mean_interval(part.named.to_numpy(), part.actor.to_numpy(), resamples)
-        rows.append(
-            {"judge": judge, "pictures": pictures, **interval, "emotions": part.emotion.nunique()}
+    for (judge, pictures), chosen in table.groupby(["judge", "pictures"], sort=False):
+        interval = metrics.mean_interval(
+            chosen.first_choice.to_numpy(), chosen.actor.to_numpy(), resamples
         )
+        emotions = chosen.emotion.nunique()
+        rows.append({"judge": judge, "pictures": pictures, **interval, "emotions": emotions})
     return pd.DataFrame(rows)

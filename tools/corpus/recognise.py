@@ -20,10 +20,11 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
+from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 from tqdm import tqdm
 
 from cmlib.corpora.names import EMOTIONS, ClipName
-from cmlib.metrics import accuracy, actor_interval, confusion, unweighted_average_recall
+from cmlib.metrics import actor_interval
 from cmlib.preparation.media import iter_frames, video_info
 from cmlib.preparation.tracking import crop_faces
 
@@ -97,6 +98,11 @@ def apex(path: Path, size: int = SIZE) -> np.ndarray:
     return crop_faces(list(iter_frames(path, [int(share * frames) for share in APEX])), size)[0]
 
 
+def mean_recall(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Mean over the classes of ``truth`` of the share that is found."""
+    return recall_score(truth, predicted, average="macro", labels=np.unique(truth))
+
+
 def report(p: np.ndarray, names: list[ClipName], title: str) -> list[str]:
     """Probabilities (clips, 7) -> accuracies with intervals and the confusions in %, as Markdown."""
     said, acted = p.argmax(1), np.array([EMOTIONS.index(n.emotion) for n in names])
@@ -115,7 +121,7 @@ def report(p: np.ndarray, names: list[ClipName], title: str) -> list[str]:
         if not len(rows):
             continue
         cells = []
-        for measure in (accuracy, unweighted_average_recall):
+        for measure in (accuracy_score, mean_recall):
             value = actor_interval(
                 lambda r, m=measure, s=rows: m(truth[s][r], said[s][r]), actor[rows]
             )
@@ -127,7 +133,8 @@ def report(p: np.ndarray, names: list[ClipName], title: str) -> list[str]:
         cells.append(f"{np.bincount(truth[rows]).max() / len(rows) * 100:.1f} %")
         lines.append(f"| {label}, {len(rows)} | " + " | ".join(cells) + " |")
     lines += ["", "| acted, % | " + " | ".join(CLASSES) + " |", "|---" * (1 + len(CLASSES)) + "|"]
-    table = confusion(acted, said, len(EMOTIONS))[:, : len(CLASSES)] * 100
+    rates = confusion_matrix(acted, said, labels=range(len(EMOTIONS)), normalize="true")
+    table = rates[:, : len(CLASSES)] * 100
     for emotion, row in zip(EMOTIONS, table):
         hit = CLASSES.index(emotion) if emotion in CLASSES else 0
         cells = [f"**{v:.0f}**" if k == hit else f"{v:.0f}" for k, v in enumerate(row)]
