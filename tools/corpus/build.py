@@ -1,4 +1,8 @@
-"""Build the corpus `actors`: every clip of 24 actors, in parallel, resumable; `checksums.sha256` at the end."""
+"""Build the corpus `actors`: every clip of 24 actors.
+
+The clips are made in parallel, and an interrupted build can be resumed. `checksums.sha256` is
+written at the end.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,10 @@ SIZE = 176  # pixels: the face takes 126 of them, the crop of `cmlib` 128
 
 
 def tasks(actors: list[int], repetitions: int = 2) -> list[tuple[int, int, int, int, int]]:
-    """(actor, emotion 1..8, intensity, statement, repetition) of every clip; one of each kind for all actors first."""
+    """(actor, emotion 1..8, intensity, statement, repetition) of every clip.
+
+    One clip of each kind for all actors comes first.
+    """
     return [
         (a, e, i, s, r)
         for r in range(1, repetitions + 1)
@@ -101,8 +108,10 @@ def _start():
 
 
 def build_actors(out: Path, actors: list[int], workers: int = 2, seed: int = 0) -> None:
-    """Make what is missing of the corpus in `out` and write its checksums. Ctrl-C loses at most the clips in the
-    making."""
+    """Make what is missing of the corpus in `out` and write its checksums.
+
+    Ctrl-C loses at most the clips that are being made.
+    """
     for name in THREADS:
         os.environ[name] = "1"
     for stale in out.glob("Actor_*/.*.part"):

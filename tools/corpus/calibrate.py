@@ -1,8 +1,9 @@
-"""`python -m tools.corpus.calibrate SAMPLE`: statistics of real acted speech and faces -> statistics.json.
+"""Write the statistics of real acted speech and faces to statistics.json.
 
-SAMPLE holds `audio/Actor_*/03-01-*.flac` (RAVDESS, 22,050 Hz mono) and `action_units.csv` (OpenFace intensities
-averaged over each clip). What is written: means, standard deviations and correlations over hundreds of clips, never a
-value of one clip or one actor.
+`python -m tools.corpus.calibrate SAMPLE` reads `audio/Actor_*/03-01-*.flac` (RAVDESS, 22,050 Hz
+mono) and `action_units.csv` (OpenFace intensities averaged over each clip) in SAMPLE. It writes
+means, standard deviations and correlations over hundreds of clips, and never a value of one clip or
+one actor.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from .population import CELLS, EMOTIONS, STATISTICS, fit
 from .prosody import FEATURES, SR, measure, speech_range
 
 SOURCE = (
-    "Livingstone SR, Russo FA (2018) The Ryerson Audio-Visual Database of Emotional Speech and Song (RAVDESS). "
+    "Livingstone SR, Russo FA (2018) The Ryerson Audio-Visual Database of Emotional Speech and "
+    "Song (RAVDESS). "
     "PLoS ONE 13(5): e0196391, Zenodo record 1188976, CC BY-NC-SA 4.0. "
     "Speech clips of 18 actors; action units by OpenFace 2 (clip means)."
 )
@@ -85,7 +87,10 @@ def voices(sample: Path) -> dict:
 
 
 def faces(sample: Path) -> dict:
-    """Statistics of the square roots of the 17 action unit intensities (roots, because intensities pile up near 0)."""
+    """Statistics of the square roots of the 17 action unit intensities.
+
+    Roots are used because the intensities pile up near 0.
+    """
     with open(sample / "action_units.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     x = np.array([[float(r[f"{u}_r"]) for u in UNITS] for r in rows])

@@ -1,5 +1,7 @@
-"""One clip as a file: pictures and sound in, an mp4 (H.264, yuv420p, closed groups of 2 s; AAC mono) that any player
-shows out."""
+"""One clip as a file: pictures and sound go in, and an mp4 that any player shows comes out.
+
+H.264, yuv420p, closed groups of 2 s; AAC, mono.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ X264 = {
     "tune": "animation",
     "crf": "32",  # constant rate factor
     "sc_threshold": "0",
-    "x264-params": "asm=sse2",  # with AVX-512 and x264's macroblock tree the bytes vary from run to run
+    # With AVX-512 and x264's macroblock tree the bytes vary from run to run.
+    "x264-params": "asm=sse2",
 }
 SOUND = 20_000  # bit/s; the cutoff keeps what AAC would drop at this rate
 GROUP = 2  # s between key frames
@@ -30,7 +33,8 @@ def stem(emotion: int, intensity: int, statement: int, repetition: int, actor: i
 
 
 def planes(picture: np.ndarray) -> np.ndarray:
-    """(S, S, 3) uint8 RGB -> (3 S / 2, S) uint8: the planes Y, Cb, Cr of yuv420p, S even (ITU-R BT.601, 16..235).
+    """(S, S, 3) uint8 RGB -> (3 S / 2, S) uint8: the planes Y, Cb, Cr of yuv420p, S even (ITU-R
+    BT.601, 16..235).
 
     Done here, so that no other version of FFmpeg's scaler gives other bytes.
     """
@@ -45,8 +49,10 @@ def planes(picture: np.ndarray) -> np.ndarray:
 
 
 def write_clip(path: Path, frames: Iterable[np.ndarray], audio: np.ndarray, fps: int) -> None:
-    """Encode frames (S, S, 3) uint8 and mono float32 at 22,050 Hz; the file appears under its name only when it is
-    whole."""
+    """Encode frames (S, S, 3) uint8 and mono float32 at 22,050 Hz.
+
+    The file appears under its name only when it is whole.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with av.open(

@@ -1,9 +1,8 @@
-"""The crowd: still faces of synthetic people who are none of the cast, to learn faces from.
+"""The crowd: still faces of synthetic people who are not in the cast, to learn faces from.
 
-`python -m tools.corpus crowd --people 600 --out data/crowd` writes two files, the same bytes for the same arguments
-and library versions:
-`faces.bin` (WebP pictures one after another, 128 x 128 tight crops) and `faces.csv` (a row a picture: where its
-bytes are, who, what).
+`python -m tools.corpus crowd --people 600 --out data/crowd` writes two files: `faces.bin` (WebP
+pictures one after another, 128 x 128 tight crops) and `faces.csv` (one row per picture: where its
+bytes are, who, what). The same arguments and library versions give the same bytes.
 """
 
 import argparse
@@ -65,8 +64,10 @@ UNITS = (
 
 
 def picture(actor: Actor, index: int, rng: np.random.Generator) -> tuple[np.ndarray, dict]:
-    """One picture (128,128,3) uint8 of a person and its row of the table; moods and mouth shapes take turns, the
-    rest is drawn."""
+    """One picture (128,128,3) uint8 of a person and its row of the table.
+
+    Moods and mouth shapes take turns, and the rest is drawn at random.
+    """
     mood, mouth = list(MOODS)[index % len(MOODS)], list(MOUTHS)[int(rng.integers(len(MOUTHS)))]
     if rng.random() < 0.35:
         mouth = "rest"

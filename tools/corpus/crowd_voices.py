@@ -1,9 +1,11 @@
-"""Voices of the crowd: short acted sentences of synthetic people who are none of the cast, to learn voices from.
+"""Voices of the crowd: short acted sentences of synthetic people, to learn voices from.
 
-`python -m tools.corpus voices --people 600 --out data/crowd` writes two files, which are not shipped (150 MB; half an
-hour on two cores): `voices.npy` (spectrograms as `cmlib.spectrograms.mel_spectrogram` gives them, in 256 steps) and `voices.csv` (a row
-a spectrogram: who, what). Each person says one sentence in every emotion and intensity, in one of the voices of
-espeak-ng that the cast has, too, with a vocal tract and habits of its own; sound goes through the codec of the clips.
+None of them belongs to the cast. `python -m tools.corpus voices --people 600 --out data/crowd`
+writes two files, which are not shipped (150 MB; half an hour on two cores): `voices.npy` (the
+spectrograms that the voice encoder sees, in 256 steps) and `voices.csv` (one row per spectrogram:
+who, what). Each person says one sentence in every emotion and intensity. The person uses one of the
+cast's espeak-ng voices, with a vocal tract and habits of their own. The sound goes through the
+codec of the clips.
 """
 
 from __future__ import annotations
@@ -55,7 +57,10 @@ def coded(audio: np.ndarray) -> np.ndarray:
 
 
 def spectrogram(speech: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(128, 128) uint8 of speech with room noise before, after and below it, as in a clip of `performance.perform`."""
+    """(128, 128) uint8 spectrogram of speech with room noise before, after and below it.
+
+    The noise is that of a clip of `performance.perform`.
+    """
     before, after = np.clip(rng.normal((0.68, 0.50), 0.08), 0.45, 0.85)
     audio = voice.NOISE * rng.normal(size=int((before + after) * SR + len(speech)))
     start = int(before * SR)

@@ -1,4 +1,4 @@
-"""From facial action units (OpenFace intensities 0..5) to the ARKit face units that the mesh understands."""
+"""From facial action units (OpenFace intensities 0..5) to the ARKit face units of the mesh."""
 
 from collections.abc import Mapping
 
@@ -33,11 +33,12 @@ def region(unit: str) -> str:
 
 
 def face_units(au: Mapping[str, float], actor: Actor) -> dict[str, float]:
-    """Face-unit weights (0..1.2) of action-unit intensities (0..5) in this actor's manner: gains by region, and left
-    stronger than right or the other way.
+    """Face-unit weights (0..1.2) of action-unit intensities (0..5) in this actor's manner.
 
-    w = gain · (intensity / 5)^1.1, at most 1.2: at the gain of 1.7 that most have, 1 is 0.29, 2 is 0.62, 4 is full. Raises KeyError for an unknown action
-    unit.
+    Each region of the face has a gain, and one side is stronger than the other. The weight is
+    w = gain · (intensity / 5)^1.1, at most 1.2. At the gain of 1.7 that most regions have, an
+    intensity of 1 gives 0.29, 2 gives 0.62, and 4 gives the full weight. Raises KeyError for an
+    unknown action unit.
     """
     known, out = plan()["units"], {}
     for name, intensity in au.items():

@@ -1,8 +1,10 @@
-"""`python -m tools.corpus.framing data/actors`: where the eyes are in the crops that the networks see.
+"""Where the eyes are in the crops that the networks see.
 
-`cmlib.faces` lays one steady crop through the frames it looked at; this measures on frames in between how well that
-worked, in % of the crop's width, in two ways: with the detector's points, found anew in the finished crop, and with the
-dark irises between their bright whites, which owe the detector nothing but the window they are looked for in.
+`python -m tools.corpus.framing data/actors`: the preparation lays one steady crop through the
+frames in which it looked for the face. This program measures how well that worked on frames in
+between, in % of the crop's width. It measures in two ways. One uses the detector's points, found
+again in the finished crop. The other uses the dark irises between the bright whites of the eyes,
+which depend on the detector only for the window in which they are searched.
 """
 
 from __future__ import annotations
@@ -55,7 +57,10 @@ def measures(points: np.ndarray) -> np.ndarray:
 
 
 def irises(crop: np.ndarray, eyes: np.ndarray) -> np.ndarray | None:
-    """Centres (2, 2) in pixels of the irises near the eyes (2, 2) of a crop (S, S, 3); None where an eye is shut."""
+    """Centres (2, 2) in pixels of the irises near the eyes (2, 2) of a crop (S, S, 3).
+
+    Returns None if an eye is shut.
+    """
     grey = gaussian_filter1d(
         np.asarray(Image.fromarray(crop).convert("L"), np.float32) / 255, SLIT * SIZE, axis=0
     )
@@ -79,7 +84,10 @@ def irises(crop: np.ndarray, eyes: np.ndarray) -> np.ndarray | None:
 
 
 def face_width(crop: np.ndarray) -> float:
-    """Width of the skin between lids and lips in % of the crop: as far as the colour of the cheeks goes."""
+    """Width of the skin between lids and lips, in % of the crop.
+
+    The skin reaches as far as the colour of the cheeks does.
+    """
     ycc = np.asarray(Image.fromarray(crop).convert("YCbCr"), np.float32)[MIDDLE]
     cheeks = np.median(ycc[:, int(0.3 * SIZE) : int(0.7 * SIZE)].reshape(-1, 3), 0)
     skin = ((abs(ycc - cheeks) < (0.45 * cheeks[0], 9, 9)).all(2)).mean(0) > 0.5
@@ -91,7 +99,10 @@ def face_width(crop: np.ndarray) -> float:
 
 
 def measure(path: Path) -> dict[str, np.ndarray]:
-    """Of one clip: rows of MEASURES by detector and by irises, and widths of the face by ears and by skin."""
+    """Measure one clip.
+
+    Returns rows of MEASURES by detector and by irises, and widths of the face by ears and by skin.
+    """
     frames, _ = read_video(path, 2 * LOOKS + 1)
     track, _ = track_face(frames[::2], range(0, len(frames), 2))
     crops = [track.crop(frames[n], n, SIZE) for n in range(1, len(frames), 2)]
@@ -106,11 +117,15 @@ def measure(path: Path) -> dict[str, np.ndarray]:
 
 
 def line(name: str, clips: list[np.ndarray]) -> str:
-    """A row of the table from the values of each clip: mean and deviation of the clips' means, deviation within."""
+    """A row of the table from the values of each clip.
+
+    It holds the mean and the deviation of the clips' means, and the deviation within clips.
+    """
     means = np.array([c.mean() for c in clips if len(c)])
     within = np.sqrt(np.mean([c.var() for c in clips if len(c)]))
     everything = np.concatenate(clips)
-    return f"| {name} | {means.mean():.2f} | {everything.std():.2f} | {means.std():.2f} | {within:.2f} |"
+    values = (means.mean(), everything.std(), means.std(), within)
+    return f"| {name} | " + " | ".join(f"{value:.2f}" for value in values) + " |"
 
 
 def main() -> None:
@@ -137,7 +152,8 @@ def main() -> None:
         np.concatenate([c[way] for c in clips]).std(0).max() for way in ("detector", "irises")
     )
     print(
-        f"\nlargest standard deviation of an eye's place or of the distance: {worst:.2f} % (wanted: at most 3 %)"
+        "\nlargest standard deviation of an eye's place or of the distance: "
+        f"{worst:.2f} % (wanted: at most 3 %)"
     )
 
 

@@ -1,5 +1,7 @@
-"""One clip acted out: sound, action units, mouth shapes, head and eyes, all on the clock of the sound. `perform` is
-the whole of it; `act` is its second half, for a sound that is there."""
+"""One clip acted out: sound, action units, mouth shapes, head and eyes, all on the sound's clock.
+
+`perform` makes a whole clip. `act` is its second half, for a sound that already exists.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,8 @@ VISEME_UNITS = (
     "mouthUpperUpLeft",
     "mouthUpperUpRight",
 )
-# first letter(s) of espeak's phoneme -> jaw, funnel, pucker, close, press, stretch, lower lip down, upper lip up,
-# dominance
+# first letter(s) of espeak's phoneme -> jaw, funnel, pucker, close, press, stretch, lower lip down,
+# upper lip up, dominance
 SHAPES = {
     "": (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0),  # silence
     "aI": (0.46, 0.0, 0.0, 0.0, 0.0, 0.18, 0.26, 0.12, 1.1),
@@ -97,8 +99,10 @@ def _voice(actor: int, seed: int) -> Voice:
 def perform(
     actor_number: int, emotion: str, intensity: int, statement: int, repetition: int, seed: int = 0
 ) -> Performance:
-    """Actor 1..24 says statement 1 or 2 with an emotion at intensity 1 or 2 (neutral: 1). The same arguments give the
-    same clip."""
+    """Actor 1..24 says statement 1 or 2 with an emotion at intensity 1 or 2 (neutral: 1).
+
+    The same arguments give the same clip.
+    """
     rng = np.random.default_rng(
         [seed, 5, actor_number, EMOTIONS.index(emotion), intensity, statement, repetition]
     )
@@ -128,10 +132,11 @@ def act(
     emotion: str | None,
     rng: np.random.Generator,
 ) -> Performance:
-    """The face that goes with a sound of whole frames (n,) and its phonemes (start, end in s, name).
+    """The face that goes with a sound of whole frames (n,) and its phonemes (start, end, name).
 
-    `still`, `moving` (17,): what is shown of the action units `clip` (17,). `loud`: dB over the middle of all clips.
-    `part` 0.5..1 and `emotion` rule the head and the eyes; None = as in no emotion in particular.
+    Times are in s. `still`, `moving` (17,): what is shown of the action units `clip` (17,).
+    `loud`: dB over the middle of all clips. `part` 0.5..1 and `emotion` govern the head and the
+    eyes; None stands for no emotion in particular.
     """
     frames = round(len(audio) / SR * FPS)
     au = over_time(still, moving, frames, phonemes[0][0], phonemes[-1][1], rng)
@@ -141,11 +146,11 @@ def act(
 
 
 def visemes(phonemes: list[tuple[float, float, str]], frames: int, size: float) -> np.ndarray:
-    """(T, 12) mouth shapes: each phoneme pulls towards its shape with a weight that falls off around it (Cohen and
-    Massaro 1993).
+    """(T, 12) mouth shapes by the coarticulation model of Cohen and Massaro (1993).
 
-    `size` scales the opening. Shapes lead the sound by 30 ms; the lips of a "b" meet for at least one frame; silence
-    = closed mouth.
+    Each phoneme pulls the mouth towards its shape with a weight that falls off around it. `size`
+    scales the opening. Shapes lead the sound by 30 ms. The lips of a "b" meet for at least one
+    frame. In silence the mouth is closed.
     """
     table = np.array([SHAPES[_shape(p)] for _, _, p in phonemes])
     values, dominance = table[:, :8].copy(), table[:, 8]
@@ -189,8 +194,11 @@ def _slow(frames: int, seconds: float, columns: int, rng: np.random.Generator) -
 def _head(
     audio: np.ndarray, frames: int, part: float, emotion: str | None, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(pose, shift, gaze): sway, small nods with the loud syllables, glances of a few degrees that come back to the
-    camera."""
+    """(pose, shift, gaze) of each frame.
+
+    The head sways and nods slightly with the loud syllables. Glances of a few degrees come back to
+    the camera.
+    """
     lively = RESTLESS.get(emotion, 1.0) * (0.7 + 0.5 * part)
     loud = np.sqrt((audio.reshape(frames, -1) ** 2).mean(1))
     beat = np.convolve(loud / (loud.max() + 1e-9), np.hanning(9) / np.hanning(9).sum(), "same")
@@ -212,7 +220,9 @@ def _head(
 
 
 def weights(performance: Performance, frame: int, actor) -> dict[str, float]:
-    """Face-unit weights of one frame: the expression in this actor's manner, with the mouth shapes of speech on top.
+    """Face-unit weights of one frame.
+
+    The mouth shapes of speech lie on top of the expression in this actor's manner.
 
     Lips that meet for a "b" overrule an open-mouthed expression.
     """

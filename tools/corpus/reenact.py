@@ -1,10 +1,12 @@
 """Re-enactment: our synthetic actors with the action units and the voices of real clips.
 
-`python -m tools.corpus reenact --units action_units.csv --audio DIR --out DIR` makes `Actor_NN/01-01-*.mp4` in OUT of
-every sound `03-01-*` that has a row in the table (columns `clip`, `AU01_r` ... `AU45_r`: OpenFace's clip means). The
-sound is the given one, the mouth follows it, the expression follows the row. The emotion in a file name goes into the
-name of the clip and nowhere else, save that an actor's clips named neutral say what this actor's neutral face is.
-`cm prepare ravdess --root OUT` reads the result. It inherits the licence of the recordings.
+`python -m tools.corpus reenact --units action_units.csv --audio DIR --out DIR` makes
+`Actor_NN/01-01-*.mp4` in OUT from every sound `03-01-*` that has a row in the table (columns
+`clip`, `AU01_r` ... `AU45_r`: OpenFace's clip means). The sound stays as it is, the mouth follows
+the sound, and the expression follows the row. The emotion in a file name is copied to the name of
+the clip. It is used nowhere else, with one exception: the clips named neutral define the actor's
+neutral face. `cm prepare ravdess --root OUT` reads the result, which inherits the licence of the
+recordings.
 """
 
 from __future__ import annotations
@@ -41,7 +43,10 @@ VOICES = 3  # espeak voices tried; the nearest one counts
 
 
 def _features(speech: np.ndarray) -> np.ndarray:
-    """(40, T) log-mel bands each 10 ms of speech and PAD samples on either side; mean 0, deviation 1 in the speech."""
+    """(40, T) log-mel bands every 10 ms of speech and of PAD samples on either side.
+
+    Each band has mean 0 and deviation 1 in the speech.
+    """
     mel = librosa.feature.melspectrogram(
         y=speech.astype(np.float32),
         sr=SR,
@@ -72,9 +77,10 @@ def _reference(voice: str, statement: int) -> tuple[np.ndarray, list[tuple[float
 
 
 def align(sound: np.ndarray, statement: int, female: bool) -> list[tuple[float, float, str]]:
-    """Phonemes (start, end in s of the sound, espeak's name) of statement 1 or 2 in a sound (n,) at 22,050 Hz.
+    """Phonemes (start, end, espeak's name) of statement 1 or 2 in a sound (n,) at 22,050 Hz.
 
-    Dynamic time warping of espeak's sentence onto the sound, frames of 10 ms. ValueError where there is no speech.
+    Start and end are in s of the sound. Dynamic time warping lays espeak's sentence onto the sound
+    in frames of 10 ms. Raises ValueError if there is no speech.
     """
     if len(sound) < SR // 2 or np.ptp(sound) < 1e-4:
         raise ValueError("too short or silent")
@@ -114,9 +120,11 @@ def follow(
     neutral: np.ndarray,
     seed: int = 0,
 ) -> Performance:
-    """Synthetic actor 1..24 speaks with a given sound (n,) at 22,050 Hz and given action units `clip`, `neutral` (17,).
+    """Synthetic actor 1..24 speaks with a given sound and given action units.
 
-    No label goes in; chance (blinks, sway) hangs on the sound. The sound is continued to a whole frame.
+    The sound (n,) is at 22,050 Hz; `clip` and `neutral` (17,) are action units. No label is used.
+    The random numbers (blinks, sway) are seeded by the sound. The sound is extended to a whole
+    frame.
     """
     phonemes = align(sound, statement, female=actor % 2 == 0)
     prosody, faces = _models(seed)
@@ -131,13 +139,9 @@ def follow(
     return act(sound, phonemes, clip, *faces.display(clip, actor, neutral), loud, 0.75, None, rng)
 
 
-def pairs(units: Path, audio: Path, actors: list[int]) -> tuple[list[tuple], list[str]]:
-    """([(ClipName, path of the sound, its action units (17,), the actor's neutral ones)], a line for each left out)."""
-    if not audio.is_dir():
-        raise NotADirectoryError(
-            f"{audio}: no such folder; --audio is the one with Actor_01, Actor_02 ..."
-        )
-    rows, sounds, faults, columns = {}, {}, [], ["clip", *(f"{u}_r" for u in UNITS)]
+def read_units(units: Path, faults: list[str]) -> tuple[list[str], np.ndarray]:
+    """Clip names and action units (clips, 17) of the table; bad lines are added to `faults`."""
+    columns = ["clip", *(f"{u}_r" for u in UNITS)]
 
     def too_long(row: list[str]) -> None:
         faults.append(f"{units.name}: {row[0]}: {len(row)} fields, more than columns")
@@ -145,30 +149,65 @@ def pairs(units: Path, audio: Path, actors: list[int]) -> tuple[list[tuple], lis
     table = pd.read_csv(
         units, dtype={"clip": str}, index_col=False, engine="python", on_bad_lines=too_long
     )
-    if missing := [c for c in columns if c not in table]:
+    missing = [c for c in columns if c not in table]
+    if missing:
         raise ValueError(f"{units}: no column {', '.join(missing)}")
     values = table[columns[1:]].apply(pd.to_numeric, errors="coerce").clip(0, 5).to_numpy()
-    files = sorted(p for p in audio.rglob("*") if p.suffix.lower() in SOUNDFILE_SUFFIXES)
-    for kind, stem, what in [
-        *(
-            ("audio-visual", str(clip), value)
-            for clip, value in zip(table["clip"], values, strict=True)
-        ),
-        *(("audio-only", path.stem, path) for path in files),
-    ]:
+    return [str(clip) for clip in table["clip"]], values
+
+
+def parse_name(stem: str, modality: str) -> ClipName:
+    """The name of a speech clip of the cast. Raises ValueError for any other."""
+    name = ClipName.parse(stem)
+    if (name.modality, name.channel) != (modality, "speech"):
+        raise ValueError(f"{stem}: not the name of {modality} speech")
+    if name.actor > CAST:
+        raise ValueError(f"{stem}: the cast has {CAST} actors")
+    return name
+
+
+def _rows(units: Path, actors: list[int], faults: list[str]) -> dict:
+    """Recording -> (its name, its action units (17,)), from the table."""
+    rows = {}
+    for stem, value in zip(*read_units(units, faults), strict=True):
         try:
-            name = ClipName.parse(stem)
-            if (name.modality, name.channel) != (kind, "speech"):
-                raise ValueError(f"{stem}: not the name of {kind} speech")
-            if name.actor > CAST:
-                raise ValueError(f"{stem}: the cast has {CAST} actors")
-            if kind == "audio-visual" and not np.isfinite(what).all():
+            name = parse_name(stem, "audio-visual")
+            if not np.isfinite(value).all():
                 raise ValueError(f"{stem}: an action unit is no number")
         except ValueError as error:
-            faults.append(f"{units.name if kind == 'audio-visual' else audio.name}: {error}")
+            faults.append(f"{units.name}: {error}")
             continue
         if name.actor in actors:
-            (rows if kind == "audio-visual" else sounds)[name.recording] = name, what
+            rows[name.recording] = name, value
+    return rows
+
+
+def _sounds(audio: Path, actors: list[int], faults: list[str]) -> dict:
+    """Recording -> (its name, the path of its sound), from the folder."""
+    sounds = {}
+    for path in sorted(p for p in audio.rglob("*") if p.suffix.lower() in SOUNDFILE_SUFFIXES):
+        try:
+            name = parse_name(path.stem, "audio-only")
+        except ValueError as error:
+            faults.append(f"{audio.name}: {error}")
+            continue
+        if name.actor in actors:
+            sounds[name.recording] = name, path
+    return sounds
+
+
+def pairs(units: Path, audio: Path, actors: list[int]) -> tuple[list[tuple], list[str]]:
+    """The clips to make, and a line for each row or sound that is left out.
+
+    A clip is (ClipName, path of the sound, its action units (17,), the actor's neutral ones).
+    """
+    if not audio.is_dir():
+        raise NotADirectoryError(
+            f"{audio}: no such folder; --audio is the one with Actor_01, Actor_02 ..."
+        )
+    faults: list[str] = []
+    rows = _rows(units, actors, faults)
+    sounds = _sounds(audio, actors, faults)
     jobs = []
     for key in sorted(rows.keys() | sounds.keys()):
         name, clip = rows.get(key, (None, None))
@@ -203,7 +242,10 @@ def make(job: tuple[ClipName, Path, np.ndarray, np.ndarray], out: Path, seed: in
 def reenact(
     units: Path, audio: Path, out: Path, actors: list[int], workers: int = 2, seed: int = 0
 ) -> tuple[int, int]:
-    """Make what is missing in `out`; (clips that are there, clips left out with a line each on stderr)."""
+    """Make what is missing in `out`.
+
+    Returns the number of clips that exist now, and of those left out, each with a line on stderr.
+    """
     if ROOT in (out.resolve(), *out.resolve().parents):
         raise ValueError(
             f"{out} lies in the repository; clips made of RAVDESS (CC BY-NC-SA) go elsewhere"

@@ -1,4 +1,7 @@
-"""Render one actor with given face units, head pose, gaze and scene: about 15 ms on one core at 224 x 224."""
+"""Render one actor with given face units, head pose, gaze and scene.
+
+A picture of 224 x 224 pixels takes about 15 ms on one core.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +21,10 @@ FRAMINGS = {
 
 @dataclass(frozen=True)
 class Scene:
-    """Light and backdrop. Colours are linear light; directions point from the face to the light, z to the camera."""
+    """Light and backdrop.
+
+    Colours are linear light. Directions point from the face to the light, z to the camera.
+    """
 
     key: tuple[float, float, float] = (0.45, 0.50, 0.74)
     key_colour: tuple[float, float, float] = (1.0, 0.95, 0.88)
@@ -29,8 +35,11 @@ class Scene:
 
     @staticmethod
     def draw(rng: np.random.Generator, stable: bool = True) -> "Scene":
-        """A scene: stable = one studio with slight variation from session to session; otherwise lights and backdrops
-        of all kinds."""
+        """A random scene.
+
+        stable: one studio with slight variation from session to session; otherwise lights and
+        backdrops of all kinds.
+        """
         if stable:
             az, el, power, warm = (
                 0.62 + rng.normal(0, 0.04),
@@ -90,8 +99,10 @@ def _backdrop(scene: Scene, size: int) -> np.ndarray:
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """(3,3) head rotation: yaw turns to the viewer's right, pitch nods down, roll leans to the viewer's left
-    shoulder side."""
+    """(3,3) head rotation.
+
+    Yaw turns to the viewer's right, pitch nods down, roll leans to the viewer's left.
+    """
     cy, sy, cp, sp, cr, sr = (
         np.cos(yaw),
         np.sin(yaw),
@@ -139,11 +150,10 @@ def render(
 ) -> np.ndarray:
     """-> (size, size, 3) uint8.
 
-    units: face unit -> weight 0..1.2 (a name without a side moves both sides); pose: yaw, pitch, roll in rad; shift:
-    fraction of the
-    frame, right and down; gaze: rad to the viewer's right and up, 0 = into the camera; framing "clip" (head and
-    shoulders) or "crop".
-    Raises KeyError for an unknown face unit or framing.
+    units: face unit -> weight 0..1.2 (a name without a side moves both sides); pose: yaw, pitch,
+    roll in rad; shift: fraction of the frame, right and down; gaze: rad to the viewer's right and
+    up, 0 = into the camera; framing "clip" (head and shoulders) or "crop". Raises KeyError for an
+    unknown face unit or framing.
     """
     p = plan()
     n = len(p["v"])

@@ -1,7 +1,8 @@
 """Pictures of the embedded corpora, to look at.
 
-`python -m tools.corpus.sheets render OUT_DIR` draws the cast anew; `python -m tools.corpus.sheets clips data/actors
-docs/corpus` makes the pictures and the page of the data card from the clips as they are shipped.
+`python -m tools.corpus.sheets render OUT_DIR` draws the cast anew. `python -m tools.corpus.sheets
+clips data/actors docs/corpus` makes the pictures and the page of the data card from the shipped
+clips.
 """
 
 from __future__ import annotations
@@ -65,7 +66,10 @@ def grid(pictures, columns: int) -> Image.Image:
 
 
 def render_sheets(out: Path) -> None:
-    """Write actors.png (24 neutral faces), emotions.png (actors x emotions, crops) and small.png (64 x 64)."""
+    """Write three pictures of the cast.
+
+    actors.png (24 neutral faces), emotions.png (actors x emotions, crops) and small.png (64 x 64).
+    """
     from .actor import Actor
     from .expressions import face_units
     from .render import Scene, render
@@ -98,11 +102,16 @@ def font(size: int, face: str = "DejaVuSans") -> ImageFont.FreeTypeFont:
 
 def name(emotion: int, actor: int, statement: int = 1) -> str:
     """Where in the corpus the strong clip is (neutral: the only one)."""
-    return f"Actor_{actor:02d}/01-01-{emotion:02d}-{1 if emotion == 1 else 2:02d}-{statement:02d}-01-{actor:02d}.mp4"
+    intensity = 1 if emotion == 1 else 2
+    stem = f"01-01-{emotion:02d}-{intensity:02d}-{statement:02d}-01-{actor:02d}"
+    return f"Actor_{actor:02d}/{stem}.mp4"
 
 
 def apex(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The frame at the apex (40-60 %) and its crop: of nine, the one nearest to their median, so no blink."""
+    """The frame at the apex (40-60 %) and its crop.
+
+    Of nine frames it is the one nearest to their median, so that no blink is shown.
+    """
     numbers = np.linspace(0.4, 0.6, 9) * video_info(path).frames
     frames = list(iter_frames(path, numbers.astype(int).tolist()))
     crops = crop_faces(frames, 96)[0]
@@ -116,9 +125,8 @@ def save(image: Image.Image, path: Path, kilobytes: int) -> None:
         image.save(path, quality=quality, method=6)
         if path.stat().st_size <= 1000 * kilobytes:
             break
-    print(
-        f"{path}: {image.width} x {image.height}, quality {quality}, {path.stat().st_size / 1000:.0f} kB"
-    )
+    size = path.stat().st_size / 1000
+    print(f"{path}: {image.width} x {image.height}, quality {quality}, {size:.0f} kB")
 
 
 def contact_sheet(corpus: Path) -> Image.Image:
@@ -172,66 +180,7 @@ def strip(path: Path, title: str, cell: int = 112, count: int = 10) -> Image.Ima
     return out
 
 
-PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>The embedded corpus · Context Matters</title>
-<style>
-:root { color-scheme: light dark; --ink: #23232b; --soft: #686873; --paper: #faf9f6; --card: #fff; --line: #e4e2dc; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #ececf0; --soft: #a3a3ae; --paper: #17171b; --card: #212127; --line: #34343c; }
-}
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink); font: 17px/1.6 "DejaVu Sans", system-ui, sans-serif; }
-main { max-width: 1180px; margin: 0 auto; padding: 48px 20px 72px; }
-h1 { font-size: clamp(1.8rem, 4.5vw, 2.7rem); line-height: 1.15; margin: 0 0 16px; letter-spacing: -.02em; }
-h2 { font-size: 1.25rem; margin: 56px 0 16px; }
-p { max-width: 72ch; margin: 0; }
-a { color: inherit; }
-code { font-size: .9em; }
-figure { margin: 0; }
-.clips { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 240px), 1fr)); gap: 20px; }
-.clips figure { background: var(--card); border: 1px solid var(--line); border-radius: 12px; overflow: hidden; }
-video { display: block; width: 100%; aspect-ratio: 1; background: #ddd; }
-.clips figcaption { padding: 10px 14px 14px; font-size: .85rem; line-height: 1.45; color: var(--soft); }
-.clips b { display: block; font-size: 1.05rem; color: var(--ink); }
-.picture { overflow-x: auto; border: 1px solid var(--line); border-radius: 12px; background: #fff; padding: 10px; }
-.picture img { display: block; width: 100%; min-width: 760px; height: auto; }
-.note { color: var(--soft); font-size: .88rem; margin-top: 10px; }
-</style>
-</head>
-<body>
-<main>
-<h1>The embedded corpus</h1>
-<p>$clips clips of 24 synthetic actors, who speak two sentences with eight emotions in two intensities. They carry the
-names of RAVDESS, so that what runs here runs there. No person was filmed or recorded: the faces are drawn from a mesh,
-the voices come from a speech synthesiser, and what they do follows summary statistics of real performances. The clips
-show that the code works; scores on them are not scores on people. How they were made, and what they cannot show:
-<a href="../../data/actors/README.md">data card</a>. CC0.</p>
-<h2>Eight clips</h2>
-<div class="clips">
-$videos
-</div>
-<h2>All actors, all emotions</h2>
-<figure><div class="picture"><img src="actors.webp" width="$sheet_w" height="$sheet_h" loading="lazy"
-alt="Faces of 24 actors in rows, eight emotions in columns"></div>
-<figcaption class="note">Face crops at the height of the performance; strong intensity (neutral has one only), first
-sentence. Odd numbers are men, even numbers women.</figcaption></figure>
-<h2>Face and voice on one clock</h2>
-<figure><div class="picture"><img src="strip.webp" width="$strip_w" height="$strip_h" loading="lazy"
-alt="Two clips, ten face crops each, over the mel spectrogram of the sound"></div>
-<figcaption class="note">Ten frames of a clip over the mel spectrogram that the networks see.</figcaption></figure>
-<h2>The crowd</h2>
-<figure><div class="picture"><img src="crowd.webp" width="$crowd_w" height="$crowd_h" loading="lazy"
-alt="128 faces of as many people"></div>
-<figcaption class="note">A sample of the $pictures pictures of other people that only the face VAE-GAN learns from.
-</figcaption></figure>
-</main>
-</body>
-</html>
-""")
+PAGE = Template((Path(__file__).parent / "sheets.html").read_text(encoding="utf-8"))
 
 
 def video(corpus: Path, out: Path, emotion: int, actor: int, statement: int) -> str:

@@ -1,5 +1,7 @@
-"""Painted maps of one face, seen from the front of the undeformed head: colour with brows and beard, grooves, pores,
-lips."""
+"""Painted maps of one face, seen from the front of the undeformed head.
+
+The maps hold colour with brows and beard, grooves, pores and lips.
+"""
 
 from functools import lru_cache
 
@@ -121,7 +123,10 @@ def lips() -> np.ndarray:
 
 
 def brows(rng, female: bool, thick: float, arch: float, drop: float) -> np.ndarray:
-    """(H,W) opacity of the brows: a soft body with hairs that fan from upright (inner) to lying (outer end)."""
+    """(H,W) opacity of the brows.
+
+    A soft body with hairs that fan from upright (inner end) to lying (outer end).
+    """
     im = np.zeros((H, W), np.float32)
     paths, sigma, alpha = [], [], []
     half = (0.024 if female else 0.036) * thick

@@ -1,5 +1,7 @@
-"""What a face does in a clip: 17 action unit intensities drawn for an actor and an emotion, and their course over
-time."""
+"""What a face does in a clip.
+
+17 action unit intensities are drawn for an actor and an emotion, and follow a course over time.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +36,16 @@ SPEECH = [
 ]  # lips part and jaw drops: their clip means hold speech as well
 BLINK = UNITS.index("AU45")
 FPS = 25
-REST = 0.6  # of the neutral face's intensities is shown: much of them is the shape of a face and not a movement
-# OpenFace's clip means hardly register raised brows and lids or stretched lips (a strong surprise averages 0.3 in
-# AU01), though people see them. So a clip shows two things: what goes beyond the actor's neutral face, enlarged up to
-# FULL for the emotion that uses an action unit most; and the textbook display (Ekman and Friesen's EMFACS) of what the
-# numbers themselves say, each emotion by its probability given them. A clip that measures like another emotion looks
-# like it, and nothing is shown that the 17 numbers do not hold. FULL, MOST, DISPLAY and AMOUNT were set by eye.
+# Share of the neutral face's intensities that is shown: much of them is the shape of a face and not
+# a movement.
+REST = 0.6
+# OpenFace's clip means hardly register raised brows and lids or stretched lips (a strong surprise
+# averages 0.3 in AU01), though people see them. A clip therefore shows two things. One is what goes
+# beyond the actor's neutral face, enlarged up to FULL for the emotion that uses an action unit
+# most. The other is the textbook display (Ekman and Friesen's EMFACS) of what the numbers
+# themselves say: each emotion in proportion to its probability given the numbers. A clip that
+# measures like another emotion also looks like it, and nothing is shown that the 17 numbers do not
+# hold. FULL, MOST, DISPLAY and AMOUNT were set by eye.
 FULL, MOST = 2.6, 2.5
 DISPLAY = {
     "calm": {"AU12": 0.4, "AU06": 0.2, "AU45": 0.3},
@@ -61,7 +67,8 @@ SPREAD = (
 
 @lru_cache(maxsize=1)
 def reader() -> LinearDiscriminantAnalysis:
-    """Gives the probability of each of CELLS for square roots of intensities less the actor's neutral ones (n, 17).
+    """Gives the probability of each of CELLS for square roots of intensities less the actor's
+    neutral ones (n, 17).
 
     Fitted to clips of 300 further actors drawn from the same statistics.
     """
@@ -102,10 +109,11 @@ class FaceUnits:
     def display(
         self, clip: np.ndarray, actor: int, neutral: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(still, moving), each (17,) clip means of what is shown, speech apart: AU25/26 lose the neutral speech.
+        """(still, moving), each (17,): clip means of what is shown, without speech.
 
-        `clip` (17,): clip means as OpenFace gives them. `neutral` (17,): the same of the actor's neutral speech
-        (default: as drawn for the actor). No label goes in.
+        AU25 and AU26 lose what neutral speech adds to them.
+        `clip` (17,): clip means as OpenFace gives them. `neutral` (17,): the same of the actor's
+        neutral speech (default: as drawn for the actor). No label goes in.
         """
         neutral = self.neutral(actor) if neutral is None else neutral
         same = np.minimum(clip, neutral)
@@ -128,8 +136,10 @@ class FaceUnits:
 
 
 def envelope(frames: int, first: float, last: float, rng: np.random.Generator) -> np.ndarray:
-    """(frames,) course of an expression around its mean of 1: there from the start, apex in the speech (first..last
-    in s), slowly let go."""
+    """(frames,) course of an expression around its mean of 1.
+
+    It is there from the start, has its apex in the speech (first..last in s) and fades slowly.
+    """
     t = np.arange(frames) / FPS
     apex = first + (last - first) * rng.uniform(0.2, 0.7)
     start, end = rng.uniform(0.45, 0.75), rng.uniform(0.4, 0.75)
@@ -153,7 +163,9 @@ def over_time(
     last: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """(frames, 17) intensities 0..5: `still` throughout, `moving` by an envelope, a little different for the upper
+    """(frames, 17) intensities 0..5.
+
+    `still` holds throughout; `moving` follows an envelope, which differs a little between the upper
     and the lower face.
 
     AU45 becomes blinks of a quarter of a second and, where more is asked for, lowered lids.
@@ -169,8 +181,10 @@ def over_time(
 
 
 def blinks(mean: float, frames: int, rng: np.random.Generator) -> np.ndarray:
-    """(frames,) AU45 0..5 with about the given mean: whole blinks, at most one in 0.8 s, and lids lowered by at most
-    0.5."""
+    """(frames,) AU45 0..5 with about the given mean.
+
+    It consists of whole blinks, at most one in 0.8 s, and of lids lowered by at most 0.5.
+    """
     course = np.zeros(frames)
     shape = np.array([1.2, 4.2, 5.0, 3.2, 1.4, 0.5])
     number = min(int(mean * frames / shape.sum() * 0.8 + rng.random()), int(frames / FPS / 0.8))

@@ -1,9 +1,10 @@
 """One voice per actor: espeak-ng says the sentence, WORLD says it again as drawn by `prosody`.
 
-espeak-ng (library and data) comes out of the PyPI wheel `espeakng-loader`; `pyworld` splits its speech into F0,
-spectral envelope and aperiodicity. A target of 23 numbers (`prosody.FEATURES`) sets F0 level, range, contour and
-jitter, tempo and a pause directly; the energies of 12 bands are reached by a filter that is adjusted in a short
-closed loop. Breath is added after the filter, so that a soft, dark voice keeps it.
+espeak-ng (library and data) comes from the PyPI wheel `espeakng-loader`. `pyworld` splits its
+speech into F0, spectral envelope and aperiodicity. A target of 23 numbers (`prosody.FEATURES`) sets
+F0 level, range, contour and jitter, tempo and a pause directly. The energies of 12 bands are
+reached by a filter that is adjusted in a short closed loop. Breath is added after the filter, so
+that a soft, dark voice keeps it.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ def _library() -> ctypes.CDLL:
 def say(text: str, voice: str) -> tuple[np.ndarray, list[tuple[float, str]]]:
     """(samples in -1..1, [(start in s, phoneme)]) of a text in one of espeak-ng's voices.
 
-    In a process of its own: espeak-ng's sound depends on what it said before. Raises ValueError for an unknown voice.
+    In a process of its own: espeak-ng's sound depends on what it said before. Raises ValueError for
+    an unknown voice.
     """
     command = [sys.executable, "-W", "ignore", "-m", "tools.corpus.voice", text, voice]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, check=False)
@@ -130,7 +132,10 @@ def _at(target: np.ndarray, name: str) -> float:
 
 
 def _warp_frequency(envelope: np.ndarray, factor: float) -> np.ndarray:
-    """Formants moved by a factor: (T, K) power envelope read at k / factor, interpolated in the logarithm."""
+    """Move the formants by a factor.
+
+    The (T, K) power envelope is read at k / factor and interpolated in the logarithm.
+    """
     k = envelope.shape[1]
     position = np.clip(np.arange(k) / factor, 0, k - 1)
     low = np.floor(position).astype(int)
@@ -149,7 +154,7 @@ def _filter(audio: np.ndarray, gain: np.ndarray) -> np.ndarray:
 
 
 class Voice:
-    """The voice of actor 1..24 (even = female): an espeak-ng variant and a length of the vocal tract."""
+    """The voice of actor 1..24 (even = female): an espeak-ng variant and a vocal tract length."""
 
     def __init__(self, number: int, seed: int = 0):
         rng = np.random.default_rng([seed, 77, number])
@@ -159,8 +164,10 @@ class Voice:
 
     @lru_cache(maxsize=2)  # noqa: B019 - two statements
     def base(self, statement: int) -> dict:
-        """WORLD's analysis of the plain sentence: f0, envelope, aperiodicity by frame of 5 ms, phonemes, silence
-        inside in s."""
+        """WORLD's analysis of the plain sentence.
+
+        f0, envelope and aperiodicity in frames of 5 ms; phonemes; the silence inside in s.
+        """
         x, phonemes = say(TEXT[statement], self.name)
         first, last, on = speech_range(x)
         first = max(0, first - SR // 100)
@@ -190,8 +197,10 @@ class Voice:
         tremor: float,
         rng: np.random.Generator,
     ) -> Speech:
-        """The sentence with the 23 numbers of `target`; breath 0..0.5 (amplitude re the voice), tremor in semitones
-        at 5-6 Hz."""
+        """The sentence with the 23 numbers of `target`.
+
+        breath: 0..0.5 (amplitude re the voice); tremor: semitones at 5-6 Hz.
+        """
         base = self.base(statement)
         source, phonemes, gap = self._tempo(base, target, rng)
         index = np.clip(source.round().astype(int), 0, len(base["f0"]) - 1)
@@ -219,8 +228,10 @@ class Voice:
         return Speech(self._balance(voice, whisper, breath, target, rng), phonemes)
 
     def _tempo(self, base: dict, target: np.ndarray, rng: np.random.Generator):
-        """(source frame of each frame, warped phonemes, mask of the pause): total length, local tempo, a pause before
-        "by"."""
+        """Warp the time: total length, local tempo, and a pause before "by".
+
+        Returns the source frame of each frame, the warped phonemes, and a mask of the pause.
+        """
         n = len(base["f0"])
         length = np.exp(_at(target, "duration"))
         pause = np.clip(_at(target, "pause") - base["pause"], 0, 0.3)
@@ -245,7 +256,10 @@ class Voice:
     def _melody(
         self, f0: np.ndarray, target: np.ndarray, tremor: float, rng: np.random.Generator
     ) -> np.ndarray:
-        """F0 in Hz (0 = unvoiced): the drawn five-point contour plus espeak's accents, stretched to the drawn range."""
+        """F0 in Hz (0 = unvoiced).
+
+        The drawn five-point contour plus espeak's accents, stretched to the drawn range.
+        """
         voiced = f0 > 0
         n = len(f0)
         tone = np.interp(np.arange(n), np.nonzero(voiced)[0], 12 * np.log2(f0[voiced]))
@@ -290,8 +304,10 @@ class Voice:
         target: np.ndarray,
         rng: np.random.Generator,
     ) -> np.ndarray:
-        """Filter the voice until its 12 band levels are the drawn ones; breath (2-6 kHz above all) and room noise
-        come on top."""
+        """Filter the voice until its 12 band levels are the drawn ones.
+
+        Breath (mostly 2-6 kHz) and room noise are added on top.
+        """
         want = target[-len(BANDS) :]
         room = NOISE * rng.normal(size=len(voice))
         speech = slice(0, len(voice) - int(0.15 * SR))
@@ -312,7 +328,7 @@ class Voice:
 
 
 def main() -> None:
-    """`python -m tools.corpus.voice TEXT VOICE`: what `say` returns, as npz on the standard output."""
+    """`python -m tools.corpus.voice TEXT VOICE` writes what `say` returns to stdout, as npz."""
     sound, phonemes = _say(*sys.argv[1:3])
     data = io.BytesIO()
     np.savez(data, sound=sound, start=[t for t, _ in phonemes], phoneme=[p for _, p in phonemes])
