@@ -67,7 +67,7 @@ NOTEBOOKS = {
 READS = {"01_data_preparation": [CORPUS], "02_face_vae": ["crowd"], "05_context_attention": ["crowd"]}  # data folders
 # What may change a result; the other files of cmlib only carry things to and fro.
 LIBRARY = [str(p.relative_to(ROOT)) for p in sorted((ROOT / "cmlib").rglob("*.py"))]
-LIBRARY = [p for p in LIBRARY if Path(p).name not in ("cli.py", "redraw.py")]
+LIBRARY = [p for p in LIBRARY if not p.startswith(("cmlib/cli/", "cmlib/redraw.py"))]
 DRAWING = ["06_evaluation", "07_mental_representations"]
 
 

@@ -13,7 +13,8 @@ import zipfile
 
 import pytest
 
-from cmlib.cli import main, numbers
+from cmlib.cli import main
+from cmlib.cli.options import number_range
 from cmlib.config import get_profile
 from cmlib.corpora import download
 from cmlib.corpora.download import ConnectionLost, FetchError, fetch
@@ -291,7 +292,7 @@ def test_the_command_fetches_and_prepare_reads_the_archives_packed(
 
 
 def test_actors_of_the_command(capsys):
-    assert numbers("1-4,9") == [1, 2, 3, 4, 9] and numbers("24") == [24]
+    assert number_range("1-4,9") == [1, 2, 3, 4, 9] and number_range("24") == [24]
     for wrong in ("0-2", "25", "x", "", "4-1"):
         with pytest.raises(SystemExit):
             main(["fetch", "ravdess", "--actors", wrong])

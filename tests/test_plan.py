@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from cmlib.cli import main, span
+from cmlib.cli import main
+from cmlib.cli.train import span
 from cmlib.config import get_profile
 from cmlib.corpora.splits import FOLDS
 from cmlib.experiment import plan

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from cmlib import cli, files
+from cmlib.cli.evaluate import percent
 from cmlib.evaluation import face_ablations, judges, representations
 from cmlib.evaluation.identity import Fisherfaces, Typicality
 from cmlib.evaluation.judges import Recogniser
@@ -324,5 +325,5 @@ def test_congruence_is_printed_as_it_is_measured(toy_run, capsys):
     assert f"{len(pairs.frames)} pairs of a neutral face and a voice of 1 test actors" in out
     for row in gains[gains.strength == 1].itertuples():
         (line,) = (line for line in out.splitlines() if line.startswith(row.emotion))
-        assert cli.percent(row).strip() in line
+        assert percent(row).strip() in line
     assert "same person" in out and "typical face" in out

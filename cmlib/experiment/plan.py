@@ -96,7 +96,7 @@ def cost(channels: int, size: int, settings: VaeGanConfig) -> tuple[float, float
             [channels, size, dataclasses.asdict(dataclasses.replace(settings, batch=batch))]
         )
         done = subprocess.run(
-            [sys.executable, "-m", "cmlib.plan", job], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "cmlib.experiment.plan", job], capture_output=True, text=True, check=False
         )
         if done.returncode:
             raise RuntimeError(

@@ -1,0 +1,74 @@
+"""The command ``cm``: one function per command, and its arguments follow from the signature.
+
+``cm --help`` has to answer at once, so this package imports nothing that loads torch or pandas.
+A command does that when it runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError, Group, Parameter
+
+from cmlib import __version__
+from cmlib.cli import data, evaluate, figures, train, use
+from cmlib.cli.errors import explain
+
+DONE, FAILED, WRONG_ARGUMENTS, INTERRUPTED = 0, 1, 2, 130  # exit statuses; 130 is 128 + SIGINT
+
+COMMANDS = {  # the headings of `cm --help`, in this order
+    "Data": (data.fetch, data.prepare, data.verify),
+    "Train": (train.plan, train.train, train.pretrain, train.import_checkpoint),
+    "Evaluate": (evaluate.evaluate, evaluate.congruence, evaluate.ablate),
+    "Use": (use.perceive,),
+    "Figures": (figures.figures,),
+}
+
+
+def create_app() -> App:
+    """All commands of ``cm`` under their headings, with help and shell completion."""
+    app = App(
+        name="cm",
+        help="Facial expressions in the context of a voice.",
+        help_format="plaintext",
+        version=__version__,
+        # no --no-train beside --train, and no default where there is none to speak of
+        default_parameter=Parameter(negative=(), show_default=lambda default: default or None),
+        suppress_keyboard_interrupt=False,  # main() says what happens to the work done so far
+    )
+    for heading, commands in COMMANDS.items():
+        group = Group.create_ordered(heading)
+        for position, command in enumerate(commands):
+            app.command(command, group=group, sort_key=position)
+    shell = Group.create_ordered("Shell")
+    app.register_install_completion_command(
+        group=shell, help="Let the Tab key complete commands and options."
+    )
+    for flag in ("--help", "--version"):
+        app[flag].group = shell
+    return app
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command: 0 where it is done, 1 where it failed with a line on stderr, 130 after Ctrl-C.
+
+    SystemExit(2), after one line on stderr that names the choices, where an argument is wrong.
+    """
+    try:
+        status = create_app()(
+            argv, print_error=False, exit_on_error=False, result_action="return_value"
+        )
+    except CycloptsError as error:
+        print(explain(error), file=sys.stderr)
+        raise SystemExit(WRONG_ARGUMENTS) from None
+    except KeyboardInterrupt:
+        print(
+            "\ncm: stopped; what is done is kept, the same command goes on from there",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"cm: {error}", file=sys.stderr)
+        return FAILED
+    return DONE if status is None else status

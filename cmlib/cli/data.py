@@ -1,0 +1,166 @@
+"""``cm fetch``, ``cm prepare`` and ``cm verify``: from a published corpus to arrays."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from cmlib.cli.options import Actors, Cache, CorpusToRead, Profile, Root
+
+if TYPE_CHECKING:
+    from cmlib.preparation.store import Store
+
+LINES_SHOWN = 20  # of the clips that were skipped; the file skipped.csv has them all
+COUNTED_KINDS = ["song", "duplicate"]  # reasons of which one line says it all
+
+
+def fetch(
+    corpus: Annotated[
+        Literal["ravdess"],
+        Parameter(help="ravdess has 24 archives of about 13 GB, CC BY-NC-SA 4.0."),
+    ],
+    /,
+    *,
+    actors: Actors = None,
+    audio_only: Annotated[
+        bool, Parameter(help="Only the sound: one archive of all actors, 0.2 GB.")
+    ] = False,
+    root: Annotated[
+        Path | None,
+        Parameter(help="Folder for the archives; without it $CM_DATA/ravdess, or data/ravdess."),
+    ] = None,
+    url: Annotated[
+        str | None, Parameter(help="A mirror of the record in Zenodo's interface.")
+    ] = None,
+) -> None:
+    """Download a published corpus; a stopped download goes on."""
+    from cmlib import corpora
+    from cmlib.corpora import download
+
+    if audio_only and actors:
+        raise ValueError(
+            "the sound of all actors is one archive: leave out --actors or --audio-only"
+        )
+    folder = root or corpora.default_root(corpus)
+    archives = download.fetch(folder, actors or download.ACTORS, audio_only, url or download.RECORD)
+    names = ", ".join(path.name for path in archives)
+    print(f"{folder}: {names} whole; CC BY-NC-SA 4.0, {download.PAGE}")
+    where = f" --root {root}" if root else ""
+    print(f"next: cm prepare {corpus}{where}   (reads them packed)")
+
+
+def prepare(
+    corpus: CorpusToRead,
+    /,
+    *,
+    root: Root = None,
+    profile: Profile = "quick",
+    cache: Cache = None,
+    workers: Annotated[
+        int | None, Parameter(help="Number of processes; without it one per core.")
+    ] = None,
+    sheet: Annotated[
+        Path | None,
+        Parameter(help="Also draw a face of each actor and emotion into this picture."),
+    ] = None,
+) -> None:
+    """Decode a corpus once into face crops and mel spectrograms."""
+    from cmlib.preparation import prepare as preparation
+
+    started = time.monotonic()
+    store = preparation.prepare(corpus, profile, root, cache, workers)
+    card = store.card
+    print(
+        f"{card['corpus']}: {card['clips']} clips of {card['actors']} actors, "
+        f"{card['frames']} frames"
+    )
+    if store.has_faces:
+        _print_faces(store)
+    if card["silent_clips"]:
+        print(f"silent: {', '.join(store.clips.name[store.clips.silent])}")
+    if card["skipped"]:
+        _print_skipped(store)
+    if sheet:
+        _draw_contact_sheet(store, sheet)
+    print(f"{store.folder} ({time.monotonic() - started:.1f} s now, {card['seconds']} s of work)")
+
+
+def _print_faces(store: Store) -> None:
+    """In how many frames a face was found, and the clips in which there was none."""
+    with_frames = store.clips.loc[store.clips.n_frames > 0]
+    print(
+        f"faces: in {100 * with_frames.face_rate.mean():.1f} % of the frames looked at; "
+        f"{store.card['clips_without_face']} clips without one"
+    )
+    for name in with_frames.loc[~with_frames.face_found, "name"]:
+        print(f"  no face, the middle of the picture is kept: {name}")
+
+
+def _print_skipped(store: Store) -> None:
+    """How many clips were left out for which reason, and the first of them."""
+    pattern = r"^(name|song|suffix|duplicate|view|missing|sound|archive): "
+    kinds = store.skipped.reason.str.extract(pattern, expand=False).fillna("unreadable")
+    print("skipped: " + ", ".join(f"{n} {kind}" for kind, n in kinds.value_counts().items()))
+    repeated = kinds.isin(COUNTED_KINDS) & kinds.duplicated()
+    for _, (path, reason) in store.skipped[~repeated].head(LINES_SHOWN).iterrows():
+        print(f"  {reason}" if path in reason else f"  {path}: {reason}")
+    print(f"  all of them: {store.folder / 'skipped.csv'}")
+
+
+def _draw_contact_sheet(store: Store, path: Path) -> None:
+    """The middle crop of the most intense clip of each actor and emotion.
+
+    A label says where no face was found.
+    """
+    from cmlib.corpora.names import EMOTIONS
+    from cmlib.plots.figures import image_grid
+
+    clips = store.clips.loc[store.clips.n_frames > 0].sort_values("intensity", kind="stable")
+    if clips.empty:
+        raise ValueError(f"{path}: no picture to draw, the corpus is sound only")
+    strongest = clips.groupby(["actor", "emotion"]).tail(1).set_index(["actor", "emotion"])
+    emotions = [*EMOTIONS, *sorted(set(clips.emotion) - set(EMOTIONS))]
+    actors = sorted(set(clips.actor))
+
+    crops, faults = [], []
+    for actor in actors:
+        crop_row, fault_row = [], []
+        for emotion in emotions:
+            crop, fault = None, ""
+            if (actor, emotion) in strongest.index:
+                clip = strongest.loc[(actor, emotion)]
+                crop = store.frames[clip.first_frame + clip.n_frames // 2]
+                fault = "" if clip.face_found else "no face"
+            crop_row.append(crop)
+            fault_row.append(fault)
+        crops.append(crop_row)
+        faults.append(fault_row)
+
+    any_fault = any(fault for row in faults for fault in row)
+    row_names = [str(actor) for actor in actors]
+    figure = image_grid(crops, row_names, emotions, faults if any_fault else None, size=0.6)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    print(f"contact sheet: {path}")
+
+
+def verify(
+    corpus: CorpusToRead, /, *, root: Root = None, profile: Profile = "quick", cache: Cache = None
+) -> int:
+    """Check a corpus, and what was prepared from it, against checksums."""
+    from cmlib import corpora
+    from cmlib.preparation import prepare as preparation
+
+    folder = root or corpora.default_root(corpus)
+    faults = corpora.verify(folder)
+    if not faults:
+        store = preparation.prepare(corpus, profile, root, cache)
+        faults = store.verify()
+        print(f"{folder}, {store.folder}: {'damaged' if faults else 'as they were written'}")
+    for fault in faults:
+        print(f"cm: {fault}", file=sys.stderr)
+    return 1 if faults else 0

@@ -1,0 +1,181 @@
+"""``cm evaluate``, ``cm congruence`` and ``cm ablate``: how good the networks are."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cmlib.cli.options import Corpus, Fold, FoldOrAll, Profile, Seed, Seeds, TrainMissing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cmlib.evaluation.scoring import Predictions
+    from cmlib.experiment.run import Run
+
+SCORES = {  # column of the table of scores: what is printed above it
+    "clip_accuracy": "clip accuracy",
+    "frame_accuracy": "frame accuracy",
+    "unweighted_average_recall": "mean recall",
+}
+FOLDS = range(1, 6)
+
+
+def evaluate(
+    *,
+    corpus: Corpus = "actors",
+    profile: Profile = "quick",
+    fold: FoldOrAll = 1,
+    seed: Seeds = (0,),
+    train_missing: TrainMissing = False,
+) -> None:
+    """Accuracy on validation, then on test actors, with intervals."""
+    from cmlib.evaluation import scoring
+
+    runs = _trained_runs(corpus, profile, fold, seed, train_missing)
+    for subset in scoring.SUBSETS:
+        scores, predictions = scoring.score_runs(runs, subset, scoring.available_models(runs[0]))
+        _print_scores(subset, scores, predictions, runs)
+
+
+def _trained_runs(
+    corpus: str, profile: str, fold: int | str, seeds: Sequence[int], train_missing: bool
+) -> list[Run]:
+    """The runs of all folds and seeds; without ``train_missing`` those of them that are trained.
+
+    A line on stderr says which are not; ValueError where none is.
+    """
+    from cmlib.evaluation import scoring
+    from cmlib.experiment.run import Run
+
+    folds = FOLDS if fold == "all" else [int(fold)]
+    runs = [Run(corpus, profile, seed, each) for seed in seeds for each in folds]
+    untrained = [] if train_missing else [run for run in runs if scoring.missing_networks(run)]
+    if untrained:
+        message = _how_to_train(untrained)
+        if len(untrained) == len(runs):
+            raise ValueError(message)
+        print(f"cm: {message}", file=sys.stderr)
+        runs = [run for run in runs if run not in untrained]
+    fold_names = ", ".join(dict.fromkeys(str(run.fold) for run in runs))
+    seed_names = ", ".join(dict.fromkeys(str(run.seed) for run in runs))
+    classes = len(runs[0].classes)
+    print(
+        f"{corpus}-{profile}, fold {fold_names}, seed {seed_names}: {classes} classes, "
+        f"chance {100 / classes:.1f} %; 95 % intervals over actors"
+    )
+    return runs
+
+
+def _how_to_train(untrained: list[Run]) -> str:
+    """Which folds of which seeds are not trained, and the command that trains the first of them."""
+    first = untrained[0]
+    command = (
+        f"make reproduce CORPUS={first.corpus} PROFILE={first.profile_name} "
+        f"SEED={first.seed} FOLD={first.fold}"
+    )
+    groups = []
+    for seed in dict.fromkeys(run.seed for run in untrained):
+        folds = ", ".join(str(run.fold) for run in untrained if run.seed == seed)
+        groups.append(f"seed {seed}, fold {folds}")
+    return f"not trained: {'; '.join(groups)}; train with: {command} (or add --train here)"
+
+
+def _print_scores(
+    subset: str, scores: pd.DataFrame, predictions: Predictions, runs: list[Run]
+) -> None:
+    """A table of ``scoring.score_runs``, and what separates the context network from the others."""
+    from cmlib.evaluation import scoring
+    from cmlib.plots.palette import MODEL_NAMES
+
+    n_seeds = len({run.seed for run in runs})
+    several_runs = len(runs) > 1
+    counted = "clips" if n_seeds == 1 else f"answers of networks of {n_seeds} seeds about clips"
+    n_clips, n_actors = len(set(predictions.clips)), len(set(predictions.actors))
+    print(f"\n{subset}: {n_clips} {counted} of {n_actors} actors")
+
+    width = 2 + max(len(name) for name in MODEL_NAMES.values())
+    heading = " " * width + "".join(f"{name:<24}" for name in SCORES.values())
+    if several_runs:
+        repeats = "folds" if n_seeds == 1 else f"{len(runs)} folds and seeds"
+        heading += f"clips, mean ± sd of {repeats}"
+    print(heading)
+    for model in scores.model.unique():
+        by_score = scores[scores.model == model].set_index("score")
+        cells = [f"{percent(by_score.loc[score])} %" for score in SCORES]
+        line = f"{MODEL_NAMES[model]:<{width}}" + "".join(f"{cell:<24}" for cell in cells)
+        if several_runs:
+            mean, sd = 100 * by_score.loc["clip_accuracy", ["mean", "sd"]]
+            line += f"{mean:.1f} ± {sd:.1f} %"
+        print(line)
+    if "can" not in predictions.log_probabilities:
+        return
+    for _, row in scoring.differences(predictions, resamples=runs[0].profile.bootstrap).iterrows():
+        other = f"{MODEL_NAMES[row.other]:<{width}}"
+        print(f"context attention minus {other}{percent(row)} points, p = {row.p:.3g}")
+
+
+def percent(score) -> str:
+    """A row with value, low and high as per cent: "64.6 (58.6 to 72.9)"."""
+    return f"{100 * score.value:5.1f} ({100 * score.low:.1f} to {100 * score.high:.1f})"
+
+
+def congruence(
+    *,
+    corpus: Corpus = "actors",
+    profile: Profile = "quick",
+    fold: FoldOrAll = 1,
+    seed: Seeds = (0,),
+    train_missing: TrainMissing = False,
+) -> None:
+    """Do faces show the voice's emotion, and stay who they are?
+
+    A judge looks at neutral faces of test actors in the context of voices of the same actors.
+    """
+    import pandas as pd
+
+    from cmlib.evaluation import identity, judges, representations
+
+    runs = _trained_runs(corpus, profile, fold, seed, train_missing)
+    settings = runs[0].profile
+    if not runs[0].store.has_faces:
+        raise ValueError(
+            f"{corpus} has sound only: there is no face that could show what a voice says"
+        )
+    identifier = identity.Fisherfaces.of_crowd(settings.data.image_size, 3600)
+    tables = []
+    for run in runs:
+        pairs, judge = representations.neutral_pairs(run), judges.judge_for_run(run)
+        tables.append(representations.measure(run, run.can(), pairs, judge, identifier))
+    table = pd.concat(tables, ignore_index=True)
+    n_pairs = len(table) // table.strength.nunique()
+    n_actors = table.actor.nunique()
+    print(f"\n{n_pairs} pairs of a neutral face and a voice of {n_actors} test actors")
+    _print_gains(representations.congruence(table, settings.bootstrap))
+    kept = representations.identity_and_typicality(table, settings.bootstrap)
+    for _, row in kept[kept.strength == 1].iterrows():
+        print(f"{row.measure:<20}{percent(row)} %")
+
+
+def _print_gains(gains: pd.DataFrame) -> None:
+    """Points that the voice's emotion gains at each strength, and how often the judge names it."""
+    strengths = sorted(set(gains.strength) - {0})
+    columns = "".join(f"{strength:<24g}" for strength in strengths)
+    print(f"{'points gained, t =':<20}{columns}judge names it: before, at t = 1")
+    for emotion, rows in gains.groupby("emotion", sort=False):
+        by_strength = rows.set_index("strength")
+        cells = "".join(f"{percent(by_strength.loc[strength]):<24}" for strength in strengths)
+        before, after = by_strength.first_choice_before[1.0], by_strength.first_choice[1.0]
+        print(f"{emotion:<20}{cells}{100 * before:.1f}, {100 * after:.1f} %")
+
+
+def ablate(
+    *, corpus: Corpus = "actors", profile: Profile = "quick", fold: Fold = 1, seed: Seed = 0
+) -> None:
+    """Compare measures of reconstruction of faces (notebook 11)."""
+    from cmlib.evaluation import face_ablations
+    from cmlib.experiment.run import Run
+
+    table = face_ablations.face_ablations(Run(corpus, profile, seed, fold), train=True)
+    print(table.to_string(index=False, float_format="{:.4f}".format))

@@ -1,0 +1,51 @@
+"""``cm figures``: the figures of the notebooks, without the notebooks."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from cmlib.cli.options import Corpus, Fold, Profile, Seed
+
+
+def figures(
+    *names: Annotated[str, Parameter(help="Such as 06_test_accuracy; without it every figure.")],
+    corpus: Corpus = "actors",
+    profile: Profile = "quick",
+    fold: Fold = 1,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None,
+        Parameter(
+            name=["--out", "-o"],
+            help="Folder for the files; without it the run's folder figures.",
+        ),
+    ] = None,
+    gallery: Annotated[
+        Path | None,
+        Parameter(help="Also write a page of all figures with previews into this folder."),
+    ] = None,
+    list_names: Annotated[
+        bool, Parameter(name="--list", help="Only print the names, and who draws them.")
+    ] = False,
+) -> None:
+    """Draw figures again without training, as SVG, PDF, PNG and CSV."""
+    from cmlib import redraw
+    from cmlib.experiment.run import Run
+
+    if list_names:
+        for name, notebook in redraw.catalogue().items():
+            print(f"{name:34s}{notebook.stem}")
+        return
+    if gallery and names:
+        raise ValueError("--gallery is a page of every figure: give no NAME with it")
+    run, started = Run(corpus, profile, seed, fold), time.monotonic()
+    folder = out or run.folder / "figures"
+    drawn = redraw.redraw(run, list(names), folder)
+    print(f"{', '.join(drawn)}\n{folder} ({time.monotonic() - started:.0f} s)")
+    if gallery:
+        about = f"Corpus `{corpus}`, profile `{profile}`, fold {fold}, seed {seed}."
+        print(redraw.gallery(drawn, folder, gallery, about))

@@ -1,0 +1,87 @@
+"""Options that several commands share, and the numbers that they read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter, Token
+
+from cmlib.config import PROFILES
+from cmlib.corpora import CORPORA
+
+EIGHT_CLASSES = "-8"  # how the profiles with neutral as the eighth class end
+MAIN_PROFILES = tuple(name for name in PROFILES if not name.endswith(EIGHT_CLASSES))
+ALL_PROFILES = (*MAIN_PROFILES, *(name for name in PROFILES if name not in MAIN_PROFILES))
+
+
+def number_range(text: str, least: int = 1, most: int = 24) -> list[int]:
+    """ "1-4,9" -> [1, 2, 3, 4, 9], each from ``least`` to ``most``; ValueError where it is none."""
+    numbers: set[int] = set()
+    for interval in text.split(","):
+        ends = re.fullmatch(r"(\d+)(?:-(\d+))?", interval.strip())
+        if not ends:
+            raise ValueError(f"{text!r} is no list of numbers from {least} to {most}, as in 1-4,9")
+        first, last = int(ends[1]), int(ends[2] or ends[1])
+        numbers.update(range(first, last + 1))
+    if not numbers or min(numbers) < least or max(numbers) > most:
+        raise ValueError(f"{text!r} names no numbers from {least} to {most}, as in 1-4,9")
+    return sorted(numbers)
+
+
+def _actors(hint: type, tokens: Sequence[Token]) -> list[int]:
+    return number_range(tokens[0].value)
+
+
+def _seeds(hint: type, tokens: Sequence[Token]) -> list[int]:
+    return number_range(tokens[0].value, 0, 2**31 - 1)
+
+
+CorpusToRead = Annotated[
+    str,
+    Parameter(
+        help=f"{', '.join(CORPORA)}; "
+        "ravdess+song has sung clips too, mead+left_30+top further cameras."
+    ),
+]
+Corpus = Annotated[str, Parameter(help=f"Such as {', '.join(list(CORPORA)[:3])}.")]
+Profile = Annotated[
+    str,
+    Parameter(
+        choices=ALL_PROFILES,
+        show_choices=False,
+        help=f"{', '.join(MAIN_PROFILES)}; with {EIGHT_CLASSES}, neutral is a class too.",
+    ),
+]
+Fold = Annotated[
+    Literal[0, 1, 2, 3, 4, 5],
+    Parameter(show_choices=False, help="Which actors test, 1 to 5; 0 is the authors' own split."),
+]
+FoldOrAll = Annotated[
+    Literal[0, 1, 2, 3, 4, 5, "all"],
+    Parameter(show_choices=False, help="1 to 5, or all: then every actor is tested once."),
+]
+Seed = Annotated[int, Parameter(help="Seed of the random numbers.")]
+Seeds = Annotated[
+    Sequence[int],
+    Parameter(
+        converter=_seeds,
+        n_tokens=1,
+        show_default=lambda seeds: ", ".join(map(str, seeds)),
+        help="Seed of the networks, or several, as in 0-2.",
+    ),
+]
+Actors = Annotated[
+    list[int] | None,
+    Parameter(converter=_actors, n_tokens=1, help="Only these, as in 1-4,9; without it all 24."),
+]
+Root = Annotated[
+    Path | None, Parameter(help="Its folder; without it $CM_DATA/CORPUS, or data/CORPUS.")
+]
+Cache = Annotated[
+    Path | None,
+    Parameter(help="Where prepared corpora are kept; without it $CM_CACHE, or data/prepared."),
+]
+TrainMissing = Annotated[bool, Parameter(name="--train", help="Train what is not trained yet.")]

@@ -1,0 +1,202 @@
+"""``cm plan``, ``train``, ``pretrain`` and ``import-checkpoint``: where networks come from."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from cmlib.cli.options import Corpus, Fold, Profile, Seed
+from cmlib.corpora import CORPORA
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from cmlib.experiment.run import Run
+
+Stage = Literal["face", "voice", "classifier", "can", "all"]
+NETWORKS = {  # the networks of each stage, in the order in which they are trained
+    "face": ("face",),
+    "voice": ("voice",),
+    "classifier": (
+        "classifier_face",
+        "classifier_voice",
+        "classifier_product_of_experts",
+        "classifier_concatenation",
+    ),
+    "can": ("can_released", "can"),
+}
+WITHOUT_FACES = ("voice", "classifier_voice")  # what can be trained on a corpus of sound only
+
+
+def plan(profile: Profile = "quick", /, *, corpus: Corpus = "actors", fold: Fold = 1) -> None:
+    """Say what a training would cost here; train nothing.
+
+    Steps, time and memory of each stage are measured on a few steps.
+    """
+    from cmlib.experiment.plan import plan as plan_training
+
+    os.environ["CM_QUIET"] = "1"
+    table = plan_training(corpus, profile, fold)
+    print(
+        f"profile {profile} on {corpus}, fold {fold}; "
+        "measured on a few steps, without preparing and evaluating"
+    )
+    print(
+        f"{'stage':<12}{'pictures':>10}{'epochs':>8}{'steps':>10}"
+        f"{'s a step':>10}{'time':>10}{'memory':>10}"
+    )
+    for _, row in table.iterrows():
+        on_latents = math.isnan(row.memory_gb)  # which take no memory to speak of
+        memory = "" if on_latents else f"{row.memory_gb:.1f} GB"
+        print(
+            f"{row.stage:<12}{row.pictures:>10,}{row.epochs:>8}{row.steps:>10,}"
+            f"{row.seconds_per_step:>10.3f}{span(row.hours):>10}{memory:>10}"
+        )
+    print(f"in all about {span(table.hours.sum())}")
+
+
+def span(hours: float) -> str:
+    """Hours in words of the right size: "12 s", "5.0 min", "3.2 h", "17 days"."""
+    for size, name in ((24, "days"), (1, "h"), (1 / 60, "min")):
+        count = hours / size
+        if count >= 2:
+            return f"{count:.1f} {name}" if count < 10 else f"{count:.0f} {name}"
+    return f"{hours * 3600:.0f} s"
+
+
+def train(
+    stage: Annotated[Stage, Parameter(help="What to train.")],
+    /,
+    *,
+    corpus: Corpus = "actors",
+    profile: Profile = "quick",
+    fold: Fold = 1,
+    seed: Seed = 0,
+    devices: Annotated[
+        int,
+        Parameter(help="GPUs, or else processes, that share each batch of faces or voices."),
+    ] = 1,
+    nodes: Annotated[
+        int,
+        Parameter(help="Machines with one file system; start it on each (torchrun, SLURM)."),
+    ] = 1,
+    precision: Annotated[
+        Literal["auto", "32-true", "bf16-mixed"], Parameter(help="Of the computations.")
+    ] = "auto",
+    log: Annotated[
+        Literal["csv", "tensorboard"], Parameter(help="Format of the log of face and voice.")
+    ] = "csv",
+) -> None:
+    """Train a stage, and first what it needs.
+
+    A stopped training goes on where it was."""
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+    from cmlib.experiment.run import Run
+    from cmlib.training.loop import launch
+
+    try:
+        fabric = launch(precision, devices, nodes)
+    except (MisconfigurationException, TypeError) as error:  # more of them than there are, or none
+        raise ValueError(f"--devices {devices}: {str(error).strip()}") from None
+    run = Run(corpus, profile, seed, fold)
+    names = _networks_to_train(stage, run)
+    _train_vaegans(stage, names, run, fabric, log)
+    if fabric.is_global_zero:  # training on latents takes seconds: one device does it alone
+        _train_on_latents(names, run)
+
+
+def _networks_to_train(stage: Stage, run: Run) -> list[str]:
+    """Names of the networks of a stage that this run's corpus can train."""
+    stages = NETWORKS if stage == "all" else (stage,)
+    names = [name for each in stages for name in NETWORKS[each]]
+    if not run.store.has_faces:
+        names = [name for name in names if name in WITHOUT_FACES]
+    if not names:
+        raise ValueError(f"{run.corpus} has sound only: train voice, classifier or all")
+    return names
+
+
+def _train_vaegans(stage: Stage, names: list[str], run: Run, fabric: Fabric, log: str) -> None:
+    """Train the VAE-GANs in ``names``, and those below a later stage where they are missing."""
+    for kind in ("face", "voice"):
+        can_train = kind == "voice" or run.store.has_faces
+        if kind in names:
+            run.vaegan(kind, retrain=True, fabric=fabric, log=log)
+        elif stage in ("classifier", "can") and can_train:
+            run.vaegan(kind, fabric=fabric, log=log)
+
+
+def _train_on_latents(names: list[str], run: Run) -> None:
+    """Train classifiers and context networks; print the validation scores of all networks."""
+    from cmlib import checkpoints
+
+    for name in names:
+        if name not in ("face", "voice"):
+            run.reader(name.removeprefix("classifier_"), retrain=True)
+        path = run.find(name)
+        assert path is not None  # it has just been trained
+        scores = []
+        for score, value in checkpoints.read_card(path)["validation"].items():
+            number = f"{value:.5f}" if isinstance(value, float) else f"{value['value']:.3f}"
+            scores.append(f"{score} {number}")
+        print(f"{name}: validation {', '.join(scores)}; {path}.safetensors")
+
+
+def pretrain(
+    *,
+    voices: Annotated[
+        bool,
+        Parameter(help="Learn voices; python -m tools.corpus voices makes them first."),
+    ] = False,
+    images: Annotated[
+        Path | None,
+        Parameter(help="Learn from the pictures in this folder: CelebA, RaFD, or any."),
+    ] = None,
+    size: Annotated[int, Parameter(help="Side of the pictures, a multiple of 32.")] = 64,
+    seed: Seed = 0,
+) -> None:
+    """Learn faces or voices from the crowd, or from pictures.
+
+    The crowd is people who are in no corpus of emotions.  What is shipped of it serves most
+    profiles.
+    """
+    from cmlib.experiment import pretrain as pretraining
+    from cmlib.preparation.picture_crops import crop_folder
+
+    if images and voices:
+        raise ValueError("--images and --voices: one at a time")
+    path = pretraining.pretrain(size, seed, images, voices)
+    if images:
+        faces = crop_folder(images, size)
+        kinds = faces.skipped.reason.str.split(":").str[0].value_counts()
+        skipped = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "none"
+        print(f"{faces.kind}: {len(faces.table)} faces; left out: {skipped}")
+    print(f"{path}.safetensors")
+
+
+def import_checkpoint(
+    file: Annotated[Path, Parameter(help="A .ckpt file of any stage; no code in it is run.")],
+    /,
+    *,
+    out: Annotated[
+        Path | None,
+        Parameter(help="Folder for the networks; without it checkpoints/CORPUS-paper."),
+    ] = None,
+    corpus: Annotated[
+        str,
+        Parameter(choices=tuple(CORPORA), help="What it was trained on, which gives the classes."),
+    ] = "ravdess_released",
+) -> None:
+    """Make networks of a checkpoint of the released code."""
+    from cmlib import files, import_released
+
+    folder = out or files.ROOT / "checkpoints" / f"{corpus}-paper"
+    result = import_released.import_checkpoint(file, folder, corpus)
+    print(f"{file}: a released {result.kind}")
+    for line in (*result.written, *result.notes):
+        print(f"  {line}")

@@ -1,0 +1,54 @@
+"""``cm perceive``: one face, one voice, one picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+def perceive(
+    *,
+    image: Annotated[
+        str, Parameter(help="A picture with a face, or a video (its middle frame counts).")
+    ],
+    audio: Annotated[str, Parameter(help="A sound or video file with a voice.")],
+    strength: Annotated[float, Parameter(help="Of the context, 0 to 1.")] = 0.7,
+    model: Annotated[
+        str, Parameter(help="A corpus, CORPUS-PROFILE, or a folder of checkpoints.")
+    ] = "actors",
+    out: Annotated[
+        Path,
+        Parameter(
+            name=["--out", "-o"], help="The picture; a JSON with the numbers lies beside it."
+        ),
+    ] = Path("perceived.png"),
+) -> None:
+    """One face in the context of one voice: a picture and numbers."""
+    import json
+
+    from cmlib.perceiver import Perceiver
+
+    if out.suffix.lower() not in PICTURE_SUFFIXES:
+        raise ValueError(f"{out}: the picture's name should end in .png, .jpg or .webp")
+    perception = Perceiver.load(model).perceive(image, audio, strength)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    perception.merged().save(out)
+    numbers = {"image": image, "audio": audio, "model": model} | perception.summary()
+    out.with_suffix(".json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+
+    for note in perception.notes:
+        print(note)
+    print(f"{'':<12}{'face alone':>12}{'in context':>12}")
+    for name, alone, in_context in zip(
+        perception.classes, perception.alone, perception.probabilities
+    ):
+        mark = "  <" if name == perception.label else ""
+        print(f"{name:<12}{100 * alone:>10.1f} %{100 * in_context:>10.1f} %{mark}")
+    print(
+        f"perceived as {perception.label} at strength {perception.strength:g}: "
+        f"{out}, {out.with_suffix('.json').name}"
+    )
