@@ -49,14 +49,13 @@ STRENGTHS = (0.0, 0.5, 1.5)  # context strengths of the unchanged network, besid
 def ablations(
     run: Run, changes: Mapping[str, Mapping] = ABLATIONS, strengths: Sequence[float] = STRENGTHS
 ) -> pd.DataFrame:
-    """Context networks with one setting changed each, trained on cached latents and scored on the
-    VALIDATION actors.
+    """Context networks with one setting changed each, scored on the VALIDATION actors.
 
-    ``changes`` names changes to the profile's settings; those that change nothing are left out.  A
-    network is trained once: it is kept in the run's folder ``ablations``.  Columns: change, value,
-    low, high (clip accuracy), kl (mean KL(face || shifted), nats), shift (root mean square change
-    of the latent mean, in units of its spread over training faces), seconds (of training it, or of
-    reading it).
+    They are trained on cached latents.  ``changes`` names changes to the profile's settings; those
+    that change nothing are left out.  A network is trained once: it is kept in the run's folder
+    ``ablations``.  Columns: change, value, low, high (clip accuracy), kl (mean KL(face || shifted),
+    nats), shift (root mean square change of the latent mean, in units of its spread over training
+    faces), seconds (of training it, or of reading it).
     """
     profile_settings = run.profile.can
     variants = {"as in the profile": profile_settings}
@@ -94,7 +93,7 @@ def _measure(run: Run, model: Can, strength: float) -> dict[str, float]:
 
 
 def _context_network(run: Run, settings: CanConfig) -> Can:
-    """With these settings the run's own network, one that was kept, or one that is trained now."""
+    """The network of these settings: the run's, one that was trained before, or trained now."""
     for name in ("can", "can_released"):
         if settings == run.settings(name):
             return run.can(name)

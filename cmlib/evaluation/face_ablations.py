@@ -36,8 +36,10 @@ class FaceVariant(Run):
 
 
 def face_variants(run: Run) -> dict[str, Run]:
-    """The run itself, and runs in its folder ``ablations`` with features of another level, or with
-    an adversarial term.
+    """The run itself, and by their names runs whose faces learn with another measure.
+
+    The measure is features of another level, or has an adversarial term.  Such a run keeps its
+    files in a folder of its own, below ``ablations`` of the run.
     """
     base = run.profile.face
     if not base.epochs:  # a shipped network: its variants are trained as in profile tuned
@@ -68,14 +70,14 @@ def face_variants(run: Run) -> dict[str, Run]:
 
 @torch.no_grad()
 def face_ablations(run: Run, train: bool = False) -> pd.DataFrame:
-    """What the measure of reconstruction does to faces and latents, on VALIDATION actors; one row
-    per trained variant.
+    """What the measure of reconstruction does to faces and latents, on VALIDATION actors.
 
-    ``train`` trains those of ``face_variants`` that are not there; a killed training goes on.
-    Empty where only the run's own network is there.  Columns: change, mse (reconstruction from the
-    mean, over pixels), and clip accuracies with intervals over actors: of a judge that learnt from
-    real frames of training actors, on reconstructions (judge, judge_low, judge_high), and of a
-    logistic regression on the latents (probe, probe_low, probe_high).
+    One row per trained variant of ``face_variants``.      ``train`` trains those that are not
+    there; a killed training goes on. Empty where only the run's own network is there.  Columns:
+    change, mse (reconstruction from the mean, over pixels), and clip accuracies with intervals over
+    actors: of a judge that learnt from real frames of training actors, on reconstructions (judge,
+    judge_low, judge_high), and of a logistic regression on the latents (probe, probe_low,
+    probe_high).
     """
     variants = face_variants(run)
     if train:
@@ -107,8 +109,10 @@ def face_ablations(run: Run, train: bool = False) -> pd.DataFrame:
 
 
 def _probe(run: Run, mu: torch.Tensor, frames: np.ndarray) -> np.ndarray:
-    """Log probabilities (N, classes) for ``frames`` (N,) of a logistic regression on the latents of
-    training frames.
+    """Log probabilities (N, classes) that a linear probe gives to ``frames`` (N,).
+
+    It is a logistic regression on the latents of the run's training frames; ``mu`` (frames of the
+    corpus, D).
     """
     labels = run.clip_labels[run.frame_clip]
     train = run.frames_of(run.split.train)

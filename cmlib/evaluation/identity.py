@@ -17,8 +17,7 @@ FRAMES_PER_ACTOR = 24  # real frames whose mean vector stands for an actor
 
 
 class Fisherfaces:
-    """Who looks like whom: linear discriminants of people on principal components of small
-    pictures.
+    """Who looks like whom: discriminants of people on principal components of small pictures.
 
     Belhumeur, Hespanha & Kriegman (1997), IEEE PAMI 19(7): directions in which pictures of one
     person, with all their expressions, are close together and people are far apart.
@@ -27,9 +26,7 @@ class Fisherfaces:
     def __init__(
         self, pictures: np.ndarray, people: np.ndarray, components: int = 150, directions: int = 60
     ):
-        """``pictures`` (N, S, S, 3) uint8 of ``people`` (N,); each person needs two or more
-        pictures.
-        """
+        """``pictures`` (N, S, S, 3) uint8 of ``people`` (N,), two or more of each person."""
         # a copy, for torch warns of memory maps that cannot be written to
         x = torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 255
         flat = self._flatten(x)
@@ -55,17 +52,16 @@ class Fisherfaces:
         return small.flatten(1).numpy()
 
     def __call__(self, pictures: Tensor) -> np.ndarray:
-        """Pictures (N, 3, S, S) in 0...1 -> vectors of length one (N, E); their products are
-        similarities.
+        """Pictures (N, 3, S, S) in 0...1 -> vectors of length one (N, E).
+
+        The product of two vectors is the similarity of their pictures.
         """
         vectors = self.lda.transform(self.pca.transform(self._flatten(pictures)))
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-9)
 
 
 def actor_vectors(run: Run, fisherfaces: Fisherfaces) -> tuple[np.ndarray, np.ndarray]:
-    """(actor numbers sorted (A,), mean vectors of up to 24 real frames of each, spread over all of
-    them (A, E)).
-    """
+    """(actors (A,) sorted, their mean vectors (A, E)) from up to 24 real frames of each."""
     actor_of_frame = run.store.clips.actor.to_numpy()[run.frame_clip]
     actors = np.unique(actor_of_frame)
     vectors = []

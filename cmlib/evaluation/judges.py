@@ -21,13 +21,13 @@ from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
+from cmlib import files
 from cmlib.corpora import cache_root
 from cmlib.experiment.provenance import recipe
 from cmlib.experiment.run import Run
 from cmlib.training.batches import Pictures, batches
-from cmlib.training.loop import launch, quiet
+from cmlib.training.loop import launch
 
 EPOCHS = 12
 BATCH = 64
@@ -38,8 +38,9 @@ MOST_FRAMES = 4000  # about so many frames of a run teach a judge
 
 
 class CnnJudge(nn.Module):
-    """Face crops (B, 3, S, S) in 0...1 -> logits (B, classes): four 3x3 convolutions, global
-    pooling, one linear layer.
+    """Four 3x3 convolutions, pooling and one linear layer: crops (B, 3, S, S) in 0...1 -> logits.
+
+    Its architecture shares nothing with the VAE-GAN whose pictures it judges.
     """
 
     def __init__(self, classes: int = 7, width: int = 24):
@@ -66,12 +67,12 @@ class CnnJudge(nn.Module):
 
 
 def judge_for_run(run: Run, learns_from: str = "others", epochs: int | None = None) -> CnnJudge:
-    """A judge that learns from real frames of "others" (all actors but those tested), of
-    "validation" or "training" actors.
+    """A judge that learns from real frames of some of the run's actors.
 
-    "validation" is the strict one.  The judged networks were never trained on the people that it
-    learns from, but these are five people only (or four).  ``epochs``: 12 unless given, fewer in
-    profile smoke.  The seed is 0, so that runs of all seeds face the same judge.
+    ``learns_from`` is "others", "validation" or "training".  "others" are all actors but those
+    tested.  "validation" is the strict one.  The judged networks were never trained on the people
+    that it learns from, but these are five people only (or four). ``epochs``: 12 unless given,
+    fewer in profile smoke.  The seed is 0, so that runs of all seeds face the same judge.
     """
     teachers = {
         "others": (run.split.train, run.split.val),
@@ -93,9 +94,9 @@ def train_judge(
     epochs: int = EPOCHS,
     seed: int = 0,
 ) -> CnnJudge:
-    """A judge that learns from the pictures ``rows`` (N,) with their ``labels``, one for every
-    picture of ``pictures``.
+    """A judge that learns from the pictures ``rows`` (N,), trained now or found in the cache.
 
+    ``labels`` has the class of every picture of ``pictures``, also of those that are not learnt.
     The same pictures, labels and settings make the same judge.  So it is trained once and kept
     beside the prepared corpora, for every notebook that needs it.
     """
@@ -115,9 +116,8 @@ def train_judge(
         if not path.exists():
             trained = _train(pictures, rows, labels, epochs, seed)
             weights = {name: x.cpu().contiguous() for name, x in trained.state_dict().items()}
-            unfinished = path.with_suffix(".part")
-            save_file(weights, unfinished)
-            unfinished.replace(path)
+            with files.write_atomically(path) as temporary:
+                save_file(weights, temporary)
     judge = CnnJudge(classes).to(memory_format=torch.channels_last)
     judge.load_state_dict(load_file(path))
     return judge.eval().requires_grad_(False)
@@ -127,7 +127,7 @@ def _fingerprint(pictures: Pictures, rows: np.ndarray, labels: np.ndarray) -> st
     """SHA-256 of what a judge learns from: the labels and pictures of ``rows``."""
     digest = hashlib.sha256(labels[rows].astype(np.int64).tobytes())
     for batch in batches(rows, 512):
-        digest.update(pictures.batch(batch).contiguous().numpy())
+        digest.update(pictures.batch(batch).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -144,7 +144,7 @@ def _train(
     steps = epochs * -(-len(rows) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps + 1)
 
-    for _ in tqdm(range(epochs), disable=quiet(), desc="judge", unit="epoch"):
+    for _ in files.progress(range(epochs), "judge", unit="epoch"):
         for batch in batches(rows, BATCH, rng):
             # Augment: half of the pictures mirrored, all of them shifted a little
             x = pictures.batch(batch, flip=rng.random(len(batch)) < 0.5)  # (B, 3, S, S)
@@ -165,9 +165,7 @@ def _train(
 
 
 def _shift(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """A batch (B, C, S, S) moved by up to a twentieth of its size; edges are repeated where it came
-    from.
-    """
+    """A batch (B, C, S, S) moved by up to a twentieth of its size; its edges are repeated."""
     height, width = x.shape[-2:]
     margin = max(1, width // 20)
     left, top = rng.integers(2 * margin + 1, size=2)
@@ -179,13 +177,13 @@ def _shift(x: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 class Recogniser:
-    """A judge that others trained on photographs: the network in the package facex 1.1.0 (MIT),
-    read without importing it.
+    """A judge that others trained on photographs: the network in the package facex 1.1.0 (MIT).
 
-    It knows neither calm nor contempt, so it judges only the classes in ``emotions``.  Where
-    ``classes`` has no neutral, its *neutral* counts as none of them.  Of ``data/actors`` at 64
-    pixels it reads a third, joy nearly always, anger never.  Raises ModuleNotFoundError, which says
-    how to install it, where package or runtime are missing.
+    The package itself is not imported.  Its network knows neither calm nor contempt, so it judges
+    only the classes in ``emotions``.  Where ``classes`` has no neutral, its *neutral* counts as
+    none of them.  Of ``data/actors`` at 64 pixels it reads a third, joy nearly always, anger
+    never.  Raises ModuleNotFoundError, which says how to install it, where package or runtime are
+    missing.
     """
 
     OUTPUTS = ("angry", "disgust", "fearful", "happy", "neutral", "sad", "surprised")
@@ -206,8 +204,9 @@ class Recogniser:
         self.network.allocate_tensors()
 
     def __call__(self, pictures: Tensor) -> np.ndarray:
-        """Pictures (N, 3, S, S) in 0...1 -> log probabilities (N, classes + 1), the last of none of
-        the classes.
+        """Pictures (N, 3, S, S) in 0...1 -> log probabilities (N, classes + 1).
+
+        The last column is the probability of none of the classes.
         """
         (network_input,) = self.network.get_input_details()
         (network_output,) = self.network.get_output_details()
@@ -222,9 +221,7 @@ class Recogniser:
         return np.log(self._in_our_classes(probabilities).clip(1e-12))
 
     def _in_our_classes(self, probabilities: np.ndarray) -> np.ndarray:
-        """Probabilities of ``OUTPUTS`` (N, 7) -> of ``classes`` and, last, of none of them (N,
-        classes + 1).
-        """
+        """Probabilities of ``OUTPUTS`` (N, 7) -> of ``classes`` and of none (N, classes + 1)."""
         ours = np.zeros((len(probabilities), len(self.classes) + 1), np.float32)
         for output, name in enumerate(self.OUTPUTS):
             column = self.classes.index(name) if name in self.emotions else -1
@@ -238,16 +235,15 @@ Judge = CnnJudge | Recogniser
 
 
 def known_emotions(judge: Judge, classes: Sequence[str]) -> tuple[str, ...]:
-    """Those of the ``classes`` that a judge can recognise: all that it has learnt, or those that a
-    recogniser knows.
-    """
+    """Those of the ``classes`` that a judge can recognise; a recogniser does not know all."""
     return judge.emotions if isinstance(judge, Recogniser) else tuple(classes)
 
 
 @torch.no_grad()
 def predict(judge: Judge, pictures: Tensor, batch: int = 256) -> np.ndarray:
-    """Log probabilities (N, classes) of pictures (N, 3, S, S) in 0...1; of a recogniser (N, classes
-    + 1).
+    """Log probabilities (N, classes) of pictures (N, 3, S, S) in 0...1.
+
+    A recogniser has one column more, the last: none of the classes.
     """
     if isinstance(judge, Recogniser):
         return judge(pictures.cpu())

@@ -14,9 +14,9 @@ from cmlib.experiment.run import Run
 
 
 def leakage(run: Run, seed: int = 0) -> pd.DataFrame:
-    """The same linear probe under three splits: columns sense, split, value, low, high (accuracy of
-    frames, of voices).
+    """The accuracy of one linear probe under three splits, of frames and of voices.
 
+    Columns: sense ("face", "voice"), split, value, low, high.
     "actors apart" is the run's own split, "clips mixed" shuffles labelled clips, "frames mixed"
     shuffles frames (a clip's are then on both sides).  About 60 % train in each.  The encoders have
     met the training actors, who are also among the test items of the two shuffled splits: that leak

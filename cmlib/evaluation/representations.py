@@ -39,8 +39,9 @@ class FaceVoicePairs:
 
 
 def neutral_pairs(run: Run, subset: str = "test") -> FaceVoicePairs:
-    """The middle frame of every neutral clip with every labelled voice of the same actor, in
-    "validation" or "test".
+    """The middle frame of every neutral clip with every labelled voice of the same actor.
+
+    ``subset``: "validation" or "test" actors.
     """
     table = run.store.clips
     clips = clips_of(run, subset)
@@ -99,8 +100,7 @@ def measure(
     _, first_pairs, face_of_pair = np.unique(pairs.frames, return_index=True, return_inverse=True)
     tables = []
     for strength in strengths:
-        # Without context a face looks the same whatever the voice, so one picture of each is
-        # enough.
+        # Without context the voice has no effect, so one picture of each face is enough.
         rows = every_pair if strength else first_pairs
         picture_of_pair = every_pair if strength else face_of_pair
         logits, shifted = can(_take(face, rows), _take(voice, rows), strength)
@@ -127,8 +127,9 @@ def _take(latents: Posterior, rows: np.ndarray) -> Posterior:
 def _judge_columns(
     judge: Judge, pictures: Tensor, label: np.ndarray, picture: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """What a judge says of ``pictures[picture]`` (N,): probability of ``label`` (N,), and whether
-    it is its first choice.
+    """The columns probability and first_choice of N pairs with these labels (N,).
+
+    ``picture`` (N,) is the row of each pair in ``pictures``.
     """
     probabilities = np.exp(judges.predict(judge, pictures, AT_ONCE))[picture]  # (N, classes)
     return {
@@ -147,9 +148,7 @@ class _IdentityWitness:
         self.typicality = Typicality.of_run(run)
 
     def __call__(self, pictures: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """The actor whom each picture is most like (N,), and its distance from typical faces, in
-        units of the limit (N,).
-        """
+        """(the actor whom each picture is most like (N,), ``Typicality`` over its limit (N,))."""
         similarity = self.fisherfaces(pictures) @ self.vectors.T  # (N, actors)
         mu = torch.cat([self.encoder(x).mu for x in pictures.split(AT_ONCE)])
         distance = self.typicality(mu).numpy() / self.typicality.limit
@@ -158,8 +157,7 @@ class _IdentityWitness:
 
 @torch.no_grad()
 def judge_frames(run: Run, judge: Judge, subset: str = "test") -> pd.DataFrame:
-    """What a judge says without any context of the middle frames of labelled clips, real and
-    reconstructed.
+    """What a judge says of faces without context: middle frames, real and reconstructed.
 
     One row per picture: actor, emotion (played), pictures ("real", "reconstructed"), probability
     and first_choice as in ``measure``; only emotions that the judge knows.
@@ -190,12 +188,11 @@ def judge_frames(run: Run, judge: Judge, subset: str = "test") -> pd.DataFrame:
 
 
 def congruence(table: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
-    """Gain of the judge's probability of the voice's emotion from strength 0 on, and its first
-    choice: over ``measure``.
+    """Gain of the judge's probability of the voice's emotion from strength 0 on.
 
-    One row per emotion and strength, and "all": emotion, strength, value, low, high (gain, 95 %
-    interval over actors), first_choice (share of pictures whose first choice is the voice's
-    emotion) and first_choice_before (that share at strength 0).
+    ``table`` is that of ``measure``.  One row per emotion and strength, and "all": emotion,
+    strength, value, low, high (gain, 95 % interval over actors), first_choice (share of pictures
+    whose first choice is the voice's emotion) and first_choice_before (that share at strength 0).
     """
     rows = []
     before = table[table.strength == 0]
@@ -218,8 +215,9 @@ def congruence(table: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
 
 
 def identity_and_typicality(table: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
-    """Share of pictures that stay the same person, and that stay as typical as 99 % of real ones,
-    over ``measure``.
+    """Share of pictures that stay the same person, and of those that stay a typical face.
+
+    ``table`` is that of ``measure`` with fisherfaces.  Typical is what 99 % of real frames are.
 
     One row per strength and measure: strength, measure ("same person", "typical face"), value, low,
     high.
@@ -244,10 +242,16 @@ def recognition(table: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
     about).
     """
     rows = []
-    for (judge, pictures), chosen in table.groupby(["judge", "pictures"], sort=False):
+    for _, chosen in table.groupby(["judge", "pictures"], sort=False):
         interval = metrics.mean_interval(
             chosen.first_choice.to_numpy(), chosen.actor.to_numpy(), resamples
         )
-        emotions = chosen.emotion.nunique()
-        rows.append({"judge": judge, "pictures": pictures, **interval, "emotions": emotions})
+        rows.append(
+            {
+                "judge": chosen.judge.iloc[0],
+                "pictures": chosen.pictures.iloc[0],
+                **interval,
+                "emotions": chosen.emotion.nunique(),
+            }
+        )
     return pd.DataFrame(rows)

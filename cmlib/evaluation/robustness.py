@@ -40,9 +40,7 @@ def blur(pictures: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def cover(pictures: np.ndarray, rows: tuple[float, float]) -> np.ndarray:
-    """Pictures (N, S, S, 3) uint8 with a grey bar over ``rows``, from and to as shares of the
-    height.
-    """
+    """Pictures (N, S, S, 3) uint8 with a grey bar over ``rows``, shares of the height."""
     first, last = (round(share * pictures.shape[1]) for share in rows)
     covered = pictures.copy()
     covered[:, first:last] = 128
@@ -60,8 +58,9 @@ def robustness(
     models: Iterable[str] = MODELS,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Clip accuracy while one sense is disturbed: columns disturbance, level, model, value, low,
-    high.
+    """Clip accuracy while one sense is disturbed.
+
+    Columns: disturbance, level, model, value, low, high.
 
     At most ``max_clips`` labelled clips of the subset, of every emotion as many (None: all).  White
     noise in the voice (``SNRS``), a blurred face (``BLURS``), a grey bar over eyes and brows or
@@ -92,8 +91,9 @@ def robustness(
 
 
 def sample_clips(run: Run, clips: np.ndarray, count: int | None, seed: int = 0) -> np.ndarray:
-    """At most ``count`` of the rows ``clips``, sorted: a random sample with every emotion about
-    equally often.
+    """A random sample of at most ``count`` of the rows ``clips``, sorted.
+
+    Every emotion is drawn about equally often.
     """
     shuffled = run.store.clips.iloc[clips].assign(row=clips).sample(frac=1, random_state=seed)
     # the first clip of every emotion, then the second of every emotion, and so on
@@ -104,8 +104,7 @@ def sample_clips(run: Run, clips: np.ndarray, count: int | None, seed: int = 0) 
 def disturbed_latents(
     run: Run, clips: np.ndarray, frames: np.ndarray, seed: int
 ) -> Iterator[tuple[str, str, Posterior, Posterior]]:
-    """Every disturbance and its level, with the latents of faces and of voices that it leaves: both
-    of (N frames, D).
+    """Disturbances as (name, level, latents of the faces, latents of the voices), each (N, D).
 
     ``frames`` (N,) are the rows of all frames of ``clips`` (M,), sorted.
     """
@@ -152,8 +151,9 @@ def disturbed_latents(
 
 
 def _waveforms(run: Run, clips: np.ndarray) -> list[np.ndarray]:
-    """The sound of each clip at ``spectrograms.SAMPLE_RATE``; none where voices are stored as
-    spectrograms (processed MEAD).
+    """The sound of each clip, (samples,) at ``spectrograms.SAMPLE_RATE``.
+
+    An empty list where the corpus has spectrograms in place of sound, as the processed MEAD.
     """
     paths = [run.store.path(run.store.clips.iloc[clip]) for clip in clips]
     if any(path.suffix == ".npy" for path in paths):

@@ -31,8 +31,9 @@ def clips_of(run: Run, subset: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Log probabilities (N, K) of N frames or clips by model, and their labels, clips and actors,
-    each (N,).
+    """What models predict for N frames or clips, and the truth.
+
+    ``log_probabilities``: (N, K) by model; ``labels``, ``clips`` and ``actors``: (N,).
     """
 
     log_probabilities: dict[str, np.ndarray]
@@ -58,9 +59,7 @@ class Predictions:
 
 
 def available_models(run: Run) -> tuple[str, ...]:
-    """The models that a corpus allows: all of ``MODELS``, or the voice alone where there are no
-    faces.
-    """
+    """The models that a corpus allows: ``MODELS``, or the voice alone where it has no faces."""
     return MODELS if run.store.has_faces else ("voice",)
 
 
@@ -74,15 +73,14 @@ def required_networks(run: Run) -> list[str]:
 
 
 def missing_networks(run: Run) -> list[str]:
-    """Those of ``required_networks`` that the run has neither trained nor found among the shipped
-    ones.
-    """
+    """Those of ``required_networks`` that are neither trained by the run nor shipped."""
     return [name for name in required_networks(run) if run.find(name) is None]
 
 
 def predict(run: Run, subset: str = "test", models: Iterable[str] = MODELS) -> Predictions:
-    """Predictions for the labelled frames of a ``subset``, "validation" or "test"; missing networks
-    are trained.
+    """Predictions for the labelled frames of the "validation" or "test" clips.
+
+    Networks that are missing are trained first.
     """
     frames = run.frames_of(clips_of(run, subset))
     clips = run.frame_clip[frames]
@@ -114,9 +112,7 @@ def concatenate(predictions: Sequence[Predictions]) -> Predictions:
 
 
 def score(predictions: Predictions, resamples: int = 2000) -> pd.DataFrame:
-    """Frame accuracy, clip accuracy and unweighted average recall: columns model, score, value,
-    low, high.
-    """
+    """The scores of ``metrics.scores`` by model: columns model, score, value, low, high."""
     rows = []
     for model, log_probabilities in predictions.log_probabilities.items():
         scores = metrics.scores(
@@ -153,8 +149,9 @@ def score_runs(
 def differences(
     predictions: Predictions, model: str = "can", resamples: int = 2000
 ) -> pd.DataFrame:
-    """Clip accuracy of ``model`` minus each other's, by ``metrics.paired_difference``: other,
-    value, low, high, p.
+    """Clip accuracy of ``model`` minus that of each other model (``metrics.paired_difference``).
+
+    Columns: other, value, low, high, p.
     """
     clips = predictions.by_clip()
     hits = clips.hits()
@@ -169,9 +166,10 @@ def differences(
 
 
 def calibration(predictions: Predictions, bins: int = 10) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Of clips: (model, calibration_error, confidence, accuracy), and ``metrics.reliability`` with
-    a column model.
+    """(calibration error of clips by model, the reliability behind it): two tables.
 
+    Columns of the first: model, calibration_error, confidence, accuracy (means over clips).  The
+    second is ``metrics.reliability`` with a column model.
     The log probabilities of a clip are the mean of its frames', normalised again, so that they are
     probabilities.
     """
