@@ -318,7 +318,7 @@ def test_measuring_at_strength_zero_is_the_reconstruction(toy_run):
 def test_congruence_is_printed_as_it_is_measured(toy_run, capsys):
     assert cli.main(["congruence", "--profile", "smoke", "--train"]) == 0
     out = capsys.readouterr().out
-    who = Fisherfaces.of_crowd(32, 3600)
+    who = Fisherfaces.of_crowd(32)
     pairs, judged = representations.neutral_pairs(toy_run), judges.judge_for_run(toy_run)
     table = representations.measure(toy_run, toy_run.can(), pairs, judged, who)
     gains = congruence(table, toy_run.profile.bootstrap)

@@ -143,7 +143,7 @@ def congruence(
         raise ValueError(
             f"{corpus} has sound only: there is no face that could show what a voice says"
         )
-    identifier = identity.Fisherfaces.of_crowd(settings.data.image_size, 3600)
+    identifier = identity.Fisherfaces.of_crowd(settings.data.image_size)
     tables = []
     for run in runs:
         pairs, judge = representations.neutral_pairs(run), judges.judge_for_run(run)

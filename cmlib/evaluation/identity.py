@@ -14,6 +14,7 @@ from cmlib.experiment.run import Run
 
 FISHERFACE_SIZE = 32  # pixels: identity is coarse, and few people allow few parameters
 FRAMES_PER_ACTOR = 24  # real frames whose mean vector stands for an actor
+CROWD_PICTURES = 3600  # that fisherfaces learn from: half of those of every person
 
 
 class Fisherfaces:
@@ -40,7 +41,7 @@ class Fisherfaces:
         self.lda.fit(self.pca.transform(flat), people)
 
     @classmethod
-    def of_crowd(cls, size: int, limit: int | None = None) -> Fisherfaces:
+    def of_crowd(cls, size: int, limit: int | None = CROWD_PICTURES) -> Fisherfaces:
         """Learnt from the people of the crowd (``crowd.home``); CorpusError without it."""
         home = crowd.home()
         pictures = crowd.load(size, limit, home)
