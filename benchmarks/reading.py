@@ -18,7 +18,8 @@ from benchmarks.measure import MEGABYTE, Row, Sizes, faster, in_child, interleav
 from cmlib.corpora import Clip
 from cmlib.corpora.names import EMOTIONS
 from cmlib.preparation import prepare, spectrograms, store
-from cmlib.preparation.store import FORMAT, Store
+from cmlib.preparation.store import Store
+from cmlib.provenance import VERSIONS
 from cmlib.training.batches import Pictures
 
 RATE = 48_000  # samples per second of the simulated sounds, as in RAVDESS
@@ -160,7 +161,9 @@ def sparse(folder: Path, frames: int, per_clip: int = 100, size: int = 64) -> Pa
     np.save(folder / "frame_clip.npy", (np.arange(frames) // per_clip).astype(np.int32))
     pd.DataFrame({"name": range(clips)}).to_csv(folder / "clips.csv", index=False)
     pd.DataFrame(columns=["path", "reason"]).to_csv(folder / "skipped.csv", index=False)
-    (folder / "card.json").write_text(json.dumps({"format": FORMAT, "frames": frames}))
+    (folder / "card.json").write_text(
+        json.dumps({"format": VERSIONS["preparation"], "frames": frames})
+    )
     return folder
 
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar, overload
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
+from cmlib import files, provenance
 from cmlib.models import Can, Classifier, VaeGan
 
-SCALE = ":scale"  # beside a matrix of eight-bit weights: what they are multiplied with, row by row
-MODELS = {"VaeGan": VaeGan, "Classifier": Classifier, "Can": Can}
+SCALE = ":scale"  # ends the name of what the rows of an eight-bit matrix are multiplied with
+Network = TypeVar("Network", bound=nn.Module)
+MODELS: dict[str, type[nn.Module]] = {"VaeGan": VaeGan, "Classifier": Classifier, "Can": Can}
+WRITTEN_BY_SAVE = ("architecture", "config", "without", "versions", "written")  # keys of a card
 
 
 class CheckpointError(RuntimeError):
@@ -26,44 +30,78 @@ class CheckpointError(RuntimeError):
 def save(
     path: Path, model: nn.Module, card: dict, bits: int = 32, without: tuple[str, ...] = ()
 ) -> Path:
-    """Write ``path``.safetensors and ``path``.json; each file appears whole or not at all.  Returns the weights' path.
+    """Write ``path``.safetensors and ``path``.json, each whole or not at all; return the former.
 
-    ``card`` should say what a reader needs: corpus, profile, split, seed, metrics.  ``bits`` is 32, 16 (float16) or 8: then
-    matrices and kernels are whole numbers -127...127 with a scale for each output (an error of at most 1/254 of its largest
-    weight), and all else is float16.  ValueError for another number.  ``without`` names parts that are left out (a
-    discriminator serves training only).
+    ``card`` should say what a reader needs: corpus, profile, split, seed, metrics.  ``bits`` is 32,
+    16 (float16) or 8: then matrices and kernels are whole numbers -127...127 with a scale for each
+    output (an error of at most 1/254 of its largest weight), and all else is float16.  ValueError
+    for another number.  ``without`` names parts that are left out (a discriminator serves training
+    only).
     """
     if bits not in (8, 16, 32):
         raise ValueError(f"weights have 8, 16 or 32 bits, not {bits}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    tensors = {k: v for k, v in tensors.items() if k.split(".")[0] not in without}
+    tensors = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in model.state_dict().items()
+        if name.split(".")[0] not in without
+    }
     if bits == 8:
-        for name in [k for k, v in tensors.items() if v.dim() > 1]:
-            rows = tensors[name].flatten(1)
-            scale = rows.abs().amax(1).clamp_min(1e-12) / 127
-            tensors[name] = (rows / scale[:, None]).round().to(torch.int8).view_as(tensors[name])
-            tensors[name + SCALE] = scale
+        tensors = _to_eight_bits(tensors)
     if bits < 32:
-        tensors = {
-            k: v.half() if v.is_floating_point() and not k.endswith(SCALE) else v
-            for k, v in tensors.items()
-        }
+        tensors = {name: _to_half(name, tensor) for name, tensor in tensors.items()}
+    packages = ("torch", "lightning-fabric", "numpy")
     card = {
         "architecture": type(model).__name__,
         "config": model.config,
         **({"without": list(without)} if without else {}),
         **card,
-        "versions": {name: version(name) for name in ("torch", "lightning-fabric", "numpy")}
+        "versions": {package: version(package) for package in packages}
         | {"python": platform.python_version()},
         "written": datetime.date.today().isoformat(),
     }
-    weights, text = path.with_suffix(".safetensors"), path.with_suffix(".json")
-    save_file(tensors, temporary := weights.with_suffix(".part"))
-    text.with_suffix(".json.part").write_text(json.dumps(card, indent=1))
-    os.replace(temporary, weights)
-    os.replace(text.with_suffix(".json.part"), text)
+    weights = path.with_suffix(".safetensors")
+    # The weights get their name first, so that there is no card without them.
+    with (
+        files.write_atomically(path.with_suffix(".json")) as temporary_card,
+        files.write_atomically(weights) as temporary_weights,
+    ):
+        save_file(tensors, temporary_weights)
+        temporary_card.write_text(json.dumps(card, indent=1))
     return weights
+
+
+def _to_eight_bits(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices and kernels as int8 with a scale for each row; vectors as they are."""
+    smaller = {}
+    for name, tensor in tensors.items():
+        if tensor.dim() < 2:
+            smaller[name] = tensor
+            continue
+        rows = tensor.flatten(1)
+        scale = rows.abs().amax(1).clamp_min(1e-12) / 127
+        smaller[name] = (rows / scale[:, None]).round().to(torch.int8).view_as(tensor)
+        smaller[name + SCALE] = scale
+    return smaller
+
+
+def _to_half(name: str, tensor: Tensor) -> Tensor:
+    return tensor.half() if tensor.is_floating_point() and not name.endswith(SCALE) else tensor
+
+
+def _to_float(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of ``_to_eight_bits`` and ``_to_half``: all in float32."""
+    scales = {name: tensor for name, tensor in tensors.items() if name.endswith(SCALE)}
+    larger = {}
+    for name, tensor in tensors.items():
+        if name in scales:
+            continue
+        scale = scales.get(name + SCALE)
+        if scale is not None:
+            tensor = tensor.float() * scale.view(-1, *[1] * (tensor.dim() - 1))
+        elif tensor.dtype == torch.int8:
+            raise ValueError("eight-bit weights without their scale")
+        larger[name] = tensor.float() if tensor.dtype == torch.float16 else tensor
+    return larger
 
 
 def read_card(path: Path) -> dict:
@@ -77,10 +115,31 @@ def read_card(path: Path) -> dict:
         ) from None
 
 
-def load(path: Path, expect: type[nn.Module] | None = None) -> tuple[nn.Module, dict]:
-    """(model in eval mode on the CPU, in float32 and channels last, card).  CheckpointError where file and architecture do not fit.
+def belong_together(cards: Mapping[str, dict]) -> bool:
+    """Whether the networks of these cards, by stage, were trained on top of each other.
 
-    A part that was left out of the file (``without`` in its card) keeps random weights.
+    They may not be where a training was stopped half way.  A card without a record is not doubted.
+    """
+    records = {stage: provenance.of_card(card) for stage, card in cards.items()}
+    for record in records.values():
+        below = record.below if record else None
+        for stage, expected in (below or {}).items():
+            present = records.get(stage)
+            if present and expected.differences(present):
+                return False
+    return True
+
+
+@overload
+def load(path: Path) -> tuple[nn.Module, dict]: ...
+@overload
+def load(path: Path, expect: type[Network]) -> tuple[Network, dict]: ...
+def load(path: Path, expect: type[nn.Module] | None = None) -> tuple[nn.Module, dict]:
+    """(model in eval mode on the CPU, in float32 and channels last, card).
+
+    CheckpointError where file and architecture do not fit, or where the model is not of the class
+    ``expect``.  A part that was left out of the file (``without`` in its card) keeps random
+    weights.
     """
     path = Path(path)
     card = read_card(path)
@@ -88,29 +147,21 @@ def load(path: Path, expect: type[nn.Module] | None = None) -> tuple[nn.Module, 
     if kind not in MODELS or (expect is not None and MODELS[kind] is not expect):
         wanted = expect.__name__ if expect else ", ".join(MODELS)
         raise CheckpointError(
-            f"{path.with_suffix('.json')}: holds a {kind}, wanted {wanted}; check which stage this file belongs to"
+            f"{path.with_suffix('.json')}: holds a {kind}, wanted {wanted};"
+            " check which stage this file belongs to"
         )
     model = MODELS[kind](**card["config"])
+    without = card.get("without", ())
+    kept = {
+        name: tensor for name, tensor in model.state_dict().items() if name.split(".")[0] in without
+    }
     try:
-        tensors = load_file(path.with_suffix(".safetensors"))
-        for name in [k for k in tensors if k.endswith(SCALE)]:
-            rows, scale = tensors[name.removesuffix(SCALE)], tensors.pop(name)
-            tensors[name.removesuffix(SCALE)] = rows.float() * scale.view(
-                -1, *[1] * (rows.dim() - 1)
-            )
-        if any(v.dtype == torch.int8 for v in tensors.values()):
-            raise ValueError("eight-bit weights without their scale")
-        kept = {
-            k: v
-            for k, v in model.state_dict().items()
-            if k.split(".")[0] in card.get("without", ())
-        }
-        model.load_state_dict(
-            kept | {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()}
-        )
-    except Exception as error:
+        tensors = _to_float(load_file(path.with_suffix(".safetensors")))
+        model.load_state_dict(kept | tensors)
+    except Exception as error:  # whatever is wrong with the file, the remedy is the same
         line = str(error).splitlines()[0]
         raise CheckpointError(
-            f"{path.with_suffix('.safetensors')}: does not fit its card ({line}); train the stage again"
+            f"{path.with_suffix('.safetensors')}: does not fit its card ({line});"
+            " train the stage again"
         ) from None
     return model.eval().requires_grad_(False).to(memory_format=torch.channels_last), card

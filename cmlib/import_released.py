@@ -18,13 +18,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cmlib import checkpoints
+from cmlib import checkpoints, provenance
 from cmlib.checkpoints import CheckpointError
 from cmlib.config import get_profile
 from cmlib.corpora.names import MEAD_EMOTIONS, classes_of
 from cmlib.corpora.splits import AS_RELEASED
 from cmlib.models import Can, Classifier, VaeGan
 from cmlib.models.vaegan import CHANNELS, scaled
+from cmlib.provenance import Provenance
 
 HEAD = "classifer.classify.0."  # spelt so there
 PREFIXES = ("model.", "model_imgs.", "model_audio.", "att_mu.", "att_logvar.", HEAD)
@@ -212,17 +213,21 @@ def _before(target: Path, name: str, kind: str) -> str | None:
 
 def _card(name: str, kind: str, path: Path, corpus: str) -> dict:
     """As a run writes it, so that the profile ``paper`` on the authors' split finds the network."""
-    paper = get_profile("paper")
-    settings = paper.classifier if name.startswith("classifier") else getattr(paper, name)
+    profile = get_profile("paper")
+    settings = {name.partition("_")[0]: provenance.settings_of(name, profile)}
+    classes = classes_of(corpus)
+    # Nobody knows the data that the authors' network has seen, so the record does not tell them.
+    record = Provenance(
+        name, None, settings, data=None, seed=0, fold=AS_RELEASED, classes=classes, below=None
+    )
     return {
         "stage": name,
         "corpus": corpus,
-        "profile": "paper",
+        "profile": profile.name,
         "fold": AS_RELEASED,
         "seed": 0,
-        "classes": list(classes_of(corpus)),
-        "settings": dataclasses.asdict(settings),
-        "recipe": "released",
+        "classes": list(classes),
+        "provenance": record.to_json(),
         "validation": {},
         "released": {"file": path.name, "kind": kind},
     }

@@ -21,7 +21,7 @@ from cmlib import checkpoints, corpora, files
 from cmlib.config import PROFILES
 from cmlib.corpora.names import CLASSES
 from cmlib.models import Can, Classifier, Posterior, VaeGan
-from cmlib.models.vaegan import AT_ONCE
+from cmlib.models.vaegan import INFERENCE_BATCH
 from cmlib.preparation import media, spectrograms, tracking
 
 STAGES = {"face": VaeGan, "voice": VaeGan, "classifier_face": Classifier, "can": Can}
@@ -161,14 +161,8 @@ class Perceiver:
         for folder in tried:
             paths = {stage: _file(folder, stage) for stage in STAGES}
             if all(path.with_suffix(".safetensors").exists() for path in paths.values()):
-                made = {stage: checkpoints.read_card(path) for stage, path in paths.items()}
-                asked = [
-                    (p, r)
-                    for card in made.values()
-                    for p, r in card.get("below", {}).items()
-                    if p in made
-                ]
-                if any(made[p].get("recipe") != r for p, r in asked):
+                cards = {stage: checkpoints.read_card(path) for stage, path in paths.items()}
+                if not checkpoints.belong_together(cards):
                     continue  # a training that was stopped half way: its networks do not belong together
                 networks, cards = zip(
                     *(checkpoints.load(paths[stage], kind) for stage, kind in STAGES.items())
@@ -265,7 +259,7 @@ class Perceiver:
     def decode(self, mu: Tensor) -> np.ndarray:
         """Latent means (B, D) -> pictures (B, S, S, 3), floats cut to 0...1."""
         return (
-            torch.cat([self.face.decoder(part).clamp(0, 1) for part in mu.split(AT_ONCE)])
+            torch.cat([self.face.decoder(part).clamp(0, 1) for part in mu.split(INFERENCE_BATCH)])
             .permute(0, 2, 3, 1)
             .numpy()
         )

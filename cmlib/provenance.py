@@ -17,7 +17,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from cmlib import files
@@ -45,12 +44,13 @@ class Provenance:
     """What something was made from.
 
     ``settings`` and ``data`` have names of their own inside: ``{"can": CanConfig()}``, ``{"corpus":
-    "actors-1a2b3c"}``. ``data`` and ``below`` are None in a record that does not know them, such as
-    that of a network which others have trained; they are then not compared.
+    "actors-1a2b3c"}``. ``version``,
+    ``data`` and ``below`` are None in the record of a network that others have trained; they are
+    then not compared.
     """
 
     stage: str
-    version: int
+    version: int | None
     settings: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, str] | None = field(default_factory=dict)
     seed: int | None = None
@@ -88,7 +88,7 @@ class Provenance:
         lines = []
         if self.stage != stored.stage:
             lines.append(f"stage {stored.stage} → {self.stage}")
-        if self.version != stored.version:
+        if stored.version is not None and self.version != stored.version:
             lines.append(f"version of {self.stage} {stored.version} → {self.version}")
         known = dict(_flat("settings", _defaults(self.settings)))
         known |= dict(_flat("settings", _plain(stored.settings)))
@@ -121,12 +121,11 @@ class Provenance:
         return lines
 
 
-def stored_at(path: Path) -> Provenance | None:
-    """The record in the card of the checkpoint ``path``; None where there is none."""
+def of_card(card: Mapping) -> Provenance | None:
+    """The record in the card of a network; None where the card has none that can be read."""
     try:
-        card = json.loads(path.with_suffix(".json").read_text())
         return Provenance.from_json(card["provenance"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError, AttributeError):
         return None
 
 
@@ -211,7 +210,11 @@ def _kind(stage: str) -> str:
 
 def _shipped(path: str) -> Provenance:
     """The record of the network ``path`` below checkpoints/, or one that says it is unknown."""
-    return stored_at(files.ROOT / "checkpoints" / path) or Provenance(f"unknown {path}", 0)
+    try:
+        card = json.loads((files.ROOT / "checkpoints" / f"{path}.json").read_text())
+    except (OSError, ValueError):
+        card = {}
+    return of_card(card) or Provenance(f"unknown {path}", None)
 
 
 # -------------------------------------------------------------------- how records are compared

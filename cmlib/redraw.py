@@ -194,10 +194,10 @@ def borrow(run: Run) -> Run:
     shutil.rmtree(other.folder / "checkpoints", ignore_errors=True)
     other.path("face").parent.mkdir(parents=True)
     for name, path in (
-        (name, run.find(name)) for name in scoring.required_networks(run) if not run.given(name)
+        (name, run.find(name)) for name in scoring.required_networks(run) if not run.untrained(name)
     ):
         shutil.copy(path.with_suffix(".safetensors"), other.path(name).with_suffix(".safetensors"))
-        card = checkpoints.read_card(path) | {"recipe": run.recipe(name)}
+        card = checkpoints.read_card(path) | {"provenance": run.provenance(name).to_json()}
         other.path(name).with_suffix(".json").write_text(json.dumps(card))
         if (history := path.with_suffix(".history.csv")).exists():
             shutil.copy(history, other.path(name).with_suffix(".history.csv"))

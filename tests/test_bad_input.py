@@ -16,7 +16,6 @@ from conftest import ROOT, talking, tone, write_clip
 from cmlib.cli import main
 from cmlib.config import get_profile
 from cmlib.preparation import prepare as preparing
-from cmlib.preparation import store
 from cmlib.preparation.media import MediaError, read_audio, read_video
 from cmlib.preparation.prepare import prepare
 from cmlib.preparation.store import StoreError
@@ -183,7 +182,8 @@ def test_a_full_disk_is_one_line_and_the_work_goes_on_later(corpus, tmp_path, mo
 
 def test_a_disk_that_fills_up_while_assembling(corpus, tmp_path, monkeypatch):
     with monkeypatch.context() as m:
-        m.setattr(store, "_sha256", lambda path: raising(OSError(errno.ENOSPC, "no space"))())
+        full = raising(OSError(errno.ENOSPC, "no space"))
+        m.setattr("cmlib.preparation.prepare.checksum", lambda path: full())
         with pytest.raises(StoreError, match="disk is full"):
             prepare("actors", SMOKE, corpus, tmp_path / "cache", workers=1)
     assert not [p for p in (tmp_path / "cache").iterdir() if p.is_dir() and p.suffix != ".part"]

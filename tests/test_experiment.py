@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 import torch
 
-from cmlib import config, files, perceiver
-from cmlib.corpora import CorpusError
+from cmlib import checkpoints, config, files, perceiver
+from cmlib.corpora import CorpusError, crowd
 from cmlib.experiment import pretrain
 from cmlib.experiment import run as run_module
 from cmlib.experiment.run import MODELS, Run
-from cmlib.training import encoding
+from cmlib.provenance import VERSIONS
+from cmlib.training import encoding, vaegan
 from cmlib.training.batches import Pictures
 
 
@@ -44,7 +45,7 @@ def test_every_model_gives_probabilities_and_is_found_again(toy):
     again = toy()
     for name in MODELS:
         np.testing.assert_array_equal(again.log_probabilities(name, rows), first[name])
-    assert (seconds(again, "face"), seconds(again, "can")) == written
+    assert (seconds(again, "face"), seconds(again, "can")) == written  # nothing was trained twice
     card = json.loads(run.path("can").with_suffix(".json").read_text())
     assert (
         card["validation"]["clip_accuracy"]["value"] <= 1
@@ -94,142 +95,219 @@ def test_latents_are_those_of_the_frozen_encoder(toy):
     assert voice.mu.shape == face.mu.shape
 
 
-def test_a_start_is_the_shipped_network_of_the_crowd(toy, tmp_path, monkeypatch):
+def weights(path):
+    return dict(checkpoints.load(path)[0].named_parameters())
+
+
+def smoke_with(monkeypatch, **stages):
+    """Changes settings of the profile smoke: ``smoke_with(m, can={"crowd": 0.5})``."""
+    smoke = config.PROFILES["smoke"]
+    stages = {
+        name: dataclasses.replace(getattr(smoke, name), **changes)
+        for name, changes in stages.items()
+    }
+    monkeypatch.setitem(config.PROFILES, "smoke", dataclasses.replace(smoke, **stages))
+
+
+# -------------------------------------------------------------------- why something is trained again
+
+
+def test_a_stale_network_is_trained_again_and_says_why(toy, monkeypatch, capsys):
+    toy().can()
+    first = seconds(toy(), "voice")
+    capsys.readouterr()
+    smoke_with(monkeypatch, can={"voice_noise": 0.5})
+    toy().can()
+    assert "can: trained again: settings.can.voice_noise 0.0 → 0.5\n" == capsys.readouterr().out
+    assert seconds(toy(), "voice") == first
+    toy().can()
+    assert capsys.readouterr().out == ""
+    monkeypatch.setitem(VERSIONS, "classifier", VERSIONS["classifier"] + 1)
+    assert toy().why_stale("can") == [
+        f"below.classifier_face: version of classifier_face {VERSIONS['classifier'] - 1} → "
+        f"{VERSIONS['classifier']}"
+    ]
+    assert toy().find("voice") and toy().find("face")
+
+
+def test_a_card_without_a_record_is_stale(toy):
+    run = toy()
+    run.vaegan("voice")
+    file = run.path("voice").with_suffix(".json")
+    card = json.loads(file.read_text())
+    del card["provenance"]
+    file.write_text(json.dumps(card | {"recipe": "0123456789ab"}))
+    assert toy().find("voice") is None
+    assert toy().why_stale("voice") == ["its card does not say what it was made from"]
+
+
+def test_a_half_trained_state_of_other_settings_is_not_used(toy, monkeypatch):
+    states = []
+
+    def train(*arguments, state, **more):
+        states.append(state)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_module, "train_vaegan", train)
+    for weight in (0.01, 0.02):
+        smoke_with(monkeypatch, voice={"kl_weight": weight})
+        with pytest.raises(KeyboardInterrupt):
+            toy().vaegan("voice")
+    with pytest.raises(KeyboardInterrupt):
+        toy().vaegan("voice")
+    assert states[0] != states[1] == states[2]
+
+
+# -------------------------------------------------------------------- networks that are learnt elsewhere
+
+
+@pytest.fixture
+def small_crowd(monkeypatch):
+    """34 people, each happy and sad, as noise; the pre-training in two parts of an epoch each."""
     rows = [
-        {"offset": 0, "bytes": 1, "person": p, "mood": m}
-        for p in range(34)
-        for m in ("happy", "sad")
+        {"offset": 0, "bytes": 1, "person": person, "mood": mood}
+        for person in range(34)
+        for mood in ("happy", "sad")
     ]
     noise = np.random.default_rng(0).integers(0, 255, (68, 32, 32, 3), np.uint8)
-    monkeypatch.setattr(run_module.crowd, "table", lambda root=None, limit=None: pd.DataFrame(rows))
-    monkeypatch.setattr(run_module.crowd, "load", lambda size, limit=None: noise)
-    smoke = config.PROFILES["smoke"]
-    second = dataclasses.replace(smoke.face, feature_level=0, expression_weight=0.3)
-    monkeypatch.setattr(pretrain, "CROWD", (smoke.face, second))
-    train, asked = run_module.training.train_vaegan, []
+    monkeypatch.setattr(crowd, "table", lambda root=None, limit=None: pd.DataFrame(rows))
+    monkeypatch.setattr(crowd, "load", lambda size, limit=None: noise)
+    first = config.PROFILES["smoke"].face
+    second = dataclasses.replace(first, feature_level=0, expression_weight=0.3)
+    monkeypatch.setattr(pretrain, "CROWD", (first, second))
 
-    def killed(*a, **more):
-        asked.append(more["start"])
-        if len(asked) == 2:  # in the second part
+
+def test_pretraining_goes_on_after_a_kill_in_its_second_part(
+    toy, small_crowd, tmp_path, monkeypatch
+):
+    starts = []
+    train = vaegan.train_vaegan
+
+    def killed_once(*arguments, **more):
+        starts.append(more["start"])
+        if len(starts) == 2:
             raise KeyboardInterrupt
-        return train(*a, **more)
+        return train(*arguments, **more)
 
-    monkeypatch.setattr(run_module.training, "train_vaegan", killed)
+    monkeypatch.setattr(vaegan, "train_vaegan", killed_once)
     with pytest.raises(KeyboardInterrupt):
         pretrain.pretrain(32)
     path = pretrain.pretrain(32)
-    assert asked[0] is asked[2] is None and all(
-        torch.equal(p, q) for p, q in zip(asked[1].parameters(), asked[3].parameters())
-    )
+    assert starts[0] is starts[2] is None
+    for before, after in zip(starts[1].parameters(), starts[3].parameters()):
+        assert torch.equal(before, after)
+
+    assert path == tmp_path / "checkpoints" / "crowd-32" / "face"
     history = pd.read_csv(path.with_suffix(".history.csv"))
-    assert history.epoch.tolist() == [1, 2] and history.expression.isna().tolist() == [True, False]
-    assert history.validation[1] < history.validation[0] and not [
-        *(tmp_path / "runs").glob("*.pt"),
-        *(tmp_path / "runs").glob("*.csv"),
-    ]
-    assert (
-        path == tmp_path / "checkpoints" / "crowd-32" / "face"
-        and json.loads(path.with_suffix(".json").read_text())["people"]["training"] == 4
-    )
-    scratch = toy().recipe("face")
-    face = dataclasses.replace(smoke.face, start="crowd-32/face", learning_rate=0.0)
-    monkeypatch.setitem(config.PROFILES, "smoke", dataclasses.replace(smoke, face=face))
-    assert toy().recipe("face") != scratch
-    there = dict(run_module.checkpoints.load(path)[0].named_parameters())
-    for name, p in toy().vaegan("face").named_parameters():
-        assert name.startswith("discriminator") or torch.equal(p, there[name]), name
-    monkeypatch.setitem(
-        config.PROFILES,
-        "smoke",
-        dataclasses.replace(smoke, face=dataclasses.replace(face, epochs=0)),
-    )
-    as_it_is = toy()
-    for name, p in (
-        as_it_is.vaegan("face", retrain=True).encoder.state_dict().items()
-    ):  # running statistics too
-        assert torch.equal(p, run_module.checkpoints.load(path)[0].encoder.state_dict()[name]), name
-    assert as_it_is.find("face") == as_it_is.given("face") == path and as_it_is.given("can") is None
-    assert len(as_it_is.history("face")) == 2 and not as_it_is.own("face")
-    as_it_is.can()
-    monkeypatch.setattr(
-        perceiver, "ROOT", tmp_path
-    )  # a folder without a face of its own: that of its profile
-    loaded = perceiver.Perceiver.load(as_it_is.folder)
-    assert torch.equal(
-        loaded.face.encoder.mean.weight, run_module.checkpoints.load(path)[0].encoder.mean.weight
-    )
-    shutil.move(as_it_is.folder / "checkpoints", tmp_path / "checkpoints" / "actors-smoke")
-    assert toy().find("can") == tmp_path / "checkpoints" / "actors-smoke" / "can"
+    assert history.epoch.tolist() == [1, 2]
+    assert history.expression.isna().tolist() == [True, False]
+    assert history.validation[1] < history.validation[0]
+    assert not [*(tmp_path / "runs").glob("*.pt"), *(tmp_path / "runs").glob("*.csv")]
+    card = checkpoints.read_card(path)
+    assert card["people"] == {"training": 4, "validation": 30}
+    assert card["command"] == "cm pretrain --size 32 --seed 0"
+    assert len(card["provenance"]["settings"]) == 2
+
+
+def test_training_starts_from_a_shipped_network(toy, small_crowd, monkeypatch):
+    path = pretrain.pretrain(32)
+    scratch = toy().provenance("face")
+    smoke_with(monkeypatch, face={"start": "crowd-32/face", "learning_rate": 0.0})
+    started = toy().provenance("face")
+    assert "below.start: was not used" in started.differences(scratch)
+    there = weights(path)
+    for name, parameter in toy().vaegan("face").named_parameters():
+        assert name.startswith("discriminator") or torch.equal(parameter, there[name]), name
+
+
+def test_a_stage_without_epochs_is_the_shipped_network(toy, small_crowd, monkeypatch):
+    path = pretrain.pretrain(32)
+    smoke_with(monkeypatch, face={"start": "crowd-32/face", "epochs": 0})
+    run = toy()
+    shipped = checkpoints.load(path)[0].encoder.state_dict()  # running statistics, too
+    for name, tensor in run.vaegan("face", retrain=True).encoder.state_dict().items():
+        assert torch.equal(tensor, shipped[name]), name
+    assert run.find("face") == run.untrained("face") == path and run.untrained("can") is None
+    assert len(run.history("face")) == 2 and not run.trained_here("face")
+    run.can()
+    loaded = perceiver.Perceiver.load(run.folder)  # a folder without a face network of its own
+    assert torch.equal(loaded.face.encoder.mean.weight, shipped["mean.weight"])
+
+
+def test_shipped_networks_belong_to_the_face_network_below_them(
+    toy, small_crowd, tmp_path, monkeypatch
+):
+    path = pretrain.pretrain(32)
+    smoke_with(monkeypatch, face={"start": "crowd-32/face", "epochs": 0})
+    run = toy()
+    run.can()
+    shipped = tmp_path / "checkpoints" / "actors-smoke"
+    shutil.move(run.folder / "checkpoints", shipped)
+    assert toy().find("can") == shipped / "can"
     toy().classifier("face", retrain=True)  # a reproduction trains its own
-    assert toy().own("classifier_face") and toy().find("can") is None
-    shutil.rmtree(as_it_is.folder / "checkpoints")
-    card = json.loads(path.with_suffix(".json").read_text())
-    path.with_suffix(".json").write_text(json.dumps(card | {"recipe": "of others"}))
-    assert (
-        toy().find("classifier_face") is None and toy().find("can") is None
-    )  # shipped networks on top of another face
+    assert toy().trained_here("classifier_face") and toy().find("can") is None
+    shutil.rmtree(run.folder / "checkpoints")
+    card = checkpoints.read_card(path)
+    card["provenance"]["seed"] = 1
+    path.with_suffix(".json").write_text(json.dumps(card))
+    assert toy().find("classifier_face") is None and toy().find("can") is None
 
 
 def test_context_is_learnt_beside_faces_of_the_crowd(toy, crowd_of, monkeypatch):
     folder = crowd_of(6, "neutral", "sad", "bored", "happy")
-    without = toy().recipe("classifier_face")
-    smoke = config.PROFILES["smoke"]
-    settings = dataclasses.replace(
-        smoke.can, crowd=0.5, neutral=0.3, pairing="emotion", directions=2
-    )
-    monkeypatch.setitem(config.PROFILES, "smoke", dataclasses.replace(smoke, can=settings))
+    changes = {"crowd": 0.5, "neutral": 0.3, "pairing": "emotion", "directions": 2}
+    smoke_with(monkeypatch, can=changes)
     run = toy()
     faces, labels, people = run.crowd_faces()
-    assert faces.mu.shape == faces.logvar.shape == (2, 18, 16) and not torch.equal(
-        *faces.mu
-    )  # bored is neither class nor neutral
-    third = encoding.encode(
-        run.vaegan("face"), Pictures(np.load(folder / "faces.npy")), np.array([3])
-    )  # after the bored one
-    torch.testing.assert_close(faces.mu[0, 2], third.mu[0, 0])
-    assert labels.tolist() == [
-        -1,
-        run.classes.index("sad"),
-        run.classes.index("happy"),
-    ] * 6 and people.tolist() == sorted([*range(6)] * 3)
-    seen = {}
-    monkeypatch.setattr(
-        run_module.training,
-        "train_can",
-        lambda *a, **more: seen.update(more, face=a[0], labels=a[2]) or (None, None),
-    )
-    run.train_can(settings)
-    own = len(seen["labels"]) - 18
-    assert seen["face"].mu.shape[1] == len(seen["people"]) == own + 18 and torch.equal(
-        seen["face"].mu[:, own:], faces.mu
-    )
-    assert not set(seen["people"][:own]) & set(seen["people"][own:])  # nobody is of both
-    assert run.recipe("classifier_face") == without
-    before = run.recipe("can")
+    # Bored is neither a class nor neutral, so 3 of 4 pictures of each person are left.
+    assert faces.mu.shape == faces.logvar.shape == (2, 18, 16)
+    assert not torch.equal(faces.mu[0], faces.mu[1])
+    pictures = Pictures(np.load(folder / "faces.npy"))
+    happy = encoding.encode(run.vaegan("face"), pictures, np.array([3]))
+    torch.testing.assert_close(faces.mu[0, 2], happy.mu[0, 0])
+    assert labels.tolist() == [-1, run.classes.index("sad"), run.classes.index("happy")] * 6
+    assert people.tolist() == sorted([*range(6)] * 3)
+
+    material = {}
+
+    def train(face, voice, labels, settings, **more):
+        material.update(more, face=face, labels=labels)
+        return None, None
+
+    monkeypatch.setattr(run_module, "train_can", train)
+    run.train_can(run.settings("can"))
+    own = len(material["labels"]) - 18
+    assert material["face"].mu.shape[1] == len(material["people"]) == own + 18
+    assert torch.equal(material["face"].mu[:, own:], faces.mu)
+    actors, strangers = set(material["people"][:own]), set(material["people"][own:])
+    assert not actors & strangers
+
+
+def test_other_pictures_of_the_crowd_make_the_context_network_stale(toy, crowd_of, monkeypatch):
+    folder = crowd_of(6, "neutral", "sad")
+    smoke_with(monkeypatch, can={"crowd": 0.5})
+    before = toy().provenance("can")
     (folder / "faces.csv").write_text("other moods")
-    assert run.recipe("can") != before
+    (line,) = toy().provenance("can").differences(before)
+    assert line.startswith("data.crowd ")
 
 
 def test_voices_are_learnt_from_the_crowd(toy, tmp_path, monkeypatch):
     rng, moods = np.random.default_rng(0), ("neutral", "sad")
     table = pd.DataFrame([{"person": p, "mood": m} for p in range(34) for m in moods])
-    made = rng.integers(0, 255, (68, 128, 128, 1), np.uint8), table
-    monkeypatch.setattr(run_module.crowd, "voices", lambda: made)
-    monkeypatch.setattr(
-        files, "CROWD_VOICE", dataclasses.replace(config.PROFILES["smoke"].voice, feature_level=0)
-    )
+    spectrograms = rng.integers(0, 255, (68, 128, 128, 1), np.uint8)
+    monkeypatch.setattr(crowd, "voices", lambda: (spectrograms, table))
+    small = dataclasses.replace(config.PROFILES["smoke"].voice, feature_level=0)
+    monkeypatch.setattr(pretrain, "CROWD_VOICE", small)
     path = pretrain.pretrain(voices=True)
-    model, card = run_module.checkpoints.load(path)
-    assert (
-        path == tmp_path / "checkpoints" / "crowd" / "voice"
-        and model.config["channels"] == 1
-        and model.config["size"] == 128
-    )
-    assert (
-        card["people"] == {"training": 4, "validation": 30}
-        and card["command"] == "cm pretrain --voices --seed 0"
-    )
-    assert path.with_suffix(".history.csv").exists() and not list((tmp_path / "runs").glob("*.pt"))
+    model, card = checkpoints.load(path)
+    assert path == tmp_path / "checkpoints" / "crowd" / "voice"
+    assert model.config["channels"] == 1 and model.config["size"] == 128
+    assert card["people"] == {"training": 4, "validation": 30}
+    assert card["command"] == "cm pretrain --voices --seed 0"
+    assert card["provenance"]["data"] == {"crowd": "68 voices"}
+    assert path.with_suffix(".history.csv").exists()
+    assert not list((tmp_path / "runs").glob("*.pt"))
 
 
 def test_without_the_crowd_pretraining_says_so(toy):

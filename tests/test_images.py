@@ -169,7 +169,7 @@ def test_a_network_is_pre_trained_on_a_folder(celeba, tmp_path, monkeypatch, cap
         card["pictures"] == {"training": 4, "validation": 1, "skipped": 4}
         and card["corpus"] == "celeba"
     )
-    assert len(card["settings"]) == 1  # no labels, no second part
+    assert len(card["provenance"]["settings"]) == 1  # no labels, no second part
     assert (
         model.config["size"] == 32
         and card["validation"]["reconstruction_mse"] > 0

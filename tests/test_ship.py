@@ -18,7 +18,7 @@ def test_networks_go_with_their_cards(tmp_path):
         "profile": "quick",
         "fold": 1,
         "seed": 0,
-        "settings": {"epochs": 3},
+        "provenance": {"stage": "classifier_face"},
     }
     checkpoints.save(run / "checkpoints" / "classifier_face", model, card)
     (run / "checkpoints" / "classifier_face.history.csv").write_text("epoch,loss\n1,2.0\n")
@@ -28,7 +28,7 @@ def test_networks_go_with_their_cards(tmp_path):
     shipped, after = checkpoints.load(written)
     assert (
         after["test"] == score
-        and after["settings"] == {"epochs": 3}
+        and after["provenance"] == {"stage": "classifier_face"}
         and after["command"] == "make reproduce PROFILE=quick FOLD=1 SEED=0"
     )
     torch.testing.assert_close(

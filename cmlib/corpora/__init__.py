@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+
+from cmlib.files import checksum
 
 CORPORA = {  # name: a file as it lies in the corpus's folder
     "actors": "Actor_12/01-01-05-02-01-01-12.mp4",
@@ -109,14 +110,9 @@ def verify(root: Path) -> list[str]:
         path = root / name.lstrip("*")
         if not path.exists():
             faults.append(f"{path}: missing; get it again")
-        elif _sha256(path) != wanted:
+        elif checksum(path) != wanted:
             faults.append(f"{path}: not what it was when the corpus was made; get it again")
     return faults
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def list_files(root: Path, suffixes: tuple[str, ...]) -> list[Path]:

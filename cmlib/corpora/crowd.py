@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
+from cmlib import files, provenance
 from cmlib.corpora import CorpusError, cache_root, default_root
 from cmlib.corpora.names import CLASSES
 
@@ -70,8 +70,10 @@ def load(size: int, limit: int | None = None, root: str | Path | None = None) ->
         raise CorpusError(
             "data/crowd/faces.bin: shorter than faces.csv says; get it again (git checkout data/crowd)"
         )
-    key = hashlib.sha256(data + f"{size} {ZOOM} {rows.offset.tolist()}".encode()).hexdigest()[:12]
-    path = cache_root() / f"crowd-{size}-{key}.npy"
+    content = hashlib.sha256(data + str(rows.offset.tolist()).encode()).hexdigest()
+    settings, pictures = {"size": size, "zoom": ZOOM}, {"pictures": content}
+    record = provenance.of_code("preparation", settings, pictures)
+    path = cache_root() / f"crowd-{size}-{record.fingerprint()}.npy"
     if not path.exists():
         left, top, side = ZOOM
         pictures = np.empty((len(rows), size, size, 3), np.uint8)
@@ -84,10 +86,8 @@ def load(size: int, limit: int | None = None, root: str | Path | None = None) ->
                 (top + side) * image.height,
             )
             pictures[i] = image.resize((size, size), Image.Resampling.BICUBIC, box)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part := path.with_suffix(f".{os.getpid()}.part"), "wb") as file:
+        with files.write_atomically(path) as temporary, open(temporary, "wb") as file:
             np.save(file, pictures)
-        os.replace(part, path)
     return np.load(path, mmap_mode="r")
 
 

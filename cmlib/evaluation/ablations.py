@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import torch
 
-from cmlib import checkpoints
+from cmlib import checkpoints, files
 from cmlib.config import CanConfig
-from cmlib.experiment.provenance import recipe
 from cmlib.experiment.run import Run
 from cmlib.models import Can
 from cmlib.training import losses
@@ -97,18 +95,15 @@ def _context_network(run: Run, settings: CanConfig) -> Can:
     for name in ("can", "can_released"):
         if settings == run.settings(name):
             return run.can(name)
-    weights_below = [
-        run.find(name).with_suffix(".safetensors").read_bytes()
-        for name in ("face", "voice", "classifier_face")
-    ]
-    key = recipe(
-        run.recipe("can"),
-        dataclasses.asdict(settings),
-        hashlib.sha256(b"".join(weights_below)).hexdigest(),
-    )
-    path = run.folder / "ablations" / f"can-{key}"
+    # All variants read the same latents, so the networks below are told by their very weights.
+    record = run.provenance("can")
+    data = dict(record.data or {})
+    for name in ("face", "voice", "classifier_face"):
+        data[name] = files.checksum(run.weights(name))
+    record = dataclasses.replace(record, settings={"can": settings}, data=data)
+    path = run.folder / "ablations" / f"can-{record.fingerprint()}"
     if not path.with_suffix(".json").exists():  # the card is written last
         network, _ = run.train_can(settings)
-        card = {"stage": "can", "settings": dataclasses.asdict(settings)}
+        card = {"stage": "can", "provenance": record.to_json()}
         checkpoints.save(path, network, card)
     return checkpoints.load(path, Can)[0]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import inspect
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,9 +21,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cmlib import files
+from cmlib import files, provenance
 from cmlib.corpora import cache_root
-from cmlib.experiment.provenance import recipe
 from cmlib.experiment.run import Run
 from cmlib.training.batches import Pictures, batches
 from cmlib.training.loop import launch
@@ -101,16 +99,13 @@ def train_judge(
     beside the prepared corpora, for every notebook that needs it.
     """
     classes = int(labels.max()) + 1
-    key = recipe(
+    record = provenance.of_code(
         "judge",
-        [inspect.getsource(used) for used in (batches, Pictures)],
-        _fingerprint(pictures, rows, labels),
-        classes,
-        epochs,
+        {"epochs": epochs, "classes": classes},
+        {"pictures": _fingerprint(pictures, rows, labels)},
         seed,
-        code=("evaluation/judges.py",),
     )
-    path = cache_root() / "judges" / f"{key}.safetensors"
+    path = cache_root() / "judges" / f"{record.fingerprint()}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):  # a second process waits for the first one's judge
         if not path.exists():

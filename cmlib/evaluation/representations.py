@@ -25,7 +25,7 @@ from cmlib.evaluation.judges import Judge
 from cmlib.evaluation.scoring import clips_of
 from cmlib.experiment.run import Run
 from cmlib.models import Can, Posterior, VaeGan
-from cmlib.models.vaegan import AT_ONCE
+from cmlib.models.vaegan import INFERENCE_BATCH
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the context
 
@@ -60,7 +60,7 @@ def middle_frames(run: Run) -> np.ndarray:
 
 def decode_pictures(face_network: VaeGan, mu: Tensor) -> Tensor:
     """Latents (N, D) -> pictures (N, 3, S, S) in 0...1."""
-    return torch.cat([face_network.decoder(z).clamp(0, 1) for z in mu.split(AT_ONCE)])
+    return torch.cat([face_network.decoder(z).clamp(0, 1) for z in mu.split(INFERENCE_BATCH)])
 
 
 # --------------------------------------------------------------- what witnesses say of each picture
@@ -131,7 +131,7 @@ def _judge_columns(
 
     ``picture`` (N,) is the row of each pair in ``pictures``.
     """
-    probabilities = np.exp(judges.predict(judge, pictures, AT_ONCE))[picture]  # (N, classes)
+    probabilities = np.exp(judges.predict(judge, pictures, INFERENCE_BATCH))[picture]  # (N, classes)
     return {
         "probability": probabilities[np.arange(len(label)), label],
         "first_choice": probabilities.argmax(1) == label,
@@ -150,7 +150,7 @@ class _IdentityWitness:
     def __call__(self, pictures: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """(the actor whom each picture is most like (N,), ``Typicality`` over its limit (N,))."""
         similarity = self.fisherfaces(pictures) @ self.vectors.T  # (N, actors)
-        mu = torch.cat([self.encoder(x).mu for x in pictures.split(AT_ONCE)])
+        mu = torch.cat([self.encoder(x).mu for x in pictures.split(INFERENCE_BATCH)])
         distance = self.typicality(mu).numpy() / self.typicality.limit
         return self.actors[similarity.argmax(1)], distance
 

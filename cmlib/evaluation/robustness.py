@@ -13,7 +13,7 @@ from cmlib import metrics
 from cmlib.evaluation.scoring import Predictions, clips_of
 from cmlib.experiment.run import MODELS, Run
 from cmlib.models import Can, Posterior, VaeGan, concatenation, product_of_experts
-from cmlib.models.vaegan import AT_ONCE
+from cmlib.models.vaegan import INFERENCE_BATCH
 from cmlib.preparation import media, spectrograms
 from cmlib.training import encoding
 from cmlib.training.batches import Pictures
@@ -164,7 +164,7 @@ def _waveforms(run: Run, clips: np.ndarray) -> list[np.ndarray]:
 def _encode(network: VaeGan, pictures: np.ndarray) -> Posterior:
     """Pictures (N, S, S, 3) uint8 or spectrograms (N, S, S) -> latents (N, D)."""
     rows = np.arange(len(pictures))
-    return encoding.encode(network, Pictures(pictures), rows, batch=AT_ONCE).map(lambda x: x[0])
+    return encoding.encode(network, Pictures(pictures), rows, batch=INFERENCE_BATCH).map(lambda x: x[0])
 
 
 def _logits(

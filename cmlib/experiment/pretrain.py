@@ -2,112 +2,163 @@
 
 from __future__ import annotations
 
-import dataclasses
-import gc
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from cmlib import files
-
-gc.disable()  # the imports below make a million objects and no garbage: a tenth of the time
 import numpy as np
 import pandas as pd
 
-from cmlib import checkpoints
-from cmlib.config import CROWD, CROWD_VOICE
+from cmlib import checkpoints, files, provenance
+from cmlib.config import CROWD, CROWD_VOICE, VaeGanConfig
 from cmlib.corpora import CorpusError, crowd, default_root, picture_folders
-from cmlib.experiment.provenance import recipe
+from cmlib.models import VaeGan
 from cmlib.preparation.picture_crops import crop_folder
+from cmlib.provenance import Provenance
 from cmlib.training import loop, vaegan
 from cmlib.training.batches import Pictures
 
-gc.enable()
-if TYPE_CHECKING:
-    pass
+HELD_OUT = 30  # people of the crowd who only measure
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a VAE-GAN is pre-trained on: pictures and labels (-1: none), and which only measure."""
+
+    corpus: str
+    pictures: Pictures
+    labels: np.ndarray
+    held_out: np.ndarray
+    size: int
+    key: str  # stands for the data
+    counts: dict  # for the card
+    command: str  # that makes the network again, but for its seed
 
 
 def pretrain(
     size: int = 64, seed: int = 0, folder: str | Path | None = None, voices: bool = False
 ) -> Path:
-    """Train a face VAE-GAN on the corpus ``crowd`` alone, or on the pictures below ``folder`` (``cmlib.corpora.images``), or with
-    ``voices`` a voice VAE-GAN on the voices of the crowd; write and return ``checkpoints/<crowd, celeba, rafd or
-    images>-<size>/face`` or ``checkpoints/crowd/voice``, with the history beside it.
+    """Train a VAE-GAN on people outside the corpus; write it with its history, and return its path.
 
-    Faces are learnt in two parts, the second of which reads expressions; without labels in the first alone.  The last 30 people of
-    the crowd (360 pictures, 450 voices) only measure.  A killed training goes on.  CorpusError without pictures.
+    Faces are those of the corpus ``crowd``, or of the pictures below ``folder``
+    (``cmlib.corpora.picture_folders``); the network is ``checkpoints/<crowd, celeba, rafd or
+    images>-<size>/face``.  With ``voices`` it learns the voices of the crowd, as
+    ``checkpoints/crowd/voice``.
+
+    Faces are learnt in two parts, the second of which reads expressions; without labels in the
+    first alone.  The last 30 people of the crowd (360 pictures, 450 voices) only measure.  A killed
+    training goes on.  CorpusError without pictures.
     """
-    parts, name, command = CROWD, "crowd", f"cm pretrain --size {size} --seed {seed}"
-    if folder is not None:
-        found = crop_folder(folder, size)
-        name, pictures, labels = (
-            found.kind,
-            Pictures(found.pictures),
-            np.array(picture_folders.labels(found.table)),
-        )
-        held_out, data = (found.table.part == "val").to_numpy(), found.key
-        counts = {
-            "pictures": {
-                "training": int((~held_out).sum()),
-                "validation": int(held_out.sum()),
-                "skipped": len(found.skipped),
-            }
-        }
-        command += f" --images {folder}"
+    if voices:
+        material, parts, stage = _crowd_voices(), (CROWD_VOICE,), "voice"
+        folder_name = "crowd"
     else:
-        if voices:
-            made, table = crowd.voices()
-            parts, size, command = (
-                (CROWD_VOICE,),
-                made.shape[1],
-                f"cm pretrain --voices --seed {seed}",
-            )
-        else:
-            made, table = crowd.load(size), crowd.table()
-        if table.empty:
-            raise CorpusError(
-                f"{default_root('crowd')}: the pictures of the crowd are not there; get them again (git checkout data/crowd)"
-            )
-        pictures, labels, data = Pictures(made), crowd.labels(table), len(table)
-        held_out = table.person.isin(table.person.unique()[-30:]).to_numpy()
-        counts = {"people": {"training": int(table.person.nunique()) - 30, "validation": 30}}
-    path = files.ROOT / "checkpoints" / ("crowd/voice" if voices else f"{name}-{size}/face")
-    labels, parts = (labels, parts) if labels.max() >= 0 else (None, parts[:1])
-    made = recipe(path.parent.name, size, seed, [dataclasses.asdict(s) for s in parts], data)
-    states = [
-        files.ROOT / "runs" / f"{path.parent.name}-{path.name}.{made[:8]}.{i}.state.pt"
-        for i in range(len(parts))
-    ]
-    model, histories = None, []
+        material = _crowd_faces(size) if folder is None else _folder_faces(folder, size)
+        has_labels = material.labels.max() >= 0
+        parts, stage = CROWD if has_labels else CROWD[:1], "face"
+        folder_name = f"{material.corpus}-{size}"
+    path = files.ROOT / "checkpoints" / folder_name / stage
+    settings = {f"part {number}": part for number, part in enumerate(parts, 1)}
+    data = {material.corpus: material.key}
+    record = Provenance(stage, provenance.VERSIONS[stage], settings, data, seed)
+    name = f"{path.parent.name}-{stage}.{record.fingerprint()}"
+    states = [files.ROOT / "runs" / f"{name}.{i}.state.pt" for i in range(len(parts))]
+    model, history = _train(material, parts, states, stage, seed)
+
+    card = {
+        "stage": stage,
+        "corpus": material.corpus,
+        "seed": seed,
+        **material.counts,
+        "provenance": record.to_json(),
+        "command": f"{material.command} --seed {seed}",
+    }
+    # A discriminator serves training only.
+    smaller: dict = {"bits": 8, "without": ("discriminator",)}
+    rounded, _ = checkpoints.load(checkpoints.save(path, model, card, **smaller), VaeGan)
+    # The error that the card tells is that of the rounded weights.
+    rows = np.flatnonzero(material.held_out)
+    error = vaegan.reconstruction_error(rounded, material.pictures, rows, loop.launch())
+    card["validation"] = {"reconstruction_mse": error}
+    checkpoints.save(path, rounded, card, **smaller)
+    history.to_csv(path.with_suffix(".history.csv"), index=False)
+    for state in states:
+        state.unlink()
+        state.with_suffix(".csv").unlink()
+    return path
+
+
+def _train(
+    material: Material,
+    parts: tuple[VaeGanConfig, ...],
+    states: list[Path],
+    stage: str,
+    seed: int,
+) -> tuple[VaeGan, pd.DataFrame]:
+    """Train part after part, each from the network of the last; returns it and its history."""
+    model: VaeGan | None = None
+    histories, epochs = [], 0
     for settings, state in zip(parts, states):
         model, history = vaegan.train_vaegan(
-            pictures,
-            np.flatnonzero(~held_out),
-            np.flatnonzero(held_out),
+            material.pictures,
+            np.flatnonzero(~material.held_out),
+            np.flatnonzero(material.held_out),
             settings,
-            channels=1 if voices else 3,
-            size=size,
-            labels=labels,
-            flips=not voices,
+            channels=3 if stage == "face" else 1,
+            size=material.size,
+            labels=material.labels if material.labels.max() >= 0 else None,
+            flips=stage == "face",
             seed=seed,
             state=state,
             start=model,
             log=state.with_suffix(".csv"),
         )
-        histories.append(history.assign(epoch=history.epoch + sum(map(len, histories))))
-    card = {
-        "stage": path.name,
-        "corpus": name,
-        "seed": seed,
-        **counts,
-        "settings": [dataclasses.asdict(s) for s in parts],
-        "recipe": made,
-        "command": command,
+        histories.append(history.assign(epoch=history.epoch + epochs))
+        epochs += len(history)
+    assert model is not None, "there is at least one part"
+    return model, pd.concat(histories)
+
+
+def _crowd_faces(size: int) -> Material:
+    table = crowd.table()
+    if table.empty:
+        raise CorpusError(
+            f"{default_root('crowd')}: the pictures of the crowd are not there;"
+            " get them again (git checkout data/crowd)"
+        )
+    pictures = Pictures(crowd.load(size))
+    return _of_crowd(table, pictures, size, crowd.key(), f"cm pretrain --size {size}")
+
+
+def _crowd_voices() -> Material:
+    spectrograms, table = crowd.voices()
+    pictures, size = Pictures(spectrograms), spectrograms.shape[1]
+    return _of_crowd(table, pictures, size, f"{len(table)} voices", "cm pretrain --voices")
+
+
+def _of_crowd(
+    table: pd.DataFrame, pictures: Pictures, size: int, key: str, command: str
+) -> Material:
+    people = table.person.unique()
+    held_out = table.person.isin(people[-HELD_OUT:]).to_numpy()
+    counts = {"people": {"training": len(people) - HELD_OUT, "validation": HELD_OUT}}
+    return Material("crowd", pictures, crowd.labels(table), held_out, size, key, counts, command)
+
+
+def _folder_faces(folder: str | Path, size: int) -> Material:
+    crops = crop_folder(folder, size)
+    held_out = (crops.table.part == "val").to_numpy()
+    counts = {
+        "training": int((~held_out).sum()),
+        "validation": int(held_out.sum()),
+        "skipped": len(crops.skipped),
     }
-    leave = dict(bits=8, without=("discriminator",))  # it serves training only
-    rounded, _ = checkpoints.load(checkpoints.save(path, model, card, **leave))
-    error = vaegan.reconstruction_error(rounded, pictures, np.flatnonzero(held_out), loop.launch())
-    checkpoints.save(path, rounded, card | {"validation": {"reconstruction_mse": error}}, **leave)
-    pd.concat(histories).to_csv(path.with_suffix(".history.csv"), index=False)
-    for file in (f for state in states for f in (state, state.with_suffix(".csv"))):
-        file.unlink()
-    return path
+    return Material(
+        crops.kind,
+        Pictures(crops.pictures),
+        np.array(picture_folders.labels(crops.table)),
+        held_out,
+        size,
+        crops.key,
+        {"pictures": counts},
+        f"cm pretrain --size {size} --images {folder}",
+    )

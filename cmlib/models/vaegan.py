@@ -12,7 +12,7 @@ from cmlib.models.blocks import ResidualBlock, StridedBlock
 
 CHANNELS = (64, 128, 256, 512, 512)  # of the encoder, one per halving of the picture
 DISCRIMINATOR_CHANNELS = (32, 128, 256, 256)
-AT_ONCE = 32  # pictures that a frozen network sees at a time: their maps stay in the cache of a processor, twice as fast as 256
+INFERENCE_BATCH = 32  # pictures that a frozen network sees at a time: their maps stay in the cache of a processor, twice as fast as 256
 
 
 class Posterior(NamedTuple):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-VERSION = 2  # raise it whenever the same frame would give another crop
 CROP_SIDE_IN_EYE_DISTANCES = (
     3.4  # side of the crop in distances between the eyes: the face is about 60 % of its width
 )

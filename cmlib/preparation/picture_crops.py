@@ -22,6 +22,7 @@ from filelock import FileLock
 from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
+from cmlib import provenance
 from cmlib.corpora import CorpusError, cache_root, picture_folders
 from cmlib.preparation import cropping, detector
 
@@ -55,8 +56,8 @@ def crop_folder(
     root, cache = Path(root), Path(cache or cache_root())
     kind, table, left_out = picture_folders.scan(root)
     sizes = [(root / file).stat().st_size for file in table.file]
-    text = f"{cropping.VERSION} {size} {table.to_csv(index=False)} {sizes}"
-    key = hashlib.sha256(text.encode()).hexdigest()[:12]
+    content = hashlib.sha256(f"{table.to_csv(index=False)} {sizes}".encode()).hexdigest()
+    key = provenance.of_code("cropping", {"size": size}, {"pictures": content}).fingerprint()
     path = cache / f"{kind}-{size}-{key}.npy"
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):

@@ -36,12 +36,13 @@ import torch
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from cmlib import corpora
+from cmlib import corpora, provenance
 from cmlib.config import Profile, get_profile
 from cmlib.corpora import Clip, archives, processed
 from cmlib.corpora.names import label
-from cmlib.preparation import cropping, media, spectrograms, tracking
-from cmlib.preparation.store import ARRAYS, FORMAT, Store, StoreError, _sha256
+from cmlib.files import checksum
+from cmlib.preparation import media, spectrograms, tracking
+from cmlib.preparation.store import ARRAYS, Store, StoreError
 
 HASHED_EDGE_BYTES = 16 * 1024  # bytes hashed at either end of an input file
 FRAMES_TO_SEARCH = 8  # frames of a clip in which the face is looked for, when more are kept
@@ -189,9 +190,7 @@ def choose_spread(clips: list[Clip], limit: int | None) -> list[Clip]:
 
 def inputs_key(clips: list[Clip], root: Path, settings: dict) -> str:
     """12 hexadecimal digits that change with the files (name, size, content in short) and with the settings."""
-    digest = hashlib.sha256(
-        json.dumps([FORMAT, cropping.VERSION, settings], sort_keys=True).encode()
-    )
+    digest = hashlib.sha256()
     for path in sorted({p for clip in clips for p in (clip.path, clip.audio_path) if p}):
         digest.update(
             f"\n{path.relative_to(root).as_posix()} ".encode()
@@ -199,7 +198,7 @@ def inputs_key(clips: list[Clip], root: Path, settings: dict) -> str:
         )
     for clip in clips:  # of pictures only the first is read, the others are counted
         digest.update(f"\n{clip.name} {len(clip.frames)}".encode() if clip.frames else b"")
-    return digest.hexdigest()[:12]
+    return provenance.of_preparation(settings, {"files": digest.hexdigest()}).fingerprint()
 
 
 @contextlib.contextmanager
@@ -434,7 +433,7 @@ def assemble(part: Path, raw: UnpreparedCorpus, started: float) -> None:
     reasons = pd.DataFrame(left_out, columns=["path", "reason"])
     reasons.to_csv(part / "skipped.csv", index=False)
     card = {
-        "format": FORMAT,
+        "format": provenance.VERSIONS["preparation"],
         "key": raw.key,
         "corpus": raw.corpus,
         "root": str(raw.root.resolve()),
@@ -446,7 +445,7 @@ def assemble(part: Path, raw: UnpreparedCorpus, started: float) -> None:
         "clips_without_face": int(((table.n_frames > 0) & ~table.face_found).sum()),
         "silent_clips": int(table.silent.sum()),
         "sha256": {
-            n: _sha256(part / n)
+            n: checksum(part / n)
             for n in ("clips.csv", "skipped.csv", *(f"{a}.npy" for a in ARRAYS))
         },
         "seconds": round(time.monotonic() - started, 1),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,10 +11,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cmlib import corpora
+from cmlib import corpora, provenance
 from cmlib.corpora import archives
+from cmlib.files import checksum
 
-FORMAT = 1  # raise it whenever the same inputs would give other arrays
 ARRAYS = ("frames", "frame_clip", "mels")
 
 
@@ -42,9 +41,11 @@ class Store:
             raise StoreError(
                 f"{path}: not a prepared corpus ({', '.join(missing)} missing); run cm prepare"
             )
-        if store.card["format"] != FORMAT:
+        version = provenance.VERSIONS["preparation"]
+        if store.card["format"] != version:
             raise StoreError(
-                f"{path}: format {store.card['format']}, wanted {FORMAT}; remove it and run cm prepare"
+                f"{path}: format {store.card['format']}, wanted {version};"
+                " remove it and run cm prepare"
             )
         return store
 
@@ -133,7 +134,7 @@ class Store:
             path = self.folder / name
             if not path.exists():
                 faults.append(f"{path}: missing")
-            elif _sha256(path) != wanted:
+            elif checksum(path) != wanted:
                 faults.append(f"{path}: changed since it was written")
         return faults
 
@@ -153,8 +154,3 @@ class FrameDataset(torch.utils.data.Dataset):
         if self.flip and torch.rand(()) < 0.5:
             picture = picture.flip(-1)
         return picture, int(self.store.frame_clip[row])
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,153 @@
+"""The trained networks of one experiment: where each lies, and whether it is still what it should
+be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from cmlib import checkpoints, files, provenance
+from cmlib.checkpoints import CheckpointError
+from cmlib.corpora import crowd
+from cmlib.experiment.rows import CorpusRows
+from cmlib.provenance import Provenance
+
+
+@dataclass(frozen=True)
+class StoredNetworks(CorpusRows):
+    """The networks of one experiment as files.
+
+    A network is called by its stage: face, voice, classifier_<fusion>, can or can_released.  It is
+    looked for in the experiment's own folder and then among the shipped ``checkpoints/``.  It
+    counts only if its record equals the one that it would get if it were trained today.
+    """
+
+    def path(self, name: str) -> Path:
+        """Where this experiment keeps the checkpoint ``name`` (without suffix)."""
+        return self.folder / "checkpoints" / name
+
+    def settings(self, name: str) -> Any:
+        """The settings that a stage is trained with."""
+        return provenance.settings_of(name, self.profile)
+
+    def untrained(self, name: str) -> Path | None:
+        """The shipped network that a stage without epochs uses as it is; None for other stages."""
+        start = self.profile.untrained(name)
+        return files.ROOT / "checkpoints" / start if start else None
+
+    def provenance(self, name: str) -> Provenance:
+        """What the network ``name`` would be made from if it were trained today."""
+        return provenance.of_stage(
+            name, self.profile, self._data_keys, self.seed, self.fold, self.classes
+        )
+
+    def _data_keys(self, name: str) -> dict[str, str]:
+        keys = {"corpus": f"{self.corpus}-{self.shown.key}"}
+        if provenance.uses_crowd(name, self.profile):
+            # The context network needs the crowd.  A face VAE-GAN does without where it is missing.
+            missing = name == "face" and crowd.table(limit=self.profile.data.crowd_limit).empty
+            keys["crowd"] = "no pictures" if missing else crowd.key()
+        return keys
+
+    def find(self, name: str) -> Path | None:
+        """Where the network ``name`` lies (without suffix); None where it has to be trained.
+
+        It is the shipped network that a stage without epochs uses, this experiment's own, or the
+        one shipped for the same corpus, profile, fold and seed.
+        """
+        if untrained := self.untrained(name):
+            return untrained
+        if self.trained_here(name):
+            return self.path(name)
+        shipped = self._shipped(name)
+        if not shipped.with_suffix(".safetensors").exists() or self._differences(name, shipped):
+            return None
+        for below in provenance.networks_below(name):
+            # Its latents are those of the networks that it was shipped with, not of similar ones.
+            if not self.untrained(below) and self.find(below) != shipped.with_name(below):
+                return None
+        return shipped
+
+    def weights(self, name: str) -> Path:
+        """The file of weights that ``find`` gives; CheckpointError where there is none."""
+        path = self.find(name)
+        if path is None:
+            raise CheckpointError(
+                f"{self.path(name)}.safetensors: not there, or stale; train the stage first"
+            )
+        return path.with_suffix(".safetensors")
+
+    def trained_here(self, name: str) -> bool:
+        """Whether this experiment has trained ``name`` itself, from what would be used today."""
+        path = self.path(name)
+        if self.untrained(name) or not _is_complete(path):
+            return False
+        return not self._differences(name, path)
+
+    def why_stale(self, name: str) -> list[str]:
+        """How a network that this experiment has trained differs from what it would be today."""
+        path = self.path(name)
+        return self._differences(name, path) if _is_complete(path) else []
+
+    def _shipped(self, name: str) -> Path:
+        return files.ROOT / "checkpoints" / f"{self.corpus}-{self.profile_name}" / name
+
+    def _differences(self, name: str, path: Path) -> list[str]:
+        stored = provenance.of_card(checkpoints.read_card(path))
+        if stored is None:
+            return ["its card does not say what it was made from"]
+        return self.provenance(name).differences(stored)
+
+    def usable(self, name: str, retrain: bool = False) -> Path | None:
+        """As ``find``, but with ``retrain`` a network shipped for this experiment does not count.
+
+        Says why a network of the experiment's own is trained again.
+        """
+        path = self.find(name)
+        if path and retrain and path == self._shipped(name):
+            path = None
+        reasons = [] if path else self.why_stale(name)
+        if reasons:
+            more = f"; and {len(reasons) - 4} more" if len(reasons) > 4 else ""
+            print(f"{name}: trained again: {'; '.join(reasons[:4])}{more}")
+        return path
+
+    def card(self, name: str, scores: dict) -> dict:
+        """What every checkpoint of this experiment says about itself."""
+        return {
+            "stage": name,
+            "corpus": self.corpus,
+            "profile": self.profile_name,
+            "fold": self.fold,
+            "seed": self.seed,
+            "classes": list(self.classes),
+            "provenance": self.provenance(name).to_json(),
+            "validation": scores,
+        }
+
+    def save(self, name: str, model: nn.Module, history: pd.DataFrame, scores: dict) -> None:
+        """Keep a trained network, its card and, unless it is empty, its history."""
+        checkpoints.save(self.path(name), model, self.card(name, scores))
+        path = self.path(name).with_suffix(".history.csv")
+        if len(history):
+            history.to_csv(path, index=False)
+        else:
+            path.unlink(missing_ok=True)  # that of another training
+
+    def history(self, name: str) -> pd.DataFrame | None:
+        """The training history of the network that ``find`` gives, if one lies beside it."""
+        network = self.find(name)
+        path = network.with_suffix(".history.csv") if network else None
+        return pd.read_csv(path) if path and path.exists() else None
+
+
+def _is_complete(path: Path) -> bool:
+    """Whether weights and card are there; the card may be missing if a run was killed between the
+    two.
+    """
+    return all(path.with_suffix(suffix).exists() for suffix in (".safetensors", ".json"))

@@ -1,0 +1,126 @@
+"""One experiment = corpus x profile x fold x seed: its folder, and the rows of its prepared corpus."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from cmlib import files
+from cmlib.config import Profile, get_profile
+from cmlib.corpora import CorpusError, crowd
+from cmlib.corpora.names import classes_of
+from cmlib.corpora.splits import AS_RELEASED, Split, split, split_from_yaml
+from cmlib.preparation.prepare import UnpreparedCorpus, open_or_scan, prepare
+from cmlib.preparation.store import Store
+from cmlib.training.batches import Pictures
+
+
+@dataclass(frozen=True)
+class CorpusRows:
+    """The clips and frames of one experiment; ``out_dir`` empty: ``runs/<corpus>-<profile>``."""
+
+    corpus: str = "actors"
+    profile_name: str = "quick"
+    seed: int = 0
+    fold: int = 1
+    out_dir: str = ""
+
+    @property
+    def profile(self) -> Profile:
+        return get_profile(self.profile_name)
+
+    @property
+    def folder(self) -> Path:
+        """Where this experiment writes; folds and seeds other than 1 and 0 have folders of their
+        own.
+        """
+        if self.out_dir:
+            return Path(self.out_dir)
+        first = (self.fold, self.seed) == (1, 0)
+        other = "" if first else f"-fold{self.fold}-seed{self.seed}"
+        return files.ROOT / "runs" / f"{self.corpus}-{self.profile_name}{other}"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What is trained and scored, in the order of the logits.
+
+        They are the emotions of the corpus, and neutral if the profile says so.
+        """
+        return classes_of(self.corpus, self.profile.neutral)
+
+    # ---------------------------------------------------------------- the prepared corpus
+
+    @cached_property
+    def store(self) -> Store:
+        """The prepared corpus; prepared now if it is not yet."""
+        return prepare(self.corpus, self.profile)
+
+    @cached_property
+    def shown(self) -> Store | UnpreparedCorpus:
+        """The corpus for looking at a few clips: prepared if it is, else read as it lies there."""
+        if "store" in self.__dict__:  # it is open already
+            return self.store
+        return open_or_scan(self.corpus, self.profile)
+
+    @cached_property
+    def split(self) -> Split:
+        return self.split_of(self.store)
+
+    def split_of(self, store: Store | UnpreparedCorpus) -> Split:
+        """Training, validation and test clips as rows of ``store.clips``."""
+        if self.fold != AS_RELEASED:
+            return split(store.clips, self.fold)
+        root = store.root
+        lists = sorted(root.glob("fold_1.y*ml")) or sorted(root.glob("*.y*ml"))
+        if len(lists) != 1:
+            there = ", ".join(file.name for file in lists) or "none"
+            raise CorpusError(
+                f"{root}: fold 0 is the authors' split, one YAML file in here, or fold_1.yaml;"
+                f" there: {there}"
+            )
+        return split_from_yaml(lists, store.clips)
+
+    # ---------------------------------------------------------------- what networks see
+
+    @cached_property
+    def faces(self) -> Pictures:
+        """Frames of the corpus, then pictures of the crowd (from row ``len(store.frames)`` on)."""
+        limit = self.profile.data.crowd_limit
+        if limit == 0:
+            return Pictures(self.store.frames)
+        return Pictures(self.store.frames, crowd.load(self.profile.data.image_size, limit))
+
+    @cached_property
+    def mels(self) -> Pictures:
+        """The spectrogram of each clip."""
+        return Pictures(self.store.mels)
+
+    @cached_property
+    def frame_clip(self) -> np.ndarray:
+        """The clip of each frame; where a corpus has sound only, each clip stands for itself."""
+        if self.store.has_faces:
+            return np.array(self.store.frame_clip)
+        return np.arange(len(self.store.clips))
+
+    @cached_property
+    def clip_labels(self) -> np.ndarray:
+        """Class of each clip in ``classes``, -1 where it is none (neutral): (clips,)."""
+        number = {emotion: i for i, emotion in enumerate(self.classes)}
+        return np.array([number.get(emotion, -1) for emotion in self.store.clips.emotion])
+
+    def frames_of(self, clips: np.ndarray, labelled: bool = True) -> np.ndarray:
+        """Rows of the frames of these clips, sorted; ``labelled`` leaves out clips of no class."""
+        keep = np.zeros(len(self.store.clips), bool)
+        keep[clips] = True
+        if labelled:
+            keep &= self.clip_labels >= 0
+        return np.flatnonzero(keep[self.frame_clip])
+
+    def labelled(self, clips: np.ndarray) -> np.ndarray:
+        """Those of the clips that have a class and, in a corpus with faces, a picture."""
+        has_class = self.clip_labels[clips] >= 0
+        has_picture = self.store.clips.n_frames.to_numpy()[clips] > 0
+        return clips[has_class & (has_picture | (not self.store.has_faces))]
