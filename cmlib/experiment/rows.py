@@ -1,4 +1,4 @@
-"""One experiment = corpus x profile x fold x seed: its folder, and the rows of its prepared corpus."""
+"""The folder of one experiment (corpus, profile, fold, seed), and the rows of its corpus."""
 
 from __future__ import annotations
 
