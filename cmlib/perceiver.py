@@ -1,20 +1,20 @@
 """Perceive one face in the context of one voice: checkpoints in, labels and pictures out.
 
-Encoding is done once per face and once per voice (``see``, ``hear``); changing the context strength only shifts a
-latent and decodes it (``perceive``), which is what makes a slider answer at once.
+Encoding is done once per face and once per voice (``encode_face``, ``encode_voice``).  Another
+context strength only shifts a latent and decodes it (``perceive``), which is why a slider answers
+at once.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import av
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from cmlib import checkpoints, corpora, files
@@ -23,23 +23,31 @@ from cmlib.corpora.names import CLASSES
 from cmlib.models import Can, Classifier, Posterior, VaeGan
 from cmlib.models.vaegan import INFERENCE_BATCH
 from cmlib.preparation import media, spectrograms, tracking
+from cmlib.preparation.inputs import (
+    InputError,
+    check_size,
+    open_picture,
+    read_sound,
+    to_upright_rgb,
+)
 
 STAGES = {"face": VaeGan, "voice": VaeGan, "classifier_face": Classifier, "can": Can}
-SHORTEST = 0.3  # seconds of sound that still say something
-LONGEST = 600  # seconds of sound: more would fill the memory
-LARGEST = 100_000_000  # bytes of a file
-PIXELS = 25_000_000  # of a picture that has to be decoded whole
-LOOK = 1600  # pixels: larger pictures are made this small before the face is looked for
+MIN_SOUND_SECONDS = 0.3  # what still says something
+MEL_SHAPE = (128, 128)  # mel bands, frames
+CAPTION_COLOR = "#22252B"
 
-
-class PerceptionError(ValueError):
-    """A picture or a sound that cannot be used; the message names it, the fault and the remedy."""
+FaceInput = str | Path | Image.Image | np.ndarray
+VoiceInput = str | Path | np.ndarray
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A face through the encoder: crop and reconstruction (S, S, 3) floats in 0...1, posterior (1, D), the face's own
-    class probabilities (K,), and what was done to the picture in words."""
+class EncodedFace:
+    """A face and its latent.
+
+    ``picture`` and ``reconstruction`` are (S, S, 3) floats in 0...1, ``posterior`` is (1, D),
+    ``probabilities`` (K,) are those of the face classifier, and ``notes`` say what was done to the
+    picture.
+    """
 
     picture: np.ndarray
     reconstruction: np.ndarray
@@ -49,8 +57,8 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """A voice through the encoder: mel spectrogram (128, 128) in 0...1, posterior (1, D), remarks in words."""
+class EncodedVoice:
+    """A voice and its latent: mel spectrogram (128, 128) in 0...1, posterior (1, D), remarks."""
 
     mel: np.ndarray
     posterior: Posterior
@@ -61,9 +69,10 @@ class Heard:
 class Perception:
     """What becomes of a face in the context of a voice.
 
-    ``probabilities`` (K,) are those of the context network, ``alone`` (K,) those of the face classifier without any
-    voice; pictures are (S, S, 3) floats in 0...1; ``difference`` (S, S) is the mean absolute change of the colour
-    channels from reconstruction to mental representation; latents are posteriors (1, D).
+    ``probabilities`` (K,) are those of the context network, ``alone`` (K,) those of the face
+    classifier without any voice.  Pictures are (S, S, 3) floats in 0...1.  ``difference`` (S, S) is
+    the mean absolute change of the colour channels from reconstruction to mental representation.
+    Latents are posteriors (1, D).
     """
 
     label: str
@@ -81,31 +90,41 @@ class Perception:
     classes: tuple[str, ...] = CLASSES
 
     def merged(self, side: int = 256) -> Image.Image:
-        """original | reconstruction | perceived, each ``side`` pixels wide, with a line below each."""
-        before, after = (
-            self.classes[int(self.alone.argmax())],
-            f"t = {self.strength:g}: {self.label}",
+        """original | reconstruction | perceived, each ``side`` pixels wide, with captions."""
+        label_alone = self.classes[int(self.alone.argmax())]
+        pictures = (self.original, self.reconstruction, self.perceived)
+        captions = (
+            "original",
+            f"reconstruction: {label_alone}",
+            f"perceived, t = {self.strength:g}: {self.label}",
         )
-        pictures = {
-            "original": self.original,
-            f"reconstruction: {before}": self.reconstruction,
-            f"perceived, {after}": self.perceived,
-        }
-        return labelled(list(pictures.values()), list(pictures), side)
+        return captioned_strip(pictures, captions, side)
 
     def summary(self) -> dict:
-        """Label, strength, probabilities by class name with and without context, remarks: ready for JSON."""
-        names = dict(label=self.label, strength=self.strength, notes=list(self.notes))
-        both = {"in_context": self.probabilities, "face_alone": self.alone}
-        return names | {
-            k: {c: round(float(p), 4) for c, p in zip(self.classes, v)} for k, v in both.items()
+        """Label, strength, remarks, and probabilities by class name, in context and alone.
+
+        Ready for JSON; probabilities have four digits.
+        """
+        return {
+            "label": self.label,
+            "strength": self.strength,
+            "notes": list(self.notes),
+            "in_context": self._by_class(self.probabilities),
+            "face_alone": self._by_class(self.alone),
         }
+
+    def _by_class(self, probabilities: np.ndarray) -> dict[str, float]:
+        return {name: round(float(p), 4) for name, p in zip(self.classes, probabilities)}
 
 
 @dataclass(frozen=True)
 class Perceptions:
-    """N faces in the context of M voices at T strengths: ``labels`` (N, M, T) strings, ``probabilities`` (N, M, T, K),
-    ``alone`` (N, K), ``original`` and ``reconstruction`` (N, S, S, 3), ``perceived`` (N, M, T, S, S, 3), floats in 0...1."""
+    """N faces in the context of M voices at T strengths.
+
+    ``labels`` (N, M, T) are strings, ``probabilities`` are (N, M, T, K), ``alone`` (N, K),
+    ``original`` and ``reconstruction`` (N, S, S, 3), ``perceived`` (N, M, T, S, S, 3): floats in
+    0...1.
+    """
 
     labels: np.ndarray
     probabilities: np.ndarray
@@ -116,24 +135,39 @@ class Perceptions:
     notes: tuple[str, ...] = ()
 
 
-def _file(folder: Path, stage: str) -> Path:
-    """Where the network of a folder of checkpoints lies (without suffix): a stage without epochs is the shipped one it starts from."""
-    if (folder / "can.json").exists():
-        profile = PROFILES.get(checkpoints.read_card(folder / "can").get("profile"))
-        if profile and (start := profile.untrained(stage)):
-            return files.ROOT / "checkpoints" / start
-    return folder / stage
-
-
 def as_released(card: dict) -> bool:
     """Whether a voice network has learnt the spectrograms of the released code."""
     return "released" in card or str(card.get("corpus", "")).endswith("_released")
 
 
+def _candidate_folders(where: str | Path) -> list[Path]:
+    """Folders that may hold the networks called ``where``: one's own runs before shipped ones."""
+    folders = [Path(where) / "checkpoints", Path(where)]
+    names = [str(where), *(f"{where}-{profile}" for profile in reversed(PROFILES))]
+    for name in names:
+        folders.append(files.ROOT / "runs" / name / "checkpoints")
+        folders.append(files.ROOT / "checkpoints" / name)
+    return folders
+
+
+def _network_path(folder: Path, stage: str) -> Path:
+    """Where a network of a folder of checkpoints lies, without suffix.
+
+    A stage that the folder's profile does not train is the shipped network it would start from.
+    """
+    if (folder / "can.json").exists():
+        profile = PROFILES.get(checkpoints.read_card(folder / "can").get("profile", ""))
+        start = profile.untrained(stage) if profile else ""
+        if start:
+            return files.ROOT / "checkpoints" / start
+    return folder / stage
+
+
 class Perceiver:
     """The four trained networks of one experiment, ready for single faces and voices on the CPU.
 
-    ``classes`` (K names) are those of the logits; ``released``: the voice network wants the released code's spectrograms.
+    ``classes`` (K names) are those of the logits.  ``released`` says that the voice network wants
+    the spectrograms of the released code.
     """
 
     def __init__(
@@ -145,272 +179,229 @@ class Perceiver:
         classes: tuple[str, ...] = CLASSES,
         released: bool = False,
     ):
-        self.face, self.voice, self.classifier, self.can = face, voice, classifier, can
-        self.size, self.classes, self.released = face.config["size"], classes, released
+        self.face = face
+        self.voice = voice
+        self.classifier = classifier
+        self.can = can
+        self.size = int(face.config["size"])
+        self.classes = classes
+        self.released = released
 
     @classmethod
     def load(cls, where: str | Path) -> Perceiver:
-        """From a run folder, a folder of checkpoints, ``"<corpus>-<profile>"``, or ``"<corpus>"`` (its best profile).
+        """Load the networks of a run or of a folder of checkpoints.
 
-        Own runs come before shipped checkpoints.  CheckpointError says what is missing.
+        ``where`` is such a folder, ``"<corpus>-<profile>"``, or ``"<corpus>"`` for its best
+        profile.  One's own runs come before shipped checkpoints.  CheckpointError says what is
+        missing.
         """
-        names = [str(where)] + [f"{where}-{profile}" for profile in reversed(PROFILES)]
-        tried = [Path(where) / "checkpoints", Path(where)]
-        for name in names:
-            tried += [files.ROOT / "runs" / name / "checkpoints", files.ROOT / "checkpoints" / name]
-        for folder in tried:
-            paths = {stage: _file(folder, stage) for stage in STAGES}
-            if all(path.with_suffix(".safetensors").exists() for path in paths.values()):
-                cards = {stage: checkpoints.read_card(path) for stage, path in paths.items()}
-                if not checkpoints.belong_together(cards):
-                    continue  # a training that was stopped half way: its networks do not belong together
-                networks, cards = zip(
-                    *(checkpoints.load(paths[stage], kind) for stage, kind in STAGES.items())
-                )
-                return cls(
-                    *networks, tuple(cards[-1].get("classes", CLASSES)), as_released(cards[1])
-                )
-        wanted = ", ".join(f"{stage}.safetensors" for stage in STAGES)
+        for folder in _candidate_folders(where):
+            paths = {stage: _network_path(folder, stage) for stage in STAGES}
+            if not all(path.with_suffix(".safetensors").exists() for path in paths.values()):
+                continue
+            cards = {stage: checkpoints.read_card(path) for stage, path in paths.items()}
+            if not checkpoints.belong_together(cards):
+                continue  # a training was stopped half way
+            networks: list[Any] = [
+                checkpoints.load(paths[stage], kind)[0] for stage, kind in STAGES.items()
+            ]
+            classes = tuple(cards["can"].get("classes", CLASSES))
+            return cls(*networks, classes=classes, released=as_released(cards["voice"]))
+        names = ", ".join(f"{stage}.safetensors" for stage in STAGES)
         raise checkpoints.CheckpointError(
-            f"{where}: found no folder with {wanted}; train them with make reproduce, or in notebooks 02 to 05"
+            f"{where}: found no folder with {names}; "
+            "train them with make reproduce, or in notebooks 02 to 05"
         )
 
     # ---------------------------------------------------------------- one face, one voice
 
     @torch.inference_mode()
-    def see(self, face) -> Seen:
-        """Encode a face: the path of a picture or a video (its middle frame), a PIL picture, or an RGB array (H, W, 3) uint8.
+    def encode_face(self, face: FaceInput) -> EncodedFace:
+        """Encode a face.
 
-        A picture of exactly the network's size is taken as a finished crop; in any other the face is found and cropped.
-        PerceptionError or MediaError, one line each, where the file or the array cannot be used.
+        ``face`` is the path of a picture or of a video (its middle frame counts), a PIL picture, or
+        an RGB array (H, W, 3) uint8.  A picture of exactly the network's size is taken as a
+        finished crop; in any other the face is found and cropped.  InputError or MediaError, one
+        line each, where the file or the array cannot be used.
         """
-        crop, notes = self._crop(face)
-        x = torch.from_numpy(crop.copy()).permute(2, 0, 1)[None].float() / 255
+        crop, notes = self._crop_face(face)
+        x = torch.from_numpy(crop.copy()).permute(2, 0, 1)[None].float() / 255  # (1, 3, S, S)
         posterior = self.face.encoder(x)
-        own = self.classifier(posterior.mu).softmax(1)[0].numpy()
-        return Seen(_image(x), self.decode(posterior.mu)[0], posterior, own, notes)
+        probabilities = self.classifier(posterior.mu).softmax(1)[0].numpy()
+        picture = x[0].permute(1, 2, 0).contiguous().numpy()
+        return EncodedFace(picture, self.decode(posterior.mu)[0], posterior, probabilities, notes)
 
     @torch.inference_mode()
-    def hear(self, voice, rate: int = spectrograms.SAMPLE_RATE) -> Heard:
-        """Encode a voice: the path of a sound or video file, a waveform (N,) at ``rate`` hertz, or a mel (128, 128)."""
-        mel, notes = self._mel(voice, rate)
-        return Heard(mel, self.voice.encoder(torch.from_numpy(mel)[None, None]), notes)
+    def encode_voice(self, voice: VoiceInput, rate: int = spectrograms.SAMPLE_RATE) -> EncodedVoice:
+        """Encode a voice.
+
+        ``voice`` is the path of a sound or video file, a waveform (N,) at ``rate`` hertz, or a mel
+        spectrogram (128, 128) in 0...1.  InputError or MediaError as in ``encode_face``.
+        """
+        mel, notes = self._mel_spectrogram(voice, rate)
+        posterior = self.voice.encoder(torch.from_numpy(mel)[None, None])
+        return EncodedVoice(mel, posterior, notes)
 
     @torch.inference_mode()
-    def perceive(self, face, voice, strength: float = 1.0) -> Perception:
-        """A face (or ``Seen``) in the context of a voice (or ``Heard``) at ``strength`` 0...1 (more exaggerates)."""
-        (seen,), (heard,) = self._encoded([face], [voice])
-        logits, shifted = self.can(seen.posterior, heard.posterior, float(strength))
+    def perceive(
+        self, face: FaceInput | EncodedFace, voice: VoiceInput | EncodedVoice, strength: float = 1.0
+    ) -> Perception:
+        """A face in the context of a voice, at a context ``strength`` of 0...1 (more exaggerates).
+
+        Face and voice are encoded, unless they already are.
+        """
+        encoded_face = self._encode_faces([face])[0]
+        encoded_voice = self._encode_voices([voice])[0]
+        logits, shifted = self.can(encoded_face.posterior, encoded_voice.posterior, float(strength))
         probabilities = logits.softmax(1)[0].numpy()
-        perceived = self.decode(shifted.mu)[0] if strength else seen.reconstruction
+        # Without context the picture is the reconstruction, to the last digit
+        perceived = self.decode(shifted.mu)[0] if strength else encoded_face.reconstruction
         return Perception(
             label=self.classes[int(probabilities.argmax())],
             probabilities=probabilities,
-            alone=seen.probabilities,
-            original=seen.picture,
-            reconstruction=seen.reconstruction,
+            alone=encoded_face.probabilities,
+            original=encoded_face.picture,
+            reconstruction=encoded_face.reconstruction,
             perceived=perceived,
-            difference=np.abs(perceived - seen.reconstruction).mean(-1),
+            difference=np.abs(perceived - encoded_face.reconstruction).mean(-1),
             strength=float(strength),
-            face=seen.posterior,
-            voice=heard.posterior,
+            face=encoded_face.posterior,
+            voice=encoded_voice.posterior,
             shifted=shifted,
-            notes=seen.notes + heard.notes,
+            notes=encoded_face.notes + encoded_voice.notes,
             classes=self.classes,
         )
 
     @torch.inference_mode()
     def perceive_all(
-        self, faces: Iterable, voices: Iterable, strengths: float | Sequence[float] = 1.0
+        self,
+        faces: Iterable[FaceInput | EncodedFace],
+        voices: Iterable[VoiceInput | EncodedVoice],
+        strengths: float | Sequence[float] | np.ndarray = 1.0,
     ) -> Perceptions:
-        """Every face of N with every voice of M at every strength of T (a number: T = 1), shifted and decoded in batches.
+        """Each of N faces with each of M voices at each of T strengths (a number: T = 1).
 
-        Faces and voices are what ``see`` and ``hear`` take, or what they gave.
+        Shifted in one batch and decoded in several; faces and voices as ``perceive`` takes them.
         """
-        seen, heard = self._encoded(faces, voices)
+        encoded_faces, encoded_voices = self._encode_faces(faces), self._encode_voices(voices)
         t = torch.as_tensor(strengths, dtype=torch.float32).reshape(-1)
-        shape = len(seen), len(heard), len(t)
-        i, j, k = torch.cartesian_prod(*map(torch.arange, shape)).reshape(-1, 3).T  # each (N M T,)
-        face = Posterior.cat([s.posterior for s in seen]).map(lambda x: x[i])
-        voice = Posterior.cat([h.posterior for h in heard]).map(lambda x: x[j])
+        shape = len(encoded_faces), len(encoded_voices), len(t)
+        grid = torch.cartesian_prod(*map(torch.arange, shape)).reshape(-1, 3)  # (N M T, 3)
+        i, j, k = grid.T  # which face, voice and strength each perception has, (N M T,)
+        face = Posterior.cat([face.posterior for face in encoded_faces]).map(lambda x: x[i])
+        voice = Posterior.cat([voice.posterior for voice in encoded_voices]).map(lambda x: x[j])
         logits, shifted = self.can(face, voice, t[k, None])
         probabilities = logits.softmax(1).numpy().reshape(*shape, -1)
+        notes = [note for encoded in (*encoded_faces, *encoded_voices) for note in encoded.notes]
         return Perceptions(
             labels=np.array(self.classes)[probabilities.argmax(-1)],
             probabilities=probabilities,
-            alone=np.stack([s.probabilities for s in seen]),
-            original=np.stack([s.picture for s in seen]),
-            reconstruction=np.stack([s.reconstruction for s in seen]),
+            alone=np.stack([face.probabilities for face in encoded_faces]),
+            original=np.stack([face.picture for face in encoded_faces]),
+            reconstruction=np.stack([face.reconstruction for face in encoded_faces]),
             perceived=self.decode(shifted.mu).reshape(*shape, self.size, self.size, 3),
-            notes=tuple(dict.fromkeys(note for x in (*seen, *heard) for note in x.notes)),
+            notes=tuple(dict.fromkeys(notes)),
         )
 
-    def _encoded(self, faces: Iterable, voices: Iterable) -> tuple[list[Seen], list[Heard]]:
-        seen = [face if isinstance(face, Seen) else self.see(face) for face in faces]
-        return seen, [voice if isinstance(voice, Heard) else self.hear(voice) for voice in voices]
+    def _encode_faces(self, faces: Iterable[FaceInput | EncodedFace]) -> list[EncodedFace]:
+        return [face if isinstance(face, EncodedFace) else self.encode_face(face) for face in faces]
+
+    def _encode_voices(self, voices: Iterable[VoiceInput | EncodedVoice]) -> list[EncodedVoice]:
+        return [
+            voice if isinstance(voice, EncodedVoice) else self.encode_voice(voice)
+            for voice in voices
+        ]
 
     @torch.inference_mode()
-    def read(self, pictures: np.ndarray) -> np.ndarray:
-        """What the face classifier reads in pictures (B, S, S, 3), floats in 0...1: probabilities (B, K)."""
-        x = torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous()
+    def classify(self, pictures: np.ndarray) -> np.ndarray:
+        """The face classifier's probabilities (B, K) for pictures (B, S, S, 3), floats in 0...1."""
+        x = torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous()  # (B, 3, S, S)
         return self.classifier(self.face.encoder(x).mu).softmax(1).numpy()
 
     @torch.inference_mode()
     def decode(self, mu: Tensor) -> np.ndarray:
         """Latent means (B, D) -> pictures (B, S, S, 3), floats cut to 0...1."""
-        return (
-            torch.cat([self.face.decoder(part).clamp(0, 1) for part in mu.split(INFERENCE_BATCH)])
-            .permute(0, 2, 3, 1)
-            .numpy()
-        )
+        pictures = [self.face.decoder(batch).clamp(0, 1) for batch in mu.split(INFERENCE_BATCH)]
+        return torch.cat(pictures).permute(0, 2, 3, 1).numpy()
 
     # ---------------------------------------------------------------- what people bring
 
-    def _crop(self, face) -> tuple[np.ndarray, tuple[str, ...]]:
+    def _crop_face(self, face: FaceInput) -> tuple[np.ndarray, tuple[str, ...]]:
         """(crop (S, S, 3) uint8, remarks)."""
         name, notes = "the picture", ()
         if isinstance(face, (str, Path)):
-            path, name = check_size(face), Path(face).name
+            path = check_size(face)
+            name = path.name
             if path.suffix.lower() in corpora.VIDEO_SUFFIXES:
-                face, notes = (
-                    media.read_video(path, 1)[0][0],
-                    (f"{name}: a video, its middle frame was taken",),
-                )
+                face = media.read_video(path, 1)[0][0]
+                notes = (f"{name}: a video, its middle frame was taken",)
             else:
                 face = open_picture(path)
         if isinstance(face, Image.Image):
-            face = np.asarray(upright(face))
-        if not (
-            isinstance(face, np.ndarray)
-            and face.dtype == np.uint8
-            and face.ndim == 3
-            and face.shape[2] == 3
-        ):
-            described = f"{getattr(face, 'dtype', type(face).__name__)} {getattr(face, 'shape', '')}".strip()
-            raise PerceptionError(
-                f"{name}: wanted an RGB array (H, W, 3) of uint8, got {described}"
-            )
-        if face.shape[:2] == (self.size, self.size):
-            return face, notes
-        crops, report = tracking.crop_faces(face[None], self.size)
-        found = (
-            "face found and cropped"
-            if report.found_rate
-            else "no face found, so the middle of it was taken"
-        )
-        return crops[0], (*notes, f"{name}: {found}")
+            face = np.asarray(to_upright_rgb(face))
+        picture = _checked_rgb(face, name)
+        if picture.shape[:2] == (self.size, self.size):
+            return picture, notes
+        crops, report = tracking.crop_faces([picture], self.size)
+        if report.found_rate:
+            outcome = "face found and cropped"
+        else:
+            outcome = "no face found, so the middle of it was taken"
+        return crops[0], (*notes, f"{name}: {outcome}")
 
-    def _mel(self, voice, rate: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    def _mel_spectrogram(self, voice: VoiceInput, rate: int) -> tuple[np.ndarray, tuple[str, ...]]:
         """(mel spectrogram (128, 128) float32, remarks)."""
         name = "the sound"
         if isinstance(voice, (str, Path)):
-            name, (voice, rate) = Path(voice).name, read_sound(voice)
-        voice = np.asarray(voice)
-        if voice.shape == (128, 128):
-            return voice.astype(np.float32), ()
-        if voice.ndim != 1:
-            raise PerceptionError(
-                f"{name}: wanted a waveform (N,) or a mel spectrogram (128, 128), got {voice.shape}"
+            name = Path(voice).name
+            waveform, rate = read_sound(voice)
+        else:
+            waveform = np.asarray(voice)
+        if waveform.shape == MEL_SHAPE:  # a finished spectrogram
+            return waveform.astype(np.float32), ()
+        if waveform.ndim != 1:
+            raise InputError(
+                f"{name}: wanted a waveform (N,) or a mel spectrogram (128, 128), "
+                f"got {waveform.shape}"
             )
-        if len(voice) < SHORTEST * rate:
-            raise PerceptionError(
-                f"{name}: {len(voice) / rate:.2f} s of sound is too short; use at least {SHORTEST} s"
+        seconds = len(waveform) / rate
+        if len(waveform) < MIN_SOUND_SECONDS * rate:
+            raise InputError(
+                f"{name}: {seconds:.2f} s of sound is too short; use at least {MIN_SOUND_SECONDS} s"
             )
-        mel = spectrograms.mel_spectrogram(voice, rate, self.released)
-        notes = [f"{name}: only the middle {spectrograms.WINDOW_SECONDS:.1f} s are heard"] * (
-            len(voice) > spectrograms.WINDOW_SECONDS * rate + 1
-        )
-        notes += [f"{name}: silent, so it says nothing"] * (not mel.any())
+        mel = spectrograms.mel_spectrogram(waveform, rate, self.released)
+        notes = []
+        if len(waveform) > spectrograms.WINDOW_SECONDS * rate + 1:
+            window = f"{spectrograms.WINDOW_SECONDS:.1f}"
+            notes.append(f"{name}: only the middle {window} s are heard")
+        if not mel.any():
+            notes.append(f"{name}: silent, so it says nothing")
         return mel, tuple(notes)
 
 
-def check_size(path: str | Path, size: int | None = None) -> Path:
-    """The path, unless its file (of ``size`` bytes, where that is known) is missing, empty or too large: PerceptionError."""
-    path = Path(path)
-    try:
-        size = path.stat().st_size if size is None else size
-    except OSError as error:
-        raise PerceptionError(f"{path}: {error.strerror or error}; check the path") from None
-    if not size:
-        raise PerceptionError(f"{path}: an empty file; copy or download it again")
-    if size > LARGEST:
-        raise PerceptionError(
-            f"{path}: {size / 1e6:.0f} MB, more than {LARGEST / 1e6:.0f}; use a smaller file"
-        )
-    return path
+def _checked_rgb(face: object, name: str) -> np.ndarray:
+    """``face``, which is an array (H, W, 3) of uint8, or InputError."""
+    if isinstance(face, np.ndarray) and face.dtype == np.uint8 and face.ndim == 3:
+        if face.shape[2] == 3:
+            return face
+    kind = getattr(face, "dtype", type(face).__name__)
+    description = f"{kind} {getattr(face, 'shape', '')}".strip()
+    raise InputError(f"{name}: wanted an RGB array (H, W, 3) of uint8, got {description}")
 
 
-def open_picture(path: Path) -> Image.Image:
-    """A picture file, decoded no larger than needed; PerceptionError where that cannot be or would take too much memory."""
-    try:
-        with Image.open(path) as picture:
-            picture.draft("RGB", (LOOK, LOOK))  # a large JPEG is decoded small
-            if (pixels := picture.width * picture.height) > PIXELS:
-                most = f"{pixels / 1e6:.0f} megapixels, more than {PIXELS / 1e6:.0f}"
-                raise PerceptionError(f"{path}: {most}; make it smaller, or save it as a JPEG")
-            picture.load()
-            return upright(picture)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        if isinstance(error, PerceptionError):
-            raise
-        why = (
-            "no picture inside"
-            if isinstance(error, UnidentifiedImageError)
-            else " ".join(str(error).split())
-        )
-        raise PerceptionError(
-            f"{path}: not a readable picture ({why}); use a PNG or JPEG file"
-        ) from None
-
-
-def upright(picture: Image.Image) -> Image.Image:
-    """Any PIL picture as RGB, turned as its EXIF says, at most ``LOOK`` pixels wide and high; what is transparent is white."""
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith(("I", "F")):  # 16 bits, or floats: brought to 0...255
-        values = np.asarray(picture, np.float32)
-        top = (
-            65_535
-            if picture.mode.startswith("I;16")
-            else next((t for t in (1, 255) if values.max() <= t), 65_535)
-        )
-        picture = Image.fromarray((values.clip(0, top) * (255 / top)).round().astype(np.uint8))
-    elif picture.mode != "RGB":
-        picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
-    if max(picture.size) > LOOK:
-        picture = ImageOps.contain(picture, (LOOK, LOOK))
-    if picture.mode == "RGBA":
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return picture.convert("RGB")
-
-
-def read_sound(path: str | Path) -> tuple[np.ndarray, int]:
-    """``media.read_audio`` of a file that is not too large and not too long: PerceptionError."""
-    path, seconds = check_size(path), 0.0
-    with (
-        contextlib.suppress(av.error.FFmpegError, OSError, ValueError),
-        av.open(str(path)) as container,
-    ):
-        seconds = (container.duration or 0) / av.time_base
-    if seconds > LONGEST:
-        raise PerceptionError(
-            f"{path}: {seconds / 60:.0f} minutes of sound, more than {LONGEST // 60}; cut it"
-        )
-    return media.read_audio(path)
-
-
-def labelled(pictures: Sequence[np.ndarray], lines: Sequence[str], side: int = 256) -> Image.Image:
-    """Pictures (S, S, 3), floats in 0...1, beside each other, each ``side`` pixels wide, with a line below each."""
-    gap, below = side // 32, side // 8
-    sheet = Image.new("RGB", (len(pictures) * (side + gap) + gap, side + gap + below), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(max(10, side // 16))
-    for i, (shown, line) in enumerate(zip(pictures, lines, strict=True)):
+def captioned_strip(
+    pictures: Sequence[np.ndarray], captions: Sequence[str], side: int = 256
+) -> Image.Image:
+    """Pictures (S, S, 3), floats in 0...1, in a row, ``side`` pixels wide, with captions below."""
+    gap, caption_height = side // 32, side // 8
+    width, height = len(pictures) * (side + gap) + gap, side + gap + caption_height
+    strip = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(strip)
+    font = ImageFont.load_default(max(10, side // 16))
+    for i, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
         left = gap + i * (side + gap)
-        small = Image.fromarray((255 * shown.clip(0, 1)).round().astype(np.uint8))
-        sheet.paste(small.resize((side, side), Image.Resampling.BICUBIC), (left, gap))
-        draw.text((left + side / 2, side + gap + below / 2), line, "#22252B", font, anchor="mm")
-    return sheet
-
-
-def _image(x: Tensor) -> np.ndarray:
-    """(1, 3, S, S) -> (S, S, 3) array."""
-    return x[0].permute(1, 2, 0).contiguous().numpy()
+        image = Image.fromarray((255 * picture.clip(0, 1)).round().astype(np.uint8))
+        strip.paste(image.resize((side, side), Image.Resampling.BICUBIC), (left, gap))
+        centre = (left + side / 2, side + gap + caption_height / 2)
+        draw.text(centre, caption, CAPTION_COLOR, font, anchor="mm")
+    return strip

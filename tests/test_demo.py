@@ -188,7 +188,7 @@ def test_presets_are_measured_on_pictures(demo):
     gain, face, voice = demo.effects[-1]
     p = demo.perceiver.perceive(demo.run.shown.frame(face), demo.run.shown.mel(voice), 1)
     k = CLASSES.index("happy")
-    before, after = (demo.perceiver.read(x[None])[0, k] for x in (p.reconstruction, p.perceived))
+    before, after = (demo.perceiver.classify(x[None])[0, k] for x in (p.reconstruction, p.perceived))
     assert gain == pytest.approx(after - before, abs=1e-5)
     demo.strength.value = 0.1
     demo.presets[0].click()

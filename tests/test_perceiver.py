@@ -8,12 +8,13 @@ import torch
 from conftest import face as drawn_face
 from PIL import Image
 
-from cmlib import checkpoints, perceiver
+from cmlib import checkpoints, files
 from cmlib.cli import main
 from cmlib.corpora.names import CLASSES
 from cmlib.models import Can, Classifier, VaeGan
-from cmlib.perceiver import Perceiver, PerceptionError
-from cmlib.preparation import tracking
+from cmlib.perceiver import Perceiver
+from cmlib.preparation import inputs, tracking
+from cmlib.preparation.inputs import InputError
 
 SIZE, LATENT = 32, 8
 
@@ -71,7 +72,7 @@ def test_no_context_is_the_reconstruction(eyes, face, mel):
 
 
 def test_a_drag_encodes_nothing_again(eyes, face, mel, monkeypatch):
-    seen, heard = eyes.see(face), eyes.hear(mel)
+    seen, heard = eyes.encode_face(face), eyes.encode_voice(mel)
     whole = eyes.perceive(face, mel, 0.3)
     for network in (eyes.face, eyes.voice):
         monkeypatch.setattr(network.encoder, "forward", None)
@@ -102,7 +103,7 @@ def test_load_from_a_folder_gives_the_same_answer(eyes, face, mel, tmp_path, lay
 
 
 def test_load_by_name_takes_the_best_profile(face, mel, tmp_path, monkeypatch):
-    monkeypatch.setattr(perceiver, "ROOT", tmp_path)
+    monkeypatch.setattr(files, "ROOT", tmp_path)
     for profile in ("smoke", "quick"):
         for name, model in networks().items():
             checkpoints.save(tmp_path / "checkpoints" / f"crew-{profile}" / name, model, {})
@@ -115,7 +116,7 @@ def test_load_by_name_takes_the_best_profile(face, mel, tmp_path, monkeypatch):
 
 
 def test_many_faces_and_voices_at_many_strengths_are_as_one_by_one(eyes, face, mel):
-    faces_, mels = [face, eyes.see(face[::-1])], [mel, mel.T, eyes.hear(mel[::-1])]
+    faces_, mels = [face, eyes.encode_face(face[::-1])], [mel, mel.T, eyes.encode_voice(mel[::-1])]
     many = eyes.perceive_all(faces_, mels, [0.2, 0.9])
     assert many.perceived.shape == (2, 3, 2, SIZE, SIZE, 3) and many.probabilities.shape == (
         2,
@@ -143,26 +144,26 @@ def test_more_pictures_than_one_batch(eyes):
 
 
 def test_reading_a_picture_is_the_classifier_on_its_latent(eyes, face):
-    seen = eyes.see(face)
-    np.testing.assert_allclose(eyes.read(seen.picture[None])[0], seen.probabilities, atol=1e-5)
+    seen = eyes.encode_face(face)
+    np.testing.assert_allclose(eyes.classify(seen.picture[None])[0], seen.probabilities, atol=1e-5)
 
 
 def test_any_picture_is_cropped_and_says_so(eyes, tmp_path, monkeypatch):
     report = type("Report", (), {"found_rate": 1.0})
     monkeypatch.setattr(
-        tracking, "crop_faces", lambda frames, size: (frames[:, :size, :size], report)
+        tracking, "crop_faces", lambda frames, size: ([frames[0][:size, :size]], report)
     )
     photo = Image.new("RGB", (90, 60), (200, 150, 120))
     photo.save(path := tmp_path / "me.png")
     for face in (path, str(path), photo, np.asarray(photo)):
-        seen = eyes.see(face)
+        seen = eyes.encode_face(face)
         assert seen.picture.shape == (SIZE, SIZE, 3) and "face found" in seen.notes[0]
     report.found_rate = 0.0
-    assert "no face found" in eyes.see(photo).notes[0]
+    assert "no face found" in eyes.encode_face(photo).notes[0]
 
 
 def as_16_bit(photo):
-    return Image.fromarray((np.asarray(photo.convert("L")).astype(np.uint16) * 257))
+    return Image.fromarray(np.asarray(photo.convert("L")).astype(np.uint16) * 257)
 
 
 def as_turned(photo):
@@ -201,7 +202,7 @@ def test_whatever_the_file_the_same_face_is_found(eyes, tmp_path, kind):
         path := tmp_path / f"me.{kind}",
         **({"exif": made.info["exif"]} if "exif" in made.info else {}),
     )
-    seen, plain = eyes.see(path), eyes.see(photo)
+    seen, plain = eyes.encode_face(path), eyes.encode_face(photo)
     assert seen.notes == (f"me.{kind}: face found and cropped",)
     grey = [np.asarray(s.picture).mean(-1) for s in (seen, plain)]
     assert np.abs(grey[0] - grey[1]).mean() < 0.05
@@ -209,41 +210,37 @@ def test_whatever_the_file_the_same_face_is_found(eyes, tmp_path, kind):
 
 def test_what_is_transparent_is_white():
     picture = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
-    assert np.asarray(perceiver.upright(picture)).min() == 255
+    assert np.asarray(inputs.to_upright_rgb(picture)).min() == 255
 
 
 def test_a_video_gives_its_middle_frame(eyes, good_clip):
-    seen = eyes.see(good_clip)
+    seen = eyes.encode_face(good_clip)
     assert "a video, its middle frame was taken" in seen.notes[0] and "face found" in seen.notes[1]
 
 
 def test_what_is_too_large_is_refused_before_it_is_decoded(eyes, tmp_path, monkeypatch):
     Image.new("L", (8000, 5000)).save(wide := tmp_path / "wide.png", compress_level=1)
     monkeypatch.setattr(Image.Image, "load", None)
-    with pytest.raises(
-        PerceptionError, match="wide.png: 40 megapixels, more than 25; make it smaller"
-    ):
-        eyes.see(wide)
-    for name, use in (("whale.jpg", eyes.see), ("whale.wav", eyes.hear)):
+    with pytest.raises(InputError, match="wide.png: 40 megapixels, more than 25; make it smaller"):
+        eyes.encode_face(wide)
+    for name, use in (("whale.jpg", eyes.encode_face), ("whale.wav", eyes.encode_voice)):
         with open(path := tmp_path / name, "wb") as file:
             file.truncate(200_000_000)
-        with pytest.raises(
-            PerceptionError, match=f"{name}: 200 MB, more than 100; use a smaller file"
-        ):
+        with pytest.raises(InputError, match=f"{name}: 200 MB, more than 100; use a smaller file"):
             use(path)
 
 
 def test_a_large_jpeg_is_read_small(tmp_path):
     Image.new("RGB", (8000, 5000), "red").save(path := tmp_path / "wide.jpg")
-    assert max(perceiver.open_picture(path).size) == perceiver.LOOK
+    assert max(inputs.open_picture(path).size) == inputs.MAX_SIDE
 
 
 def test_what_is_too_long_is_refused(eyes, tmp_path):
     from scipy.io import wavfile
 
     wavfile.write(path := tmp_path / "day.wav", 100, np.zeros(70_000, np.uint8))
-    with pytest.raises(PerceptionError, match="day.wav: 12 minutes of sound, more than 10; cut it"):
-        eyes.hear(path)
+    with pytest.raises(InputError, match="day.wav: 12 minutes of sound, more than 10; cut it"):
+        eyes.encode_voice(path)
 
 
 @pytest.mark.parametrize(
@@ -254,15 +251,15 @@ def test_any_rate_and_length(eyes, tmp_path, rate, channels, seconds):
 
     wave = np.sin(np.arange(round(rate * seconds)) * 2 * np.pi * 300 / rate) * 9_000
     wavfile.write(path := tmp_path / "a.wav", rate, np.stack([wave] * channels, 1).astype(np.int16))
-    heard = eyes.hear(path)
+    heard = eyes.encode_voice(path)
     assert heard.mel.shape == (128, 128) and heard.mel.any()
     assert heard.notes == (("a.wav: only the middle 3.8 s are heard",) if seconds > 4 else ())
 
 
 def test_a_missing_file_is_one_line(eyes, tmp_path):
-    for use in (eyes.see, eyes.hear):
+    for use in (eyes.encode_face, eyes.encode_voice):
         with pytest.raises(
-            PerceptionError, match="nobody.png: No such file or directory; check the path"
+            InputError, match="nobody.png: No such file or directory; check the path"
         ):
             use(tmp_path / "nobody.png")
 
@@ -306,9 +303,10 @@ def test_any_sound_is_heard(eyes, tmp_path):
 
     sound = (0.2 * np.sin(np.arange(88_200) / 20)).astype(np.float32)
     wavfile.write(path := tmp_path / "hello.wav", 44_100, np.stack([sound, sound], 1))
-    np.testing.assert_allclose(eyes.hear(path).mel, eyes.hear(sound, 44_100).mel, atol=1e-3)
-    assert eyes.hear(sound, 44_100).notes == ()
-    assert "only the middle 3.8 s" in eyes.hear(np.tile(sound, 3), 44_100).notes[0]
+    voice = eyes.encode_voice(sound, 44_100)
+    np.testing.assert_allclose(eyes.encode_voice(path).mel, voice.mel, atol=1e-3)
+    assert voice.notes == ()
+    assert "only the middle 3.8 s" in eyes.encode_voice(np.tile(sound, 3), 44_100).notes[0]
 
 
 def test_silence_is_said_and_gives_numbers(eyes, face):
@@ -332,8 +330,8 @@ def test_silence_is_said_and_gives_numbers(eyes, face):
     ],
 )
 def test_what_is_no_picture(eyes, face, message):
-    with pytest.raises(PerceptionError, match=message):
-        eyes.see(face)
+    with pytest.raises(InputError, match=message):
+        eyes.encode_face(face)
 
 
 @pytest.mark.parametrize(
@@ -346,13 +344,13 @@ def test_what_is_no_picture(eyes, face, message):
 )
 def test_a_broken_picture_is_one_line(eyes, tmp_path, content, why):
     (path := tmp_path / "face.png").write_bytes(content)
-    with pytest.raises(PerceptionError, match=f"face.png: .*{why}") as error:
-        eyes.see(path)
+    with pytest.raises(InputError, match=f"face.png: .*{why}") as error:
+        eyes.encode_face(path)
     assert "\n" not in str(error.value)
 
 
 def test_what_is_no_voice(eyes):
-    with pytest.raises(PerceptionError, match=r"0.05 s of sound is too short; use at least 0.3 s"):
-        eyes.hear(np.zeros(1102, np.float32), 22_050)
-    with pytest.raises(PerceptionError, match="wanted a waveform"):
-        eyes.hear(np.zeros((2, 22_050), np.float32))
+    with pytest.raises(InputError, match=r"0.05 s of sound is too short; use at least 0.3 s"):
+        eyes.encode_voice(np.zeros(1102, np.float32), 22_050)
+    with pytest.raises(InputError, match="wanted a waveform"):
+        eyes.encode_voice(np.zeros((2, 22_050), np.float32))

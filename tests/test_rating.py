@@ -60,7 +60,7 @@ def test_items_are_test_actors_in_three_kinds(run):
     )
     frame = run.store.frames[1]  # the middle one of actor 1's first neutral clip
     np.testing.assert_allclose(items[0].picture, frame / 255, atol=1e-6)
-    np.testing.assert_array_equal(items[1].picture, perceiver.see(frame).reconstruction)
+    np.testing.assert_array_equal(items[1].picture, perceiver.encode_face(frame).reconstruction)
     voice = run.store.mels[3].astype(np.float32)  # the strong happy clip of actor 1
     np.testing.assert_array_equal(items[2].picture, perceiver.perceive(frame, voice).perceived)
     assert (

@@ -112,7 +112,7 @@ def test_every_stage_round_trips_and_the_folder_demos(stages, tmp_path):
     perceiver, picture = Perceiver.load(out), face(64).copy()
     p = perceiver.perceive(picture, tone(1.0, 22_050), 0.5)
     x = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255
-    mel = perceiver.hear(tone(1.0, 22_050)).mel
+    mel = perceiver.encode_voice(tone(1.0, 22_050)).mel
     with torch.no_grad():
         seen, heard = (
             made["last"].encoder(x),
@@ -134,7 +134,7 @@ def test_one_file_of_the_context_network_is_enough_for_a_demo(stages, tmp_path, 
         and "stands in, until a classifier is imported" in said
         and "lacks" not in said
     )
-    assert Perceiver.load(tmp_path / "out").see(face(64)).probabilities.shape == (7,)
+    assert Perceiver.load(tmp_path / "out").encode_face(face(64)).probabilities.shape == (7,)
     stand_in = checkpoints.load(tmp_path / "out" / "classifier_face", Classifier)[0]
     assert torch.equal(stand_in.linear.weight, made["can"].classifier.weight)
     import_checkpoint(files["classifier"], tmp_path / "out")

@@ -28,17 +28,15 @@ from PIL import Image
 from cmlib.corpora.names import CLASSES, EMOTIONS, MEAD_CLASSES
 from cmlib.experiment.run import Run, example
 from cmlib.perceiver import (
-    Heard,
+    EncodedFace,
+    EncodedVoice,
     Perceiver,
     Perception,
-    PerceptionError,
-    Seen,
-    check_size,
-    labelled,
-    read_sound,
+    captioned_strip,
 )
 from cmlib.plots.palette import ACCENT, EMOTION_COLORS
 from cmlib.preparation import media, spectrograms
+from cmlib.preparation.inputs import InputError, check_size, read_sound
 from cmlib.preparation.store import StoreError
 
 SIDE, SMALL = 224, 104  # pixels of a large and of a small picture on the screen
@@ -61,8 +59,8 @@ class Demo:
 
     def __init__(self, run: Run, perceiver: Perceiver | None = None):
         self.run, self.perceiver = run, perceiver or run.perceiver()
-        self.seen: Seen | None = None
-        self.heard: Heard | None = None
+        self.seen: EncodedFace | None = None
+        self.heard: EncodedVoice | None = None
         self.perception: Perception | None = None
         self.own: dict[
             widgets.Dropdown, Callable[[], None]
@@ -268,8 +266,8 @@ class Demo:
             return spectrograms.to_sound(self.run.shown.mel(clip)), spectrograms.SAMPLE_RATE
 
     def show_face(self, face) -> None:
-        """Take another face: anything ``Perceiver.see`` accepts, or what it gave."""
-        self.seen = face if isinstance(face, Seen) else self.perceiver.see(face)
+        """Take another face: anything ``Perceiver.encode_face`` accepts, or what it gave."""
+        self.seen = face if isinstance(face, EncodedFace) else self.perceiver.encode_face(face)
         for image, shown in zip(self.images, (self.seen.picture, self.seen.reconstruction)):
             image.value = png(shown)
         self._shift()
@@ -277,11 +275,13 @@ class Demo:
     def play_voice(
         self, voice, sound: np.ndarray | None = None, rate: int = spectrograms.SAMPLE_RATE
     ) -> None:
-        """Take another voice: anything ``Perceiver.hear`` accepts, or what it gave; ``sound`` (N,) at ``rate`` hertz is
+        """Take another voice: anything ``Perceiver.encode_voice`` accepts, or what it gave; ``sound`` (N,) at ``rate`` hertz is
         for the player, which gets the part that the network hears."""
         if sound is None and isinstance(voice, (str, Path)):
             sound, rate = read_sound(voice)
-        self.heard = voice if isinstance(voice, Heard) else self.perceiver.hear(voice)
+        self.heard = (
+            voice if isinstance(voice, EncodedVoice) else self.perceiver.encode_voice(voice)
+        )
         if sound is not None:
             spare = max(0, len(sound) - round(spectrograms.WINDOW_SECONDS * rate))
             self.audio.value = wav(sound[spare // 2 : len(sound) - (spare - spare // 2)], rate)
@@ -308,13 +308,13 @@ class Demo:
     def _choirs(self) -> dict:
         return {}
 
-    def _choir(self) -> dict[str, Heard]:
+    def _choir(self) -> dict[str, EncodedVoice]:
         """A voice of each class, of the actor in the list (of the first actor, where the voice is the person's own)."""
         actor = self.actors[0][1] if self.voice_actor.value == YOURS else self.voice_actor.value
         if actor not in self._choirs:
             clips = {e: self._clip(e, actor) for e in self.perceiver.classes}
             self._choirs[actor] = {
-                e: self.perceiver.hear(self.run.shown.mel(c))
+                e: self.perceiver.encode_voice(self.run.shown.mel(c))
                 for e, c in clips.items()
                 if c is not None
             }
@@ -353,8 +353,8 @@ class Demo:
                 [self.run.shown.frame(face)], [self.run.shown.mel(c) for c in clips.values()]
             )
             before, after = (
-                self.perceiver.read(many.reconstruction)[0],
-                self.perceiver.read(many.perceived[0, :, 0]),
+                self.perceiver.classify(many.reconstruction)[0],
+                self.perceiver.classify(many.perceived[0, :, 0]),
             )
             which = [self.perceiver.classes.index(e) for e in clips]
             found += zip(
@@ -367,9 +367,7 @@ class Demo:
     def _preset(self, rank: int) -> None:
         """Choose the pair at ``rank`` of ``effects``."""
         if not self.effects:
-            raise PerceptionError(
-                "the corpus has no test actor with a face and a voice; choose freely"
-            )
+            raise InputError("the corpus has no test actor with a face and a voice; choose freely")
         gain, face, voice = self.effects[rank]
         clips = self.run.shown.clips
         face, voice = clips.iloc[face], clips.iloc[voice]
@@ -394,7 +392,7 @@ class Demo:
             try:
                 use(path)
             except Exception as error:
-                raise PerceptionError(str(error).replace(folder + os.sep, "")) from None
+                raise InputError(str(error).replace(folder + os.sep, "")) from None
 
     def _own_face(self, path: Path) -> None:
         self.show_face(path)
@@ -462,13 +460,15 @@ class Demo:
             "original",
             *(f"{voice} voice: {read}" for voice, read in zip(choir, many.labels[0, :, 0])),
         ]
-        self._save("strip", labelled([self.seen.picture, *many.perceived[0, :, 0]], lines, 192))
+        self._save(
+            "strip", captioned_strip([self.seen.picture, *many.perceived[0, :, 0]], lines, 192)
+        )
 
     def _save_gif(self) -> None:
         t = np.linspace(0, 1, STEPS)
         many = self.perceiver.perceive_all([self.seen], [self.heard], t)
         shown = [
-            labelled([p], [f"t = {s:.2f}: {c}"])
+            captioned_strip([p], [f"t = {s:.2f}: {c}"])
             for p, s, c in zip(many.perceived[0, 0], t, many.labels[0, 0])
         ]
         first, *rest = shown + shown[-2:0:-1]

@@ -74,7 +74,7 @@ def items(run: Run, perceiver: Perceiver, strength: float = 1.0) -> list[Item]:
     for row in neutral_rows(run, run.split.test):
         actor, seen = (
             int(run.store.clips.actor.iloc[run.frame_clip[row]]),
-            perceiver.see(run.store.frames[row]),
+            perceiver.encode_face(run.store.frames[row]),
         )
         shown = [("original", "", seen.picture), ("reconstruction", "", seen.reconstruction)]
         for emotion in run.classes:
