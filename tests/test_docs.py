@@ -1,0 +1,160 @@
+"""What the prose names exists: modules, files, links, anchors and pictures."""
+
+import ast
+import builtins
+import importlib
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "data").glob("*/README.md")),
+    ROOT / "checkpoints" / "README.md",
+    *NOTEBOOKS,
+]
+LOG = ROOT / "docs" / "experiments.md"  # its rows keep the names of their day
+FILES = (".py", ".ipynb", ".json", ".csv", ".npy", ".md", ".yaml")
+COMMANDS = {"display"}  # names that IPython brings
+COMMON = {"files", "experiment", "plots"}  # rooms that every notebook uses
+
+
+def cells(path: Path, kind: str) -> list[str]:
+    book = json.loads(path.read_text(encoding="utf-8"))
+    return ["".join(cell["source"]) for cell in book["cells"] if cell["cell_type"] == kind]
+
+
+@cache
+def prose(path: Path) -> str:
+    """The text of a page, or of the markdown cells of a notebook, without its code blocks."""
+    if path.suffix == ".ipynb":
+        text = "\n\n".join(cells(path, "markdown"))
+    else:
+        text = path.read_text(encoding="utf-8")
+    return re.sub(r"^```.*?^```", "", text, flags=re.S | re.M)
+
+
+def names_in_code(path: Path) -> list[str]:
+    """What stands in backticks."""
+    return re.findall(r"`([^`\n]+)`", prose(path))
+
+
+def exists(dotted: str) -> bool:
+    """Is ``dotted`` a module, or an attribute of one?"""
+    parts = dotted.split(".")
+    found = importlib.import_module(parts[0])
+    for length, name in enumerate(parts[1:], start=2):
+        if not hasattr(found, name):
+            try:
+                importlib.import_module(".".join(parts[:length]))
+            except ModuleNotFoundError:
+                return False
+        found = getattr(found, name)
+    return True
+
+
+def imports(path: Path) -> dict[str, str]:
+    """Name in a notebook -> the dotted name in cmlib or tools that it stands for."""
+    bound = {}
+    for source in cells(path, "code"):
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith(("cmlib", "tools")):
+                for alias in node.names:
+                    bound[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    return bound
+
+
+@pytest.mark.parametrize("path", [p for p in PAGES if p != LOG], ids=lambda p: p.stem)
+def test_modules_and_functions_in_the_prose_exist(path):
+    bound = imports(path) if path.suffix == ".ipynb" else {}
+    unknown = []
+    for text in names_in_code(path):
+        dotted = re.match(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", text)
+        if not dotted or text.endswith(FILES):
+            continue
+        first, _, rest = dotted.group().partition(".")
+        full = f"{bound[first]}.{rest}" if first in bound else dotted.group()
+        if full.startswith(("cmlib.", "tools.")) and not exists(full):
+            unknown.append(text)
+    assert not unknown
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_solutions_use_names_of_their_notebook(path):
+    known = {*dir(builtins), *COMMANDS}
+    for source in cells(path, "code"):
+        known |= stored(ast.parse(source))
+    bound = imports(path)
+    for text in cells(path, "markdown"):
+        for block in re.findall(r"^```python\n(.*?)^```", text, flags=re.S | re.M):
+            tree = ast.parse(block)
+            known |= stored(tree)
+            loaded = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+            assert loaded <= known, block
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                    module = bound.get(node.value.id, "")
+                    assert not module or exists(f"{module}.{node.attr}"), block
+
+
+def stored(tree: ast.AST) -> set[str]:
+    """Names that a piece of code binds."""
+    bound = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            bound.add(node.id)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            bound.add(node.name)
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            bound |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
+    return bound
+
+
+@pytest.mark.parametrize("path", [p for p in PAGES if p != LOG], ids=lambda p: p.stem)
+def test_files_in_the_prose_exist(path):
+    folders = "cmlib|tools|tests|notebooks|benchmarks|docs|checkpoints"
+    named = [
+        text for text in names_in_code(path) if re.fullmatch(rf"({folders})/[\w./-]+\.\w+", text)
+    ]
+    # NAME in capitals stands for one of the reader's own.
+    assert not [text for text in named if "NAME" not in text and not (ROOT / text).exists()]
+
+
+@cache
+def anchors(path: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ +(.+)$", prose(path), flags=re.M)
+    plain = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading) for heading in headings)
+    return {re.sub(r"[^\w\- ]", "", text.strip().lower()).replace(" ", "-") for text in plain}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.stem)
+def test_links_anchors_and_pictures_exist(path):
+    targets = re.findall(r"\]\(([^)\s]+)\)", prose(path))
+    targets += re.findall(r"(?:src|href)=\"([^\"]+)\"", prose(path))
+    broken = []
+    for target in targets:
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        page = (path.parent / name).resolve() if name else path
+        if not page.exists() or (anchor and anchor not in anchors(page)):
+            broken.append(target)
+    assert not broken
+
+
+def test_readme_names_the_rooms_of_each_notebook():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (\d\d) \|.*\| ([^|]*) \|$", text, flags=re.M))
+    for path in NOTEBOOKS:
+        used = {name.split(".")[1] for name in imports(path).values() if name.startswith("cmlib.")}
+        assert set(re.findall(r"`(\w+)`", rows[path.stem[:2]])) == used - COMMON, path.stem
+        assert used >= COMMON, f"{path.stem} does without {COMMON - used}"
