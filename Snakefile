@@ -1,15 +1,16 @@
 # The graph of the notebooks.  `make reproduce` runs it; on a cluster: snakemake --executor slurm ...
 # papermill executes each notebook; the sign that one is done is the file of numbers that its last cell writes.  The
 # executed notebook is declared as a log, so that a failed one keeps its traceback while the others go on.
+# A notebook runs again if its record changes (tools/notebooks/staleness.py), or if one that it builds on has run again.
 import fcntl
-import hashlib
 import logging
 import sys
 from pathlib import Path
 
-from cmlib.corpora import cache_root, default_root
-from cmlib.corpora.crowd import SHIPPED
+sys.path.insert(0, str(workflow.basedir))  # on a cluster, snakemake may start elsewhere
 from cmlib.config import PROFILES
+from cmlib.corpora import cache_root, default_root
+from tools.notebooks.staleness import of_notebook
 
 ROOT = Path(workflow.basedir)
 CORPUS, PROFILE = str(config.get("corpus", "actors")), str(config.get("profile", "quick"))
@@ -64,10 +65,6 @@ NOTEBOOKS = {
     "10_rating_analysis": (["04_expression_classifier", "05_context_attention"], False),
     "11_more_witnesses": (["07_mental_representations"], False),
 }
-READS = {"01_data_preparation": [CORPUS], "02_face_vae": ["crowd"], "05_context_attention": ["crowd"]}  # data folders
-# What may change a result; the other files of cmlib only carry things to and fro.
-LIBRARY = [str(p.relative_to(ROOT)) for p in sorted((ROOT / "cmlib").rglob("*.py"))]
-LIBRARY = [p for p in LIBRARY if not p.startswith(("cmlib/cli/", "cmlib/redraw.py"))]
 DRAWING = ["06_evaluation", "07_mental_representations"]
 
 
@@ -75,12 +72,10 @@ def numbers(notebook):
     return f"{RUN}/metrics/{notebook}.json"
 
 
-def listing(corpus):
-    """Hash of the names and sizes of the corpus' files: what was made from them is stale when they change."""
-    root = default_root(corpus)
-    root = SHIPPED if corpus == "crowd" and not root.is_dir() else root
-    files = sorted((str(p.relative_to(root.parent)), p.stat().st_size) for p in root.rglob("*") if p.is_file() and p.suffix != ".md")
-    return hashlib.sha256(repr(files).encode()).hexdigest()[:16]
+def record(notebook):
+    """Fingerprint of all that the results of a notebook are made from: it is stale if this changes."""
+    source = ROOT / "notebooks" / f"{notebook}.ipynb"
+    return of_notebook(source, CORPUS, PROFILE, FOLD, SEED).fingerprint()
 
 
 rule report:
@@ -106,19 +101,18 @@ for notebook, (needs, all_cores) in NOTEBOOKS.items():
         name:
             f"notebook_{notebook}"
         input:
-            source=f"notebooks/{notebook}.ipynb",
-            library=LIBRARY,
-            needs=[numbers(n) for n in needs],
+            [numbers(n) for n in needs],
         output:
             numbers(notebook),
         log:
             f"{RUN}/notebooks/{notebook}.ipynb",
         params:
+            source=f"notebooks/{notebook}.ipynb",
+            record=record(notebook),
             out_dir=ROOT / RUN if OTHER else "",
-            files=[listing(corpus) for corpus in READS.get(notebook, [])],
         threads: workflow.cores if all_cores else 1
         shell:
-            "OMP_NUM_THREADS={threads} {sys.executable:q} -m tools.notebooks.execute {input.source} {log} -p corpus {CORPUS}"
+            "OMP_NUM_THREADS={threads} {sys.executable:q} -m tools.notebooks.execute {params.source} {log} -p corpus {CORPUS}"
             " -p profile {PROFILE} -p fold {FOLD} -p seed {SEED} -p out_dir '{params.out_dir}'"
 
 

@@ -1,4 +1,4 @@
-"""Execute one notebook with parameters: ``python -m cmlib.notebooks SOURCE TARGET -p profile smoke``.
+"""Execute one notebook with parameters: ``python -m tools.notebooks.execute SOURCE TARGET -p profile smoke``.
 
 Snakemake and the tests come through here.  papermill does the work; around it are the habits: a misspelt parameter is
 an error, the kernel and the working directory are explicit, and a failure costs two lines on the screen while the
@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import os
 import sys
 import time
 from pathlib import Path
+
+from cmlib.files import write_text
+from cmlib.provenance import Provenance
+from tools.notebooks.staleness import NOTEBOOKS, changes, of_notebook, record_beside
 
 PARAMETERS = {"corpus": str, "profile": str, "seed": int, "fold": int, "out_dir": str}
 
@@ -65,7 +70,7 @@ def duration(seconds: float) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m cmlib.notebooks", description=__doc__.splitlines()[0]
+        prog="python -m tools.notebooks.execute", description=__doc__.splitlines()[0]
     )
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
@@ -83,7 +88,9 @@ def main(arguments: list[str] | None = None) -> int:
             flush=True,
         )
 
-    say("started")
+    record = _record(options.source, parameters)
+    reasons = changes(options.target, record) if record else []
+    say(f"started again: {reasons[0]}" + _more(reasons[1:]) if reasons else "started")
     try:
         seconds = execute(options.source, options.target, parameters, progress=sys.stderr.isatty())
     except NotebookError as error:
@@ -92,8 +99,22 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("interrupted", sys.stderr)
         return 130
+    if record:
+        write_text(record_beside(options.target), json.dumps(record.to_json(), indent=1) + "\n")
     say(f"done in {duration(seconds)}")
     return 0
+
+
+def _record(source: Path, parameters: dict) -> Provenance | None:
+    """What the results of a notebook are made from; None for one that is not of this project."""
+    if source.stem not in NOTEBOOKS:
+        return None
+    chosen = {"corpus": "actors", "profile": "quick", "fold": 1, "seed": 0} | parameters
+    return of_notebook(source, chosen["corpus"], chosen["profile"], chosen["fold"], chosen["seed"])
+
+
+def _more(lines: list[str]) -> str:
+    return f", and {len(lines)} more" if lines else ""
 
 
 if __name__ == "__main__":
