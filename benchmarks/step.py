@@ -36,13 +36,13 @@ def our_step(sizes: Sizes, way: str) -> Callable[[], None]:
         model.to(fabric.device, memory_format=layout),
         x.to(fabric.device, memory_format=layout),
     )
-    coder = vaegan._optimiser([*model.encoder.parameters(), *model.decoder.parameters()], settings)
-    critic = vaegan._optimiser(model.discriminator.parameters(), settings)
+    coder = vaegan.make_optimiser([*model.encoder.parameters(), *model.decoder.parameters()], settings)
+    critic = vaegan.make_optimiser(model.discriminator.parameters(), settings)
 
     def step() -> None:
         with fabric.autocast():
             coder_loss, critic_loss, terms = vaegan.vaegan_step(model, None, x, None, settings)
-        loop._check(terms, "benchmark")
+        loop.check_finite(terms, "benchmark")
         for optimiser, loss in ((coder, coder_loss), (critic, critic_loss)):
             optimiser.zero_grad(set_to_none=True)
             loss.backward()

@@ -29,7 +29,6 @@ from cmlib import checkpoints, files
 from cmlib.evaluation import scoring
 from cmlib.experiment.run import Run
 from cmlib.files import write_text
-from cmlib.training.loop import quiet
 
 SUFFIXES = (".svg", ".pdf", ".png", ".csv")
 EACH, ALL = 60_000, 600_000  # bytes that a preview, and all of them, may have
@@ -263,7 +262,7 @@ def redraw(run: Run, names: Sequence[str] = (), out: Path | None = None) -> list
         min(4, os.cpu_count(), len(work)), batch_size=1, return_as="generator_unordered"
     )(jobs)
     for _ in tqdm(
-        done, "figures", len(work), unit="part", disable=quiet()
+        done, "figures", len(work), unit="part", disable=bool(os.environ.get("CM_QUIET"))
     ):  # what is drawn need not wait for the rest
         drawn = [
             p.stem

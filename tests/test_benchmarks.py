@@ -14,7 +14,7 @@ from conftest import ROOT
 from benchmarks.released import optimisers, released_step
 from cmlib.config import VaeGanConfig
 from cmlib.models import VaeGan
-from cmlib.training.vaegan import _optimiser, vaegan_step
+from cmlib.training.vaegan import make_optimiser, vaegan_step
 
 SETTINGS = VaeGanConfig(width=0.0625, latent=8, batch=6)
 NAMES = (
@@ -54,8 +54,8 @@ def start() -> tuple[VaeGan, torch.Tensor]:
 def ours(settings: VaeGanConfig) -> VaeGan:
     """The network after three of our steps, made as ``train_vaegan`` makes them."""
     model, pictures = start()
-    coder = _optimiser([*model.encoder.parameters(), *model.decoder.parameters()], settings)
-    critic = _optimiser(model.discriminator.parameters(), settings)
+    coder = make_optimiser([*model.encoder.parameters(), *model.decoder.parameters()], settings)
+    critic = make_optimiser(model.discriminator.parameters(), settings)
     for number, x in enumerate(pictures):
         torch.manual_seed(number)
         losses = vaegan_step(model, None, x, None, settings)[:2]

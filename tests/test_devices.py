@@ -55,17 +55,8 @@ def train(fabric, noise, **more):
     rng = np.random.default_rng(0)
     pictures = batches.Pictures(rng.integers(0, 256, size=(44, 32, 32, 3), dtype=np.uint8))
     settings = dataclasses.replace(SETTINGS, **more.pop("settings", {}))
-    fit = lambda: vaegan.train_vaegan(  # noqa: E731
-        pictures,
-        np.arange(33),
-        np.arange(33, 44),
-        settings,
-        channels=3,
-        size=32,
-        labels=np.arange(44) % 3,
-        fabric=fabric,
-        **more,
-    )
+    data = batches.TrainingData(pictures, np.arange(33), np.arange(33, 44), np.arange(44) % 3)
+    fit = lambda: vaegan.train_vaegan(data, settings, fabric=fabric, **more)  # noqa: E731
     if noise:
         return fit()
     frozen = lambda self, mode=True: torch.nn.Module.train(self, False)  # noqa: E731  (batch norm from running statistics)

@@ -53,14 +53,10 @@ def train(folder: Path) -> None:
     rng = np.random.default_rng(0)
     pictures = Pictures(rng.integers(0, 256, size=(112, 32, 32, 3), dtype=np.uint8))
     pictures.started = folder / "started"
+    labels = np.arange(112) % 3 - 1
     model, _ = vaegan.train_vaegan(
-        pictures,
-        np.arange(96),
-        np.arange(96, 112),
+        batches.TrainingData(pictures, np.arange(96), np.arange(96, 112), labels),
         SETTINGS,
-        channels=3,
-        size=32,
-        labels=np.arange(112) % 3 - 1,
         state=folder / "face.state.pt",
         log=folder / "face.history.csv",
         fabric=loop.launch("32-true"),

@@ -13,10 +13,11 @@ from tqdm import tqdm
 from cmlib import models
 from cmlib.config import CanConfig, ClassifierConfig, VaeGanConfig
 from cmlib.models import Posterior
-from cmlib.training import batches, can, encoding, loop, vaegan
-from cmlib.training.batches import Pictures, moved
+from cmlib.training import can, encoding, loop, vaegan
+from cmlib.training.batches import Pictures, TrainingData, randomly_translated
 from cmlib.training.can import train_can
 from cmlib.training.classifier import train_classifier
+from cmlib.training.expression_critic import train_expression_critic
 from cmlib.training.vaegan import train_vaegan
 
 TINY = VaeGanConfig(
@@ -36,11 +37,10 @@ def pictures():
     return Pictures((tone + rng.integers(-8, 9, size=(48, 32, 32, 3))).astype(np.uint8))
 
 
-def fit(pictures, settings=TINY, **more):
-    rows = np.arange(32), np.arange(32, 48)
-    return train_vaegan(
-        pictures, *rows, settings, channels=3, size=32, fabric=loop.launch("32-true"), **more
-    )
+def fit(pictures, settings=TINY, labels=None, **more):
+    """Train on two thirds of the pictures; the others validate."""
+    data = TrainingData(pictures, np.arange(32), np.arange(32, 48), labels)
+    return train_vaegan(data, settings, fabric=loop.launch("32-true"), **more)
 
 
 def test_pictures_join_arrays_and_mirror():
@@ -103,72 +103,76 @@ def test_a_killed_run_ends_with_the_numbers_of_an_undisturbed_one(pictures, tmp_
     )
 
 
-def test_a_discriminator_learns_expressions_and_then_stays_as_it_is(monkeypatch):
-    rng, labels = np.random.default_rng(0), np.arange(160) % 2
-    tone = rng.integers(40, 160, size=(160, 1, 1, 3)) + rng.integers(-20, 21, size=(160, 32, 32, 3))
-    for i, label in enumerate(labels):  # the only difference: a mouth that is open
-        tone[i, 22:27, 12:20] += 40 * label
-    pictures, rows, unseen = Pictures(tone.astype(np.uint8)), np.arange(120), np.arange(120, 160)
+def open_and_shut_mouths(count=160):
+    """(training data, labels): noisy pictures of any tone, every second one with an open mouth."""
+    rng, labels = np.random.default_rng(0), np.arange(count) % 2
+    tone = rng.integers(40, 160, size=(count, 1, 1, 3))
+    pictures = tone + rng.integers(-20, 21, size=(count, 32, 32, 3))
+    pictures[labels == 1, 22:27, 12:20] += 40
+    rows = np.arange(count)
+    train, unseen = np.split(rows, [3 * count // 4])
+    return TrainingData(Pictures(pictures.astype(np.uint8)), train, unseen, labels), labels
+
+
+def test_an_expression_critic_reads_the_labels_of_unseen_pictures():
+    data, labels = open_and_shut_mouths()
     torch.manual_seed(0)
     model = models.VaeGan(3, 32, 8, 0.125)
-    reader = model.discriminator
+    critic = model.discriminator
 
-    def unseen_read():
+    def accuracy():
         """Nearest mean of a class, of what the last layer sees."""
         with torch.no_grad():
-            seen = torch.nn.Sequential(*reader.eval().fc[:-1])
-            z = [seen(hidden(reader, pictures.batch(r))) for r in (rows, unseen)]
-        means = torch.stack([z[0][labels[rows] == c].mean(0) for c in (0, 1)])
-        return float((torch.cdist(z[1], means).argmin(1).numpy() == labels[unseen]).mean())
+            inputs_of_last_layer = torch.nn.Sequential(*critic.eval().fc[:-1])
+            known, unseen = (
+                inputs_of_last_layer(hidden(critic, data.pictures.batch(rows)))
+                for rows in (data.train, data.validation)
+            )
+        means = torch.stack([known[labels[data.train] == c].mean(0) for c in (0, 1)])
+        nearest = torch.cdist(unseen, means).argmin(1).numpy()
+        return float((nearest == labels[data.validation]).mean())
 
-    before, last = unseen_read(), reader.fc[-1]
-    vaegan.learn_expressions(
-        model, pictures, rows, labels, True, 0, loop.launch("32-true"), epochs=20
-    )
-    assert before < 0.75 and unseen_read() > 0.9 and reader.fc[-1] is last
-    learnt, learn = [], vaegan.learn_expressions
+    before, last = accuracy(), critic.fc[-1]
+    train_expression_critic(model, data, seed=0, fabric=loop.launch("32-true"), epochs=20)
+    assert before < 0.75 and accuracy() > 0.9
+    assert critic.fc[-1] is last  # the layer that names labels served the training only
 
-    def remember(model, *more):
-        learn(model, *more, epochs=2)
-        learnt.append({k: v.clone() for k, v in model.discriminator.state_dict().items()})
 
-    monkeypatch.setattr(vaegan, "learn_expressions", remember)
-    settings = dataclasses.replace(TINY, feature_level=0, expression_weight=0.3)
-    trained, history = train_vaegan(
-        pictures,
-        rows,
-        unseen,
-        settings,
-        channels=3,
-        size=32,
-        labels=labels,
-        fabric=loop.launch("32-true"),
-    )
-    assert all(
-        torch.equal(v, learnt[0][k]) for k, v in trained.discriminator.state_dict().items()
-    )  # running statistics, too
+@pytest.fixture
+def critics(monkeypatch):
+    """The weights of each expression critic, as it was when its (here short) training ended."""
+    trained = []
+
+    def train_and_remember(model, *more):
+        train_expression_critic(model, *more, epochs=2)
+        trained.append({k: v.clone() for k, v in model.discriminator.state_dict().items()})
+
+    monkeypatch.setattr(vaegan, "train_expression_critic", train_and_remember)
+    return trained
+
+
+EXPRESSIONS = dataclasses.replace(TINY, feature_level=0, expression_weight=0.3)
+
+
+def test_an_expression_critic_stays_as_it_is_while_the_vaegan_learns(critics):
+    data, _ = open_and_shut_mouths()
+    trained, history = train_vaegan(data, EXPRESSIONS, fabric=loop.launch("32-true"))
+    for key, value in trained.discriminator.state_dict().items():  # running statistics, too
+        assert torch.equal(value, critics[0][key]), key
     assert history.expression.iloc[-1] < history.expression.iloc[0]
-    unlabelled, history = train_vaegan(
-        pictures,
-        rows,
-        unseen,
-        settings,
-        channels=3,
-        size=32,
-        labels=0 * labels - 1,
-        fabric=loop.launch("32-true"),
-    )
-    assert "expression" not in history and len(learnt) == 1
+
+
+def test_without_labels_there_is_no_expression_critic(critics):
+    data, labels = open_and_shut_mouths()
+    unlabelled = dataclasses.replace(data, labels=np.full(len(labels), -1))
+    _, history = train_vaegan(unlabelled, EXPRESSIONS, fabric=loop.launch("32-true"))
+    assert "expression" not in history and not critics
+
+
+def test_a_discriminator_that_should_serve_two_purposes_is_refused():
+    data, _ = open_and_shut_mouths()
     with pytest.raises(ValueError, match="feature_level"):
-        train_vaegan(
-            pictures,
-            rows,
-            unseen,
-            dataclasses.replace(settings, feature_level=2),
-            channels=3,
-            size=32,
-            labels=labels,
-        )
+        train_vaegan(data, dataclasses.replace(EXPRESSIONS, feature_level=2))
 
 
 def hidden(reader, x):
@@ -216,7 +220,7 @@ def test_the_log_for_tensorboard_goes_on_after_a_kill(pictures, tmp_path, monkey
         def save(self):
             pass
 
-    monkeypatch.setattr("lightning_fabric.loggers.TensorBoardLogger", Board)
+    monkeypatch.setattr("lightning_fabric.loggers.tensorboard.TensorBoardLogger", Board)
     board, state = tmp_path / "board", tmp_path / "face.state.pt"
     with pytest.raises(KeyboardInterrupt):
         fit(pictures, state=state, log=board, on_epoch=kill_after(2))
@@ -246,9 +250,9 @@ def test_the_bar_counts_steps_from_where_the_training_goes_on(pictures, tmp_path
 
     def bar(**settings):
         shown.append(io.StringIO())
-        return tqdm(**settings | {"disable": False}, file=shown[-1], mininterval=0, ncols=200)
+        return tqdm(**settings, file=shown[-1], mininterval=0, ncols=200)
 
-    monkeypatch.setattr(batches, "tqdm", bar)
+    monkeypatch.setattr(vaegan, "progress", bar)
     state = tmp_path / "face.state.pt"
     with pytest.raises(KeyboardInterrupt):
         fit(pictures, state=state, on_epoch=kill_after(2))
@@ -330,11 +334,11 @@ def test_pictures_are_moved_within_their_limits():
     x, seen = torch.zeros(2, 1, 16, 16), set()
     x[:, :, 8, 8] = 1
     for seed in range(200):
-        y = moved(x, (1, 3), np.random.default_rng(seed))
+        y = randomly_translated(x, (1, 3), np.random.default_rng(seed))
         assert y.shape == x.shape and float(y.sum()) == 2
         seen.add(tuple(int(v) - 8 for v in y[0, 0].nonzero()[0]))
     assert seen == {(r, c) for r in (-1, 0, 1) for c in range(-3, 4)}
-    assert moved(x, (0, 0), np.random.default_rng(0)) is x
+    assert randomly_translated(x, (0, 0), np.random.default_rng(0)) is x
 
 
 def separable(count=350, width=10, seed=0):

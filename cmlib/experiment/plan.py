@@ -112,7 +112,7 @@ def cost(channels: int, size: int, settings: VaeGanConfig) -> tuple[float, float
 
 def _step(channels: int, size: int, settings: VaeGanConfig) -> tuple[float, float]:
     """The same for the batch as given, in this process."""
-    from cmlib.training.batches import Pictures
+    from cmlib.training.batches import Pictures, TrainingData
     from cmlib.training.loop import launch
     from cmlib.training.vaegan import train_vaegan
 
@@ -127,9 +127,8 @@ def _step(channels: int, size: int, settings: VaeGanConfig) -> tuple[float, floa
         one = dataclasses.replace(
             settings, epochs=1, start="", label_weight=0.0, compile=False, accumulate=1
         )
-        train_vaegan(
-            pictures, rows, rows[:0], one, channels=channels, size=size, flips=False, fabric=fabric
-        )
+        data = TrainingData(pictures, train=rows, validation=rows[:0], flips=False)
+        train_vaegan(data, one, fabric=fabric)
         seconds = (time.perf_counter() - started) / count
     if fabric.device.type == "cuda":
         return seconds, float(torch.cuda.max_memory_allocated())

@@ -15,7 +15,7 @@ from cmlib.models import VaeGan
 from cmlib.preparation.picture_crops import crop_folder
 from cmlib.provenance import Provenance
 from cmlib.training import loop, vaegan
-from cmlib.training.batches import Pictures
+from cmlib.training.batches import Pictures, TrainingData
 
 HELD_OUT = 30  # people of the crowd who only measure
 
@@ -99,14 +99,14 @@ def _train(
     histories, epochs = [], 0
     for settings, state in zip(parts, states):
         model, history = vaegan.train_vaegan(
-            material.pictures,
-            np.flatnonzero(~material.held_out),
-            np.flatnonzero(material.held_out),
+            TrainingData(
+                material.pictures,
+                train=np.flatnonzero(~material.held_out),
+                validation=np.flatnonzero(material.held_out),
+                labels=material.labels if material.labels.max() >= 0 else None,
+                flips=stage == "face",
+            ),
             settings,
-            channels=3 if stage == "face" else 1,
-            size=material.size,
-            labels=material.labels if material.labels.max() >= 0 else None,
-            flips=stage == "face",
             seed=seed,
             state=state,
             start=model,

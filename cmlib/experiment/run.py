@@ -24,7 +24,7 @@ from cmlib.experiment.networks import StoredNetworks
 from cmlib.models import Can, Classifier, Posterior, VaeGan, concatenation, product_of_experts
 from cmlib.models.vaegan import INFERENCE_BATCH
 from cmlib.perceiver import Perceiver, as_released
-from cmlib.training.batches import Pictures
+from cmlib.training.batches import Pictures, TrainingData
 from cmlib.training.can import train_can
 from cmlib.training.classifier import train_classifier
 from cmlib.training.encoding import encode
@@ -70,15 +70,10 @@ class Run(StoredNetworks):
         # The name of the half-trained state holds the fingerprint, so that no other training reads
         # it.
         state = path.with_suffix(f".{self.provenance(kind).fingerprint()}.state.pt")
+        known_labels = labels if labels.max() >= 0 else None
         model, history = train_vaegan(
-            pictures,
-            train,
-            validation,
+            TrainingData(pictures, train, validation, known_labels, flips=kind == "face"),
             settings,
-            channels=3 if kind == "face" else 1,
-            size=pictures.batch(np.array([0])).shape[-1],
-            labels=labels if labels.max() >= 0 else None,
-            flips=kind == "face",
             seed=self.seed,
             state=state,
             start=start,

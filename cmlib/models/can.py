@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,21 +14,19 @@ from cmlib.models.vaegan import Posterior
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Attention over the dimensions of a latent, in fused form: no (B, D, D) map is kept.
 
-    ``out_i = sum_j softmax_j(q_i k_j) u_j``; q, k, u and out are (B, D).  Each dimension is a token of width one, and
-    there is no scaling (sqrt(1) = 1).  Since q_i is a scalar, ``out_i = f(q_i)`` with one function f for all i, and
-    ``min u <= out_i <= max u``.
+    ``out_i = sum_j softmax_j(q_i k_j) u_j``; q, k, u and out are (B, D).  Each dimension is a token
+    of width one, and there is no scaling (sqrt(1) = 1).  Since q_i is a scalar, ``out_i = f(q_i)``
+    with one function f for all i, and ``min u <= out_i <= max u``.
     """
-    assert query.shape == key.shape == value.shape and query.ndim == 2, (
-        query.shape,
-        key.shape,
-        value.shape,
-    )
+    shapes = query.shape, key.shape, value.shape
+    assert query.ndim == 2 and shapes[0] == shapes[1] == shapes[2], shapes
     q, k, u = (x[:, None, :, None] for x in (query, key, value))  # (B, 1 head, D tokens, width 1)
-    return F.scaled_dot_product_attention(q, k, u, scale=1.0)[:, 0, :, 0]
+    out = F.scaled_dot_product_attention(q, k, u, scale=1.0)  # (B, 1, D, 1)
+    return out[:, 0, :, 0]
 
 
 class ContextAttention(nn.Module):
-    """q = W_q a, k = W_k v, u = W_v v for a voice a and a face v, each (B, D); returns ``attend(q, k, u)``, (B, D)."""
+    """``attend(W_q a, W_k v, W_v v)`` of a voice a and a face v, (B, D) each -> (B, D)."""
 
     def __init__(self, latent: int):
         super().__init__()
@@ -39,33 +39,41 @@ class ContextAttention(nn.Module):
 
     def response(self, face: Tensor, queries: Tensor) -> Tensor:
         """The scalar function f_v of each face, at ``queries`` (Q,): (B, D) -> (B, Q)."""
-        weights = torch.softmax(
-            queries[None, :, None] * self.key(face)[:, None, :], dim=-1
-        )  # (B, Q, D)
+        scores = queries[None, :, None] * self.key(face)[:, None, :]  # (B, Q, D)
+        weights = torch.softmax(scores, dim=-1)  # (B, Q, D)
         return (weights * self.value(face)[:, None, :]).sum(-1)
 
 
 class LinearShift(nn.Module):
-    """What remains when attention is replaced by a linear map: ``W [v; a] + b`` of face v and voice a, (B, D) each."""
+    """The ablation of attention: ``W [v; a] + b``, of face v and voice a, (B, D) each -> (B, D)."""
 
     def __init__(self, latent: int):
         super().__init__()
         self.map = nn.Linear(2 * latent, latent)
 
     def forward(self, face: Tensor, voice: Tensor) -> Tensor:
-        return self.map(torch.cat([face, voice], 1))
+        return self.map(torch.cat([face, voice], dim=1))
 
 
 class Can(nn.Module):
     """Context attention network with its classifier.
 
-    ``mu' = mu + t * attention_mu(mu, voice mu)`` and the same with own weights for log sigma^2; the context strength t in
-    0...1 may be changed at any time (released: 1).  With ``normalise`` both latents are read in units of their spread over
-    the training set (buffers set by ``fit_scale``), and the shift is scaled back to the face's units; released: raw.
-    With ``directions`` K > 0 the mean moves along K directions of expression only (buffer ``basis`` B, (D, K), with
-    orthonormal columns, set by ``fit_directions``): ``mu' = mu + t B B^T attention_mu``; released: the whole latent.  ``attention`` is
-    "softmax", or "linear" for the ablation.
+    ``mu' = mu + t * attention_mu(mu, voice mu)`` and the same with own weights for log sigma^2; the
+    context strength t in 0...1 may be changed at any time (released: 1).  With ``normalise`` both
+    latents are read in units of their spread over the training set (buffers set by ``fit_scale``),
+    and the shift is scaled back to the face's units; released: raw.
+
+    With ``directions`` K > 0 the mean moves along K directions of expression only (buffer ``basis``
+    B, (D, K), with orthonormal columns, set by ``fit_directions``): ``mu' = mu + t B B^T
+    attention_mu``; released: the whole latent.  ``attention`` is "softmax", or "linear" for the
+    ablation.
     """
+
+    face_mean: Tensor  # (D,), as the next three
+    face_spread: Tensor
+    voice_mean: Tensor
+    voice_spread: Tensor
+    basis: Tensor  # (D, K)
 
     def __init__(
         self,
@@ -76,15 +84,16 @@ class Can(nn.Module):
         attention: str = "softmax",
     ):
         super().__init__()
-        self.config = dict(
-            latent=latent,
-            classes=classes,
-            normalise=normalise,
-            directions=directions,
-            attention=attention,
-        )
+        self.config: dict[str, Any] = {
+            "latent": latent,
+            "classes": classes,
+            "normalise": normalise,
+            "directions": directions,
+            "attention": attention,
+        }
         kind = {"softmax": ContextAttention, "linear": LinearShift}[attention]
-        self.att_mu, self.att_logvar = kind(latent), kind(latent)
+        self.att_mu = kind(latent)
+        self.att_logvar = kind(latent)
         self.classifier = nn.Linear(latent, classes)
         for name in ("face", "voice"):
             self.register_buffer(f"{name}_mean", torch.zeros(latent))
@@ -93,43 +102,53 @@ class Can(nn.Module):
             self.register_buffer("basis", torch.eye(latent)[:, :directions].clone())
 
     def fit_scale(self, face_mu: Tensor, voice_mu: Tensor) -> None:
-        """Take mean and spread of the training latents (N, D); does nothing unless ``normalise``."""
-        if self.config["normalise"]:
-            for name, x in (("face", face_mu), ("voice", voice_mu)):
-                getattr(self, f"{name}_mean").copy_(x.mean(0))
-                getattr(self, f"{name}_spread").copy_(x.std(0).clamp_min(1e-3))
+        """Take mean and spread of the training latents (N, D); nothing without ``normalise``."""
+        if not self.config["normalise"]:
+            return
+        for name, mu in (("face", face_mu), ("voice", voice_mu)):
+            mean, spread = getattr(self, f"{name}_mean"), getattr(self, f"{name}_spread")  # (D,)
+            mean.copy_(mu.mean(0))
+            spread.copy_(mu.std(0).clamp_min(1e-3))  # a dimension that is not used has no spread
 
     def fit_directions(self, face_mu: Tensor, labels: Tensor, people: Tensor) -> None:
-        """Take the directions of expression of training faces; does nothing without ``directions``.  After ``fit_scale``.
+        """Take the directions of expression of training faces; does nothing without ``directions``.
 
-        ``face_mu`` (N, D); ``labels`` (N,), where faces without expression have a number of their own, such as -1;
-        ``people`` (N,).  The attribute vector of a class is its mean latent less the mean of all (Larsen et al. 2016,
-        arXiv 1512.09300, section 4.1), here within each person and then averaged over people, so that it says nothing
-        of who a face is.  The basis is that of these vectors, largest singular values first; one vector follows from
-        the others, so ValueError where K is not below the number of labels.
+        Call it after ``fit_scale``.  ``face_mu`` (N, D); ``labels`` (N,), where faces without
+        expression have a number of their own, such as -1; ``people`` (N,).  The attribute vector of
+        a class is its mean latent less the mean of all (Larsen et al. 2016, arXiv 1512.09300,
+        section 4.1), here within each person and then averaged over people, so that it says nothing
+        of who a face is.  The basis is that of these vectors, largest singular values first. One
+        vector follows from the others, so ValueError where K is not below the number of labels.
         """
-        if not (count := self.config["directions"]):
+        count = self.config["directions"]
+        if not count:
             return
-        v, vectors = (face_mu - self.face_mean) / self.face_spread, []
-        if len(labels.unique()) <= count:
+        classes = labels.unique()
+        if len(classes) <= count:
             raise ValueError(
-                f"{count} directions of expression need more than {len(labels.unique())} classes"
+                f"{count} directions of expression need more than {len(classes)} classes"
             )
-        for c in labels.unique():
-            who = people[labels == c].unique()
-            own = [v[(people == p) & (labels == c)].mean(0) - v[people == p].mean(0) for p in who]
-            vectors.append(torch.stack(own).mean(0))
-        self.basis.copy_(torch.linalg.svd(torch.stack(vectors), full_matrices=False)[2][:count].T)
+        v = (face_mu - self.face_mean) / self.face_spread  # (N, D)
+        attributes = []
+        for label in classes:
+            within_people = []
+            for person in people[labels == label].unique():
+                of_person = people == person
+                with_label = of_person & (labels == label)
+                within_people.append(v[with_label].mean(0) - v[of_person].mean(0))  # (D,)
+            attributes.append(torch.stack(within_people).mean(0))
+        _, _, right = torch.linalg.svd(torch.stack(attributes), full_matrices=False)  # (classes, D)
+        self.basis.copy_(right[:count].T)  # (D, K)
 
     def shift(self, face: Posterior, voice: Posterior, strength: float | Tensor = 1.0) -> Posterior:
-        """The face's posterior as the voice shifts it; ``strength`` t is a number or (B, 1)."""
-        v = (face.mu - self.face_mean) / self.face_spread
-        a = (voice.mu - self.voice_mean) / self.voice_spread
-        moved = self.att_mu(v, a)  # (B, D)
+        """The face's posterior (B, D), shifted by the voice; ``strength`` is a number or (B, 1)."""
+        v = (face.mu - self.face_mean) / self.face_spread  # (B, D)
+        a = (voice.mu - self.voice_mean) / self.voice_spread  # (B, D)
+        shift = self.att_mu(v, a)  # (B, D)
         if self.config["directions"]:
-            moved = moved @ self.basis @ self.basis.T
+            shift = shift @ self.basis @ self.basis.T  # (B, D) -> (B, K) -> (B, D)
         return Posterior(
-            face.mu + strength * self.face_spread * moved,
+            face.mu + strength * self.face_spread * shift,
             face.logvar + strength * self.att_logvar(face.logvar, voice.logvar),
         )
 

@@ -10,7 +10,7 @@ class Classifier(nn.Module):
 
     def __init__(self, inputs: int, classes: int = 7):
         super().__init__()
-        self.config = dict(inputs=inputs, classes=classes)
+        self.config = {"inputs": inputs, "classes": classes}
         self.linear = nn.Linear(inputs, classes)
 
     def forward(self, z: Tensor) -> Tensor:

@@ -8,17 +8,18 @@ from cmlib.models.vaegan import Posterior
 
 
 def product_of_experts(*experts: Posterior) -> Posterior:
-    """Product of Gaussian experts with the unit prior as one more expert (Wu & Goodman 2018, arXiv 1802.05335).
+    """Product of Gaussian experts, the unit prior being one more (Wu & Goodman 2018, arXiv
+    1802.05335).
 
-    T_k = 1 / sigma_k^2;  mu = sum T_k mu_k / (1 + sum T_k);  sigma^2 = 1 / (1 + sum T_k).  All shapes (B, D).
+    T_k = 1 / sigma_k^2;  mu = sum T_k mu_k / (1 + sum T_k);  sigma^2 = 1 / (1 + sum T_k).  All
+    shapes (B, D).
     """
-    precisions = [torch.exp(-expert.logvar) for expert in experts]
-    total = 1 + sum(precisions)
-    return Posterior(
-        sum(t * expert.mu for t, expert in zip(precisions, experts)) / total, -torch.log(total)
-    )
+    precisions = [torch.exp(-expert.logvar) for expert in experts]  # (B, D) each
+    total_precision = 1 + torch.stack(precisions).sum(0)
+    weighted = [t * expert.mu for t, expert in zip(precisions, experts, strict=True)]
+    return Posterior(torch.stack(weighted).sum(0) / total_precision, -torch.log(total_precision))
 
 
 def concatenation(face: Posterior, voice: Posterior) -> Posterior:
     """Both posteriors side by side: (B, D) and (B, E) -> (B, D + E)."""
-    return Posterior(torch.cat([face.mu, voice.mu], 1), torch.cat([face.logvar, voice.logvar], 1))
+    return Posterior.cat([face, voice], dim=1)

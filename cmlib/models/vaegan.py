@@ -1,8 +1,9 @@
-"""The VAE-GAN of both modalities: a residual encoder, its mirror image, and a discriminator whose features are a metric."""
+"""The VAE-GAN of both modalities: residual encoder, mirrored decoder, and a discriminator."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -12,11 +13,14 @@ from cmlib.models.blocks import ResidualBlock, StridedBlock
 
 CHANNELS = (64, 128, 256, 512, 512)  # of the encoder, one per halving of the picture
 DISCRIMINATOR_CHANNELS = (32, 128, 256, 256)
-INFERENCE_BATCH = 32  # pictures that a frozen network sees at a time: their maps stay in the cache of a processor, twice as fast as 256
+
+# Pictures that a frozen network sees at a time.  Their feature maps stay in the cache of a
+# processor, which is twice as fast as 256 at a time.
+INFERENCE_BATCH = 32
 
 
 class Posterior(NamedTuple):
-    """A diagonal Gaussian over the latent: ``mu`` and ``logvar = log sigma^2``, each (B, latent)."""
+    """A diagonal Gaussian over the latent: ``mu`` and ``logvar`` = log sigma^2, (B, D) each."""
 
     mu: Tensor
     logvar: Tensor
@@ -29,7 +33,7 @@ class Posterior(NamedTuple):
         return self.mu + torch.exp(0.5 * self.logvar) * noise
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Posterior:
-        """``function`` applied to both: ``posterior.map(lambda x: x[rows])`` takes rows, ``.map(Tensor.cpu)`` moves it."""
+        """``function`` applied to both: ``.map(lambda x: x[rows])`` takes rows of the batch."""
         return Posterior(function(self.mu), function(self.logvar))
 
     @classmethod
@@ -43,7 +47,7 @@ class Posterior(NamedTuple):
 
 def scaled(channels: tuple[int, ...], width: float) -> list[int]:
     """Channel counts times ``width``, at least 4."""
-    return [max(4, round(c * width)) for c in channels]
+    return [max(4, round(count * width)) for count in channels]
 
 
 class Encoder(nn.Module):
@@ -58,47 +62,53 @@ class Encoder(nn.Module):
             nn.LeakyReLU(0.2),
             nn.AvgPool2d(2),
         )
-        side = size // 2
-        for inputs, outputs in zip(widths, widths[1:]):
-            self.main.add_module(f"res_in_{side}", ResidualBlock(inputs, outputs))
-            side //= 2
-            self.main.add_module(f"down_to_{side}", nn.AvgPool2d(2))
-        self.main.add_module(f"res_in_{side}", ResidualBlock(widths[-1], widths[-1]))
-        self.mean = nn.Linear(widths[-1] * side * side, latent)
-        self.var = nn.Linear(widths[-1] * side * side, latent)
+        resolution = size // 2
+        for inputs, outputs in pairwise(widths):
+            self.main.add_module(f"res_in_{resolution}", ResidualBlock(inputs, outputs))
+            resolution //= 2
+            self.main.add_module(f"down_to_{resolution}", nn.AvgPool2d(2))
+        self.main.add_module(f"res_in_{resolution}", ResidualBlock(widths[-1], widths[-1]))
+        self.mean = nn.Linear(widths[-1] * resolution**2, latent)
+        self.var = nn.Linear(widths[-1] * resolution**2, latent)
 
     def forward(self, x: Tensor) -> Posterior:
-        y = self.main(x).flatten(1)  # (B, C' * S/32 * S/32)
+        y = self.main(x)  # (B, C', S/32, S/32)
+        y = y.flatten(1)  # (B, C' * S/32 * S/32)
         return Posterior(self.mean(y), self.var(y))
 
 
 class Decoder(nn.Module):
-    """Latent (B, latent) -> picture (B, C, S, S); linear output as released, or in 0...1 where ``bounded``."""
+    """Latent (B, D) -> picture (B, C, S, S); linear output as released, or in 0...1 (``bounded``)."""
 
     def __init__(self, channels: int, size: int, latent: int, width: float, bounded: bool = False):
         super().__init__()
         widths = scaled(CHANNELS, width)[::-1]
-        self.side, self.first, self.bounded = size // 32, widths[0], bounded
-        self.fc = nn.Sequential(nn.Linear(latent, widths[0] * self.side**2), nn.ReLU())
+        resolution = size // 32
+        self.first_shape = (widths[0], resolution, resolution)
+        self.bounded = bounded
+        self.fc = nn.Sequential(nn.Linear(latent, widths[0] * resolution**2), nn.ReLU())
         self.main = nn.Sequential()
-        side, inputs = self.side, widths[0]
+        inputs = widths[0]
         for outputs in widths:
-            self.main.add_module(f"res_in_{side}", ResidualBlock(inputs, outputs))
-            side *= 2
-            self.main.add_module(f"up_to_{side}", nn.Upsample(scale_factor=2, mode="nearest"))
+            self.main.add_module(f"res_in_{resolution}", ResidualBlock(inputs, outputs))
+            resolution *= 2
+            self.main.add_module(f"up_to_{resolution}", nn.Upsample(scale_factor=2, mode="nearest"))
             inputs = outputs
-        self.main.add_module(f"res_in_{side}", ResidualBlock(inputs, inputs))
+        self.main.add_module(f"res_in_{resolution}", ResidualBlock(inputs, inputs))
         self.main.add_module("predict", nn.Conv2d(inputs, channels, 5, padding=2))
 
     def forward(self, z: Tensor) -> Tensor:
-        y = self.fc(z).view(len(z), self.first, self.side, self.side)
-        y = self.main(y)
+        y = self.fc(z).view(len(z), *self.first_shape)  # (B, C', S/32, S/32)
+        y = self.main(y)  # (B, C, S, S)
         return torch.sigmoid(y) if self.bounded else y
 
 
 class Discriminator(nn.Module):
-    """Picture -> logit of "this is real" (or what ``training.learn_expressions`` asks); the convolution outputs of each level are the learned
-    metric's features."""
+    """Picture -> logit of "this is real", or of the labels (``training.expression_critic``).
+
+    The convolution outputs of levels 1, 2 and 3, before their batch norm, are the features of the
+    learned metric.
+    """
 
     def __init__(self, channels: int, size: int, width: float):
         super().__init__()
@@ -106,7 +116,7 @@ class Discriminator(nn.Module):
         self.conv = nn.ModuleList(
             [nn.Sequential(nn.Conv2d(channels, widths[0], 5, padding=2), nn.ReLU())]
         )
-        self.conv.extend(StridedBlock(a, b) for a, b in zip(widths, widths[1:]))
+        self.conv.extend(StridedBlock(inputs, outputs) for inputs, outputs in pairwise(widths))
         hidden = max(16, round(512 * width))
         self.fc = nn.Sequential(
             nn.Linear(widths[-1] * (size // 8) ** 2, hidden, bias=False),
@@ -115,36 +125,43 @@ class Discriminator(nn.Module):
             nn.Linear(hidden, 1),
         )
 
+    def _strided_blocks(self) -> list[StridedBlock]:
+        """The blocks of levels 1, 2 and 3; level 0, ``self.conv[0]``, has no stride."""
+        return [block for block in self.conv if isinstance(block, StridedBlock)]
+
     def features(self, x: Tensor, level: int = 2) -> Tensor:
-        """Convolution output of ``level`` before its batch norm, (B, C', H', W'); level 0 is the picture itself."""
+        """Convolution output of ``level``, (B, C', H', W'); level 0 is the picture itself."""
         if level == 0:
             return x
-        for block in list(self.conv)[:level]:
+        blocks = self._strided_blocks()
+        x = self.conv[0](x)
+        for block in blocks[: level - 1]:
             x = block(x)
-        return self.conv[level].conv(x)
+        return blocks[level - 1].conv(x)
 
     def levels(self, x: Tensor) -> list[Tensor]:
-        """Convolution outputs of levels 1, 2 and 3, each (B, C', H', W') before its batch norm."""
-        maps, x = [], self.conv[0](x)
-        for block in list(self.conv)[1:]:
-            maps.append(block.conv(x))
-            x = block.activate(maps[-1])
-        return maps
+        """Convolution outputs of levels 1, 2 and 3, each (B, C', H', W')."""
+        outputs = []
+        x = self.conv[0](x)
+        for block in self._strided_blocks():
+            outputs.append(block.conv(x))
+            x = block.activate(outputs[-1])
+        return outputs
 
     def forward(self, x: Tensor, level: int = 2) -> tuple[Tensor, Tensor]:
         """(features of ``level``, logit (B, 1)) in one pass."""
         features = x
-        for i, block in enumerate(self.conv):
-            if i == level and i > 0:
-                features = block.conv(x)
-                x = block.activate(features)
-            else:
-                x = block(x)
+        x = self.conv[0](x)
+        for number, block in enumerate(self._strided_blocks(), 1):
+            output = block.conv(x)
+            if number == level:
+                features = output
+            x = block.activate(output)
         return features, self.fc(x.flatten(1))
 
 
 class VaeGan(nn.Module):
-    """Encoder, decoder and discriminator for square pictures of ``channels`` planes and ``size`` (a multiple of 32)."""
+    """The three networks, for pictures of ``channels`` x ``size`` x ``size``, a multiple of 32."""
 
     def __init__(
         self,
@@ -157,9 +174,13 @@ class VaeGan(nn.Module):
         super().__init__()
         if size < 32 or size % 32:
             raise ValueError(f"picture size must be a multiple of 32, got {size}")
-        self.config = dict(
-            channels=channels, size=size, latent=latent, width=width, bounded=bounded
-        )
+        self.config = {
+            "channels": channels,
+            "size": size,
+            "latent": latent,
+            "width": width,
+            "bounded": bounded,
+        }
         self.encoder = Encoder(channels, size, latent, width)
         self.decoder = Decoder(channels, size, latent, width, bounded)
         self.discriminator = Discriminator(channels, size, width)

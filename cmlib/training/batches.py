@@ -1,86 +1,118 @@
-"""Pictures in memory or on disk, cut into batches."""
+"""Pictures in memory or on disk, cut into batches and augmented."""
 
 from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-if TYPE_CHECKING:
-    pass
-
-LARGE = (
-    256_000_000  # bytes: memory-mapped pictures beyond this are not left to pile up in the process
-)
-READ = 16_000_000  # bytes read from them between two times that their pages are given back
+# The system counts each page of a memory map that was read as memory of this process.  Where the
+# maps are larger than LARGE_MAPS bytes, their pages are given back each time RELEASE_AFTER bytes
+# were read.
+LARGE_MAPS = 256_000_000
+RELEASE_AFTER = 16_000_000
 
 
 class Pictures:
-    """Several (N, S, S, C) uint8 or (N, S, S) float arrays, memory-mapped or not, read as one."""
+    """Several (N, S, S, 3) uint8 or (N, S, S) float arrays, memory-mapped or not, read as one."""
 
     def __init__(self, *arrays: np.ndarray):
-        self.arrays = [a for a in arrays if len(a)]
-        self.starts = np.cumsum([0] + [len(a) for a in self.arrays])
-        maps = [a for a in self.arrays if isinstance(a, np.memmap)]
-        self._large = maps if sum(a.nbytes for a in maps) > LARGE else []
-        self._read = 0
+        self.arrays = [array for array in arrays if len(array)]
+        self.starts = np.cumsum([0] + [len(array) for array in self.arrays])
+        maps = [array for array in self.arrays if isinstance(array, np.memmap)]
+        self._large_maps = maps if sum(array.nbytes for array in maps) > LARGE_MAPS else []
+        self._bytes_read = 0
 
     def __len__(self) -> int:
         return int(self.starts[-1])
 
+    @property
+    def channels(self) -> int:
+        """3 for colour pictures, 1 for spectrograms."""
+        return self.arrays[0].shape[3] if self.arrays[0].ndim == 4 else 1
+
+    @property
+    def size(self) -> int:
+        """S, the side of the square pictures."""
+        return self.arrays[0].shape[1]
+
     def batch(self, indices: np.ndarray, flip: np.ndarray | None = None) -> Tensor:
-        """(B,) indices -> (B, C, S, S) float32 in 0...1; ``flip`` (B,) bool mirrors some left-right."""
-        picked = [None] * len(indices)
-        source = np.searchsorted(self.starts, indices, side="right") - 1
-        for i, (s, index) in enumerate(zip(source, indices)):
-            picked[i] = self.arrays[s][index - self.starts[s]]
-        x = torch.from_numpy(np.stack(picked))
-        self._forget(x.nbytes)
-        if flip is not None and flip.any():  # bytes are mirrored sooner than numbers
+        """(B,) indices -> (B, C, S, S) float32 in 0...1.
+
+        ``flip`` (B,) bool says which pictures to mirror left-right.
+        """
+        sources = np.searchsorted(self.starts, indices, side="right") - 1
+        pictures = [
+            self.arrays[source][index - self.starts[source]]
+            for source, index in zip(sources, indices, strict=True)
+        ]
+        x = torch.from_numpy(np.stack(pictures))  # (B, S, S, 3) or (B, S, S)
+        self._release_pages(x.nbytes)
+        if flip is not None and flip.any():
+            # Mirrored before the conversion to float32, while there are a quarter of the bytes to
+            # move.
             mirrored = torch.from_numpy(np.flatnonzero(flip))
             x[mirrored] = x[mirrored].flip(2)
-        return (
-            x.permute(0, 3, 1, 2).float().div_(255)
-            if x.dtype == torch.uint8
-            else x[:, None].float()
-        )
+        if x.dtype == torch.uint8:
+            return x.permute(0, 3, 1, 2).float().div_(255)  # (B, 3, S, S)
+        return x[:, None].float()  # (B, 1, S, S)
 
-    def _forget(self, read: int) -> None:
-        """Give back the pages of large memory maps each time READ bytes were read; the system's cache keeps them."""
-        self._read += read if self._large else 0
-        if self._read > READ and hasattr(mmap, "MADV_DONTNEED"):
-            self._read = 0
-            for array in self._large:
-                array._mmap.madvise(mmap.MADV_DONTNEED)
+    def _release_pages(self, bytes_read: int) -> None:
+        """Now and then give back the pages of large memory maps; the system's cache keeps them."""
+        if not self._large_maps:
+            return
+        self._bytes_read += bytes_read
+        if self._bytes_read > RELEASE_AFTER and hasattr(mmap, "MADV_DONTNEED"):
+            self._bytes_read = 0
+            for array in self._large_maps:
+                array._mmap.madvise(mmap.MADV_DONTNEED)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a VAE-GAN is trained on and measured by."""
+
+    pictures: Pictures
+    train: np.ndarray  # (N,) indices of the pictures to train on
+    validation: np.ndarray  # (M,) indices of the pictures that only measure
+    labels: np.ndarray | None = None  # one for each picture of ``pictures``, -1 unknown
+    flips: bool = True  # mirror half of the training pictures (faces yes, spectrograms no)
 
 
 def batches(
     rows: np.ndarray, size: int, rng: np.random.Generator | None = None, least: int = 2
 ) -> Iterator[np.ndarray]:
-    """Cut (N,) rows into batches, shuffled where ``rng`` is given; batches below ``least`` are dropped then (batch norm)."""
-    rows = rng.permutation(rows) if rng is not None else rows
+    """Cut (N,) rows into batches of ``size``; shuffled where ``rng`` is given.
+
+    A shuffled batch of fewer than ``least`` rows is dropped, because batch norm cannot train on a
+    single picture.
+    """
+    if rng is not None:
+        rows = rng.permutation(rows)
     for start in range(0, len(rows), size):
-        part = rows[start : start + size]
-        if rng is None or len(part) >= least:
-            yield part
+        batch = rows[start : start + size]
+        if rng is None or len(batch) >= least:
+            yield batch
 
 
-def moved(x: Tensor, most: tuple[int, int], rng: np.random.Generator) -> Tensor:
-    """A batch (B, C, S, S) moved by chance, by up to ``most`` (rows, columns); the edge is repeated where it came from."""
-    rows, columns = most
+def randomly_translated(x: Tensor, limits: tuple[int, int], rng: np.random.Generator) -> Tensor:
+    """The batch (B, C, S, S), moved by up to ``limits`` (rows, columns) each way, at random.
+
+    The whole batch moves alike; the pixels that come in repeat the edge.
+    """
+    rows, columns = limits
     if not (rows or columns):
         return x
-    down, right, size = (
-        int(rng.integers(2 * rows + 1)),
-        int(rng.integers(2 * columns + 1)),
-        x.shape[-1],
-    )
-    x = F.pad(x, (columns, columns, rows, rows), mode="replicate")
-    return x[..., down : down + size, right : right + size].contiguous(
-        memory_format=torch.channels_last
-    )
+    size = x.shape[-1]
+    top = int(rng.integers(2 * rows + 1))
+    left = int(rng.integers(2 * columns + 1))
+    x = F.pad(
+        x, (columns, columns, rows, rows), mode="replicate"
+    )  # (B, C, S + 2 rows, S + 2 columns)
+    x = x[..., top : top + size, left : left + size]  # (B, C, S, S)
+    return x.contiguous(memory_format=torch.channels_last)

@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 from cmlib.config import CanConfig
+from cmlib.files import progress
 from cmlib.models import Can, Classifier, Posterior
 from cmlib.training import losses
 from cmlib.training.batches import batches
-from cmlib.training.loop import _check, _seed, quiet
-
-if TYPE_CHECKING:
-    pass
+from cmlib.training.loop import check_finite, seed_epoch
 
 
-def _same_emotion(
-    labels: np.ndarray, same: dict[int, np.ndarray], rng: np.random.Generator
-) -> np.ndarray:
-    """For each of (B,) labels any of the rows that ``same`` lists for it."""
-    chosen = np.empty(len(labels), int)
-    for label in np.unique(labels):
-        here = labels == label
-        chosen[here] = rng.choice(same[label], here.sum())
-    return chosen
-
-
-@torch.enable_grad()  # also when asked for from within no_grad
+@torch.enable_grad()  # also where the caller is inside no_grad
 def train_can(
     face: Posterior,
     voice: Posterior,
@@ -45,94 +31,165 @@ def train_can(
     seed: int = 0,
     on_epoch: Callable[[Can, dict], None] | None = None,
 ) -> tuple[Can, pd.DataFrame]:
-    """Train the context attention network on paired latents: face (V, N + M, D), the voice of each face's own clip (N, D),
-    labels (N + M,); the last M faces are of people who were not heard, the crowd.
+    """Train the context attention network: (network in eval mode, history by epoch).
 
-    Faces labelled -1 are neutral: ``settings.neutral`` is the share of each batch that is replaced by them, and
-    ``settings.directions`` needs them, and the person of each face, ``people`` (N + M,).  ``settings.crowd`` is the share
-    that is replaced before by faces of the crowd with the same label, where it has any.  ``classifier`` (trained on the
-    face latents) starts the network's own; it goes on learning where ``settings.finetune``.  Returns (network in eval
-    mode, history).  ValueError where neutral faces would hear their own voices (``settings.pairing``).
+    Faces and voices are pairs of latents. ``face`` (V, N + M, D) holds V views of each face,
+    ``voice`` (N, D) the voice of the clip of each of the first N faces. The last M faces are the
+    crowd's: people whose voices are not known. ``labels`` (N + M,) are in 0 ... classes - 1, or -1
+    for neutral faces.  ``people`` (N + M,) says whose each face is; only ``settings.directions``
+    needs it. ``classifier``, trained on the face latents, starts the network's own, which goes on
+    learning with ``settings.finetune``.
+
+    ValueError where ``settings`` ask for directions without people, or pair neutral faces with
+    their own voices.
     """
     if settings.neutral and settings.pairing == "own":
         raise ValueError('neutral faces need the voices of others: set pairing="emotion"')
-    if settings.directions and people is None:
-        raise ValueError(
-            "directions of expression are found within people: say whose each face is (people)"
-        )
     torch.manual_seed(seed)
-    (views, _, width), heard_too = face.mu.shape, len(voice.mu)
-    model, labels = (
-        Can(width, classes, settings.normalise, settings.directions, settings.attention),
-        labels.astype(np.int64),
-    )
-    expressive, neutral = np.flatnonzero(labels[:heard_too] >= 0), np.flatnonzero(labels < 0)
-    model.fit_scale(face.mu[:, expressive].flatten(0, 1), voice.mu[expressive])
-    if settings.directions:
-        model.fit_directions(face.mu[0], torch.from_numpy(labels), torch.from_numpy(people))
-    if classifier is not None:
-        model.classifier.load_state_dict(classifier.linear.state_dict())
-    model.classifier.requires_grad_(settings.finetune)
-    attention = [*model.att_mu.parameters(), *model.att_logvar.parameters()]
-    groups = [dict(params=attention, weight_decay=settings.weight_decay)]
-    if settings.finetune:
-        groups.append(
-            dict(params=model.classifier.parameters(), weight_decay=settings.classifier_decay)
-        )
-    optimiser = torch.optim.Adam(groups, lr=settings.learning_rate)
-    same = {c: expressive[labels[expressive] == c] for c in np.unique(labels[expressive])}
-    others = {
-        c: rows if len(rows := heard_too + np.flatnonzero(labels[heard_too:] == c)) else same[c]
-        for c in same
-    }
+    pairs = Pairs(labels.astype(np.int64), len(voice.mu), settings)
+    model = _set_up_model(face, voice, pairs, settings, people, classifier, classes)
+    optimiser = _set_up_optimiser(model, settings)
+    views = len(face.mu)
     history = []
-    for epoch in tqdm(
-        range(settings.epochs), disable=quiet(), desc="context attention", unit="epoch"
-    ):
-        rng, sums, hits = _seed(seed, epoch), {}, 0
+    for epoch in progress(range(settings.epochs), "context attention", unit="epoch"):
+        rng = seed_epoch(seed, epoch)
+        sums = {"cross-entropy": 0.0, "kl": 0.0}
+        correct = 0
         model.train()
-        for rows in batches(expressive, settings.batch, rng):
-            target = torch.from_numpy(labels[rows])
-            heard = rows if settings.pairing == "own" else _same_emotion(labels[rows], same, rng)
-            if settings.crowd:
-                rows = np.where(
-                    rng.random(len(rows)) < settings.crowd,
-                    _same_emotion(labels[rows], others, rng),
-                    rows,
-                )
-            if settings.neutral and len(neutral):
-                rows = np.where(
-                    rng.random(len(rows)) < settings.neutral, rng.choice(neutral, len(rows)), rows
-                )
+        for rows in batches(pairs.expressive, settings.batch, rng):
+            # Pair faces and voices, and draw a view of each face.
+            faces, voices = pairs.draw(rows, rng)
+            targets = torch.from_numpy(pairs.labels[rows])  # (B,)
             view = torch.from_numpy(rng.integers(views, size=len(rows)))
-            v = Posterior(face.mu[view, rows], face.logvar[view, rows])
-            a = Posterior(voice.mu[heard], voice.logvar[heard])
+            v = Posterior(face.mu[view, faces], face.logvar[view, faces])  # (B, D)
+            a = Posterior(voice.mu[voices], voice.logvar[voices])  # (B, D)
             if settings.voice_noise:
-                a = Posterior(
-                    a.mu + settings.voice_noise * model.voice_spread * torch.randn_like(a.mu),
-                    a.logvar,
-                )
-            shifted = model.shift(v, a)
+                a = _with_noise(a, settings.voice_noise * model.voice_spread)
+
+            # Compute the losses.
+            shifted = model.shift(v, a)  # (B, D)
             logits = model.classifier(shifted.sample() if settings.sample else shifted.mu)
-            pair = (*v, *shifted) if settings.kl_direction == "prior_to_shifted" else (*shifted, *v)
             terms = {
-                "cross-entropy": F.cross_entropy(logits, target),
-                "kl": losses.kl_between(*pair).mean(),
+                "cross-entropy": F.cross_entropy(logits, targets),
+                "kl": _divergence(v, shifted, settings.kl_direction),
             }
-            _check(terms, f"epoch {epoch + 1}")
+            check_finite(terms, f"epoch {epoch + 1}")
+
+            # Update weights.
             optimiser.zero_grad()
             (terms["cross-entropy"] + settings.kl_weight * terms["kl"]).backward()
             optimiser.step()
-            hits += int((logits.argmax(1) == target).sum())
+
+            correct += int((logits.argmax(1) == targets).sum())
             for name, value in terms.items():
-                sums[name] = sums.get(name, 0.0) + value.item() * len(rows)
-        history.append(
+                sums[name] += value.item() * len(rows)
+        count = len(pairs.expressive)
+        row = {"epoch": epoch + 1} | {name: total / count for name, total in sums.items()}
+        row["train accuracy"] = correct / count
+        history.append(row)
+        if on_epoch:
+            on_epoch(model.eval(), row)
+    return model.eval().requires_grad_(False), pd.DataFrame(history)
+
+
+class Pairs:
+    """Which face is shown with which voice.
+
+    ``labels`` (N + M,): of N faces with voices and M faces of the crowd, -1 for neutral.
+    """
+
+    def __init__(self, labels: np.ndarray, with_voice: int, settings: CanConfig):
+        self.labels = labels
+        self.settings = settings
+        self.expressive = np.flatnonzero(labels[:with_voice] >= 0)
+        self.neutral = np.flatnonzero(labels < 0)
+        # Rows by label, for faces with voices and for the crowd; where the crowd lacks a label, the
+        # former stand in.
+        self.with_label: dict[int, np.ndarray] = {}
+        self.crowd_with_label: dict[int, np.ndarray] = {}
+        for label in np.unique(labels[self.expressive]):
+            self.with_label[label] = self.expressive[labels[self.expressive] == label]
+            crowd = with_voice + np.flatnonzero(labels[with_voice:] == label)
+            self.crowd_with_label[label] = crowd if len(crowd) else self.with_label[label]
+
+    def draw(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """For a batch (B,) of expressive faces: (rows of faces, rows of voices), (B,) each.
+
+        The voice says what the label of ``rows`` says, so that is what the network is to answer.  A
+        share of the faces is replaced by the crowd's with the same label, and then a share by
+        neutral ones.
+        """
+        settings, labels = self.settings, self.labels[rows]
+        faces = voices = rows
+        if settings.pairing == "emotion":
+            voices = _any_with_label(labels, self.with_label, rng)
+        if settings.crowd:
+            replaced = rng.random(len(rows)) < settings.crowd
+            faces = np.where(replaced, _any_with_label(labels, self.crowd_with_label, rng), faces)
+        if settings.neutral and len(self.neutral):
+            replaced = rng.random(len(rows)) < settings.neutral
+            faces = np.where(replaced, rng.choice(self.neutral, len(rows)), faces)
+        return faces, voices
+
+
+def _any_with_label(
+    labels: np.ndarray, rows_by_label: dict[int, np.ndarray], rng: np.random.Generator
+) -> np.ndarray:
+    """For each of (B,) labels any of its rows."""
+    chosen = np.empty(len(labels), int)
+    for label in np.unique(labels):
+        has_label = labels == label
+        chosen[has_label] = rng.choice(rows_by_label[label], has_label.sum())
+    return chosen
+
+
+def _set_up_model(
+    face: Posterior,
+    voice: Posterior,
+    pairs: Pairs,
+    settings: CanConfig,
+    people: np.ndarray | None,
+    classifier: Classifier | None,
+    classes: int,
+) -> Can:
+    """The network before the first epoch: with scale, directions of expression and classifier."""
+    latent = face.mu.shape[-1]
+    model = Can(latent, classes, settings.normalise, settings.directions, settings.attention)
+    expressive_faces = face.mu[:, pairs.expressive].flatten(0, 1)  # all views: (V * expressive, D)
+    model.fit_scale(expressive_faces, voice.mu[pairs.expressive])
+    if settings.directions:
+        if people is None:
+            raise ValueError(
+                "directions of expression are found within people: say whose each face is (people)"
+            )
+        model.fit_directions(face.mu[0], torch.from_numpy(pairs.labels), torch.from_numpy(people))
+    if classifier is not None:
+        model.classifier.load_state_dict(classifier.linear.state_dict())
+    model.classifier.requires_grad_(settings.finetune)
+    return model
+
+
+def _set_up_optimiser(model: Can, settings: CanConfig) -> torch.optim.Optimizer:
+    """Adam for the attention and, with ``finetune``, for the classifier."""
+    attention = [*model.att_mu.parameters(), *model.att_logvar.parameters()]
+    groups = [{"params": attention, "weight_decay": settings.weight_decay}]
+    if settings.finetune:
+        groups.append(
             {
-                "epoch": epoch + 1,
-                **{k: v / len(expressive) for k, v in sums.items()},
-                "train accuracy": hits / len(expressive),
+                "params": list(model.classifier.parameters()),
+                "weight_decay": settings.classifier_decay,
             }
         )
-        if on_epoch:
-            on_epoch(model.eval(), history[-1])
-    return model.eval().requires_grad_(False), pd.DataFrame(history)
+    return torch.optim.Adam(groups, lr=settings.learning_rate)
+
+
+def _with_noise(voice: Posterior, deviation: Tensor) -> Posterior:
+    """Noise of a standard ``deviation`` (D,) on the mean, so that no voice is learnt by heart."""
+    return Posterior(voice.mu + deviation * torch.randn_like(voice.mu), voice.logvar)
+
+
+def _divergence(prior: Posterior, shifted: Posterior, direction: str) -> Tensor:
+    """The mean KL divergence of a batch, KL(N || N') for "prior_to_shifted", else KL(N' || N)."""
+    if direction == "prior_to_shifted":
+        return losses.kl_between(*prior, *shifted).mean()
+    return losses.kl_between(*shifted, *prior).mean()

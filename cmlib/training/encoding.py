@@ -1,8 +1,6 @@
-"""Frozen encoders: pictures to latents, once."""
+"""Pictures to latents: frozen encoders run once, and later stages train on what they return."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,26 +8,25 @@ import torch
 from cmlib.models import Posterior, VaeGan
 from cmlib.training.batches import Pictures, batches
 
-if TYPE_CHECKING:
-    pass
-
 
 @torch.no_grad()
 def encode(
     model: VaeGan, pictures: Pictures, rows: np.ndarray, flips: bool = False, batch: int = 128
 ) -> Posterior:
-    """Posteriors of the pictures ``rows``, the network in eval mode and float32: (V, N, latent), V = 2 views with ``flips``.
+    """Posteriors of the pictures ``rows``, with the network in eval mode and float32: (V, N, D).
 
-    The frozen network runs once; the later stages train on what it returned.
+    V is 1, or 2 with ``flips``: the pictures as they are, and their mirror images.
     """
     model.eval()
     device = next(model.parameters()).device
     views = []
     for mirrored in (False, True) if flips else (False,):
-        done = []
-        for part in batches(rows, batch):
-            x = pictures.batch(part, np.full(len(part), mirrored)).to(device)
-            done.append(torch.stack(model.encoder(x)).cpu())
-        views.append(torch.cat(done, 1))
-    stacked = torch.stack(views, 1)  # (2, V, N, latent)
-    return Posterior(stacked[0], stacked[1])
+        chunks = []
+        for indices in batches(rows, batch):
+            x = pictures.batch(indices, np.full(len(indices), mirrored)).to(device)
+            chunks.append(model.encoder(x).map(torch.Tensor.cpu))  # (B, D)
+        views.append(Posterior.cat(chunks))  # (N, D)
+    return Posterior(
+        torch.stack([view.mu for view in views]),
+        torch.stack([view.logvar for view in views]),
+    )

@@ -1,16 +1,18 @@
-"""What every training loop shares: the device, random numbers, checks, the log, and going on after a kill."""
+"""What the training loops share: the device, random numbers, checks, the log, and resuming."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+
+from cmlib.files import write_atomically
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -21,119 +23,173 @@ class TrainingError(RuntimeError):
 
 
 def launch(precision: str = "auto", devices: int = 1, nodes: int = 1) -> Fabric:
-    """Fabric on the best device there is; ``auto`` computes in bfloat16 where the device gains from it.
+    """Fabric on the best device there is; ``auto`` computes in bfloat16 where the device gains from
+    it.
 
-    With several devices this command is started once more for each; all but the first show no progress.
+    With several devices this command is started once more for each; all but the first show no
+    progress.
     """
-    from lightning_fabric import Fabric  # a second and 150 MB, which only training needs
+    # Imported here because only training needs it: it takes a second and 150 MB.
+    from lightning_fabric import Fabric
 
     if precision == "auto":
         gains = torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
         precision = "bf16-mixed" if gains else "32-true"
-    fabric = Fabric(accelerator="auto", devices=devices, num_nodes=nodes, precision=precision)
+    fabric = Fabric(
+        accelerator="auto",
+        devices=devices,
+        num_nodes=nodes,
+        precision=precision,  # pyright: ignore[reportArgumentType]  (any string; Fabric says which it knows)
+    )
     fabric.launch()
     if not fabric.is_global_zero:
         os.environ["CM_QUIET"] = "1"
     return fabric
 
 
-def quiet() -> bool:
-    """Progress bars are off where CM_QUIET is set."""
-    return bool(os.environ.get("CM_QUIET"))
+# ---------------------------------------------------------------- random numbers and checks
 
 
-def _seed(seed: int, epoch: int, rank: int = 0) -> np.random.Generator:
-    torch.manual_seed(seed * 100_003 + epoch + (rank << 40))  # noise of its own on every device
+def seed_epoch(seed: int, epoch: int, rank: int = 0) -> np.random.Generator:
+    """Seed torch for an epoch, and return the generator that shuffles and augments its pictures.
+
+    Every epoch has a seed of its own, so a resumed training draws the numbers of an undisturbed
+    one. The generator is the same on all devices, which share each batch; torch's noise differs by
+    ``rank``.
+    """
+    torch.manual_seed(seed * 100_003 + epoch + (rank << 40))
     return np.random.default_rng([seed, epoch])
 
 
-def _check(terms: dict[str, Tensor], where: str) -> None:
+def check_finite(terms: dict[str, Tensor], where: str) -> None:
+    """Raise TrainingError, with the name and ``where``, if a (scalar) term is NaN or infinite."""
     for name, value in terms.items():
         if not torch.isfinite(value).all():
             raise TrainingError(
-                f"{where}: the term {name!r} is {value.item()}; lower the learning rate or its weight"
+                f"{where}: the term {name!r} is {value.item()}; "
+                "lower the learning rate or the weight of this term"
             )
 
 
-def _averaged(terms: dict[str, Tensor], weight: float, fabric: Fabric) -> dict[str, Tensor]:
-    """The (scalar) terms averaged over the devices, of which this one counts ``weight``, on the CPU."""
+# ---------------------------------------------------------------- several devices
+
+
+def across_devices(tensor: Tensor, operation: str, fabric: Fabric) -> Tensor:
+    """The "mean" or the "sum" of a tensor over the devices."""
+    result = fabric.all_reduce(tensor, reduce_op=operation)
+    assert isinstance(result, Tensor)  # Fabric reduces lists and dictionaries of them as well
+    return result
+
+
+def average_terms(terms: dict[str, Tensor], weight: float, fabric: Fabric) -> dict[str, Tensor]:
+    """The (scalar) terms, averaged over the devices and moved to the CPU.
+
+    ``weight`` is how much this device counts: 1 where all devices have equally many pictures.
+    """
+    # Sorted, because the devices need not have computed their terms in the same order.
     names = sorted(terms)
-    stacked = fabric.all_reduce(
-        torch.stack([terms[n].detach() for n in names]) * weight, reduce_op="mean"
-    ).cpu()
-    return {n: stacked[names.index(n)] for n in terms}
+    stacked = torch.stack([terms[name].detach() for name in names])  # (terms,)
+    averages = across_devices(stacked * weight, "mean", fabric).cpu()
+    return {name: averages[names.index(name)] for name in terms}
 
 
-def _average_gradients(parameters: Sequence[nn.Parameter], fabric: Fabric) -> None:
-    """Gradients averaged over the devices in one message; they have none on all devices, or on none."""
+def average_gradients(parameters: Sequence[nn.Parameter], fabric: Fabric) -> None:
+    """Average the gradients over the devices, all in one message.
+
+    Either all devices have gradients for these parameters, or none has.
+    """
     if fabric.world_size == 1 or all(p.grad is None for p in parameters):
         return
+    gradients: list[Tensor] = []
     for p in parameters:
-        if p.grad is None:  # the head, where this device saw no label
+        # A device whose share of the batch had no known label has no gradient for the label
+        # classifier.
+        if p.grad is None:
             p.grad = torch.zeros_like(p)
-    flat = fabric.all_reduce(torch.cat([p.grad.flatten() for p in parameters]), reduce_op="mean")
-    for p, mean in zip(parameters, flat.split([p.numel() for p in parameters])):
-        p.grad.copy_(mean.view_as(p))
+        gradients.append(p.grad)
+    flat = across_devices(torch.cat([g.flatten() for g in gradients]), "mean", fabric)
+    averages = flat.split([g.numel() for g in gradients])
+    for gradient, average in zip(gradients, averages, strict=True):
+        gradient.copy_(average.view_as(gradient))
 
 
-def _logger(log: Path | None, done: int) -> Callable[[list[dict]], None]:
-    """What writes the history to ``log`` after an epoch; a folder's events after the epoch ``done`` no longer count."""
+# ---------------------------------------------------------------- the log
+
+
+def open_log(log: Path | None, epochs_done: int) -> Callable[[list[dict]], None]:
+    """A function to call with the history after each epoch, which writes it to ``log``.
+
+    A ``.csv`` file holds the whole history; any other path is a folder for TensorBoard, in which
+    what an earlier start wrote after ``epochs_done`` no longer counts.  TrainingError where
+    tensorboard is missing.
+    """
     if log is None:
         return lambda history: None
     log.parent.mkdir(parents=True, exist_ok=True)
-    if log.suffix == ".csv":  # written anew each time: a killed run leaves no row twice
+    if log.suffix == ".csv":
+        # Written anew each time, so that a killed and resumed run leaves no row twice.
         return lambda history: pd.DataFrame(history).to_csv(log, index=False)
-    from lightning_fabric.loggers import TensorBoardLogger
+    from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
     try:
-        board = TensorBoardLogger(log, name="", version="", purge_step=done + 1)
+        board = TensorBoardLogger(log, name="", version="", purge_step=epochs_done + 1)
     except ModuleNotFoundError:
         raise TrainingError(
             f"{log}: a log for TensorBoard needs a package: pip install tensorboard"
         ) from None
 
     def write(history: list[dict]) -> None:
-        board.log_metrics(
-            {k: v for k, v in history[-1].items() if k != "epoch"}, history[-1]["epoch"]
-        )
+        metrics = dict(history[-1])
+        epoch = metrics.pop("epoch")
+        board.log_metrics(metrics, epoch)
         board.save()
 
     return write
 
 
-def _resume(
-    path: Path | None, modules: Sequence, optimisers: Sequence
-) -> tuple[int, list[dict], dict | None]:
-    if path is None or not path.exists():
-        return 0, [], None
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    for module, saved in zip(modules, state["modules"]):
-        module.load_state_dict(saved)
-    for optimiser, saved in zip(optimisers, state["optimisers"]):
-        optimiser.load_state_dict(saved)
-    return state["epoch"], state["history"], state["best"]
+# ---------------------------------------------------------------- resuming after a kill
 
 
-def _keep(
+class TrainingState(TypedDict):
+    """What the state file of a training holds after an epoch."""
+
+    epoch: int  # epochs done
+    history: list[dict]
+    best: dict[str, Tensor] | None  # weights of the epoch with the lowest validation error
+    modules: list[dict]
+    optimisers: list[dict]
+
+
+def load_state(
     path: Path | None,
-    epoch: int,
+    modules: Sequence[nn.Module],
+    optimisers: Sequence[torch.optim.Optimizer],
+) -> TrainingState | None:
+    """Restore modules and optimisers from the state file; None where there is no such file."""
+    if path is None or not path.exists():
+        return None
+    state: TrainingState = torch.load(path, map_location="cpu", weights_only=True)
+    for module, weights in zip(modules, state["modules"], strict=True):
+        module.load_state_dict(weights)
+    for optimiser, values in zip(optimisers, state["optimisers"], strict=True):
+        optimiser.load_state_dict(values)
+    return state
+
+
+def save_state(
+    path: Path,
+    modules: Sequence[nn.Module],
+    optimisers: Sequence[torch.optim.Optimizer],
     history: list[dict],
-    modules: Sequence,
-    optimisers: Sequence,
-    best: dict | None,
+    best: dict[str, Tensor] | None,
 ) -> None:
-    if path is None:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    torch.save(
-        {
-            "epoch": epoch,
-            "history": history,
-            "best": best,
-            "modules": [m.state_dict() for m in modules],
-            "optimisers": [o.state_dict() for o in optimisers],
-        },
-        temporary,
-    )
-    os.replace(temporary, path)
+    """Write what ``load_state`` restores; the file appears whole or not at all."""
+    state: TrainingState = {
+        "epoch": len(history),
+        "history": history,
+        "best": best,
+        "modules": [m.state_dict() for m in modules],
+        "optimisers": [o.state_dict() for o in optimisers],
+    }
+    with write_atomically(path) as temporary:
+        torch.save(state, temporary)

@@ -1,4 +1,4 @@
-"""Each loss a small pure function with its equation."""
+"""Each loss is a small pure function with its equation and its source."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from torch.nn import functional as F
 
 
 def kl_to_unit_normal(mu: Tensor, logvar: Tensor) -> Tensor:
-    """KL(N(mu, sigma^2) || N(0, 1)) = -1/2 sum_d (1 + log sigma^2 - mu^2 - sigma^2), batch mean; (B, D) -> scalar."""
+    """KL(N(mu, sigma^2) || N(0, 1)), averaged over the batch: (B, D) each -> scalar.
+
+    -1/2 sum_d (1 + log sigma^2 - mu^2 - sigma^2) (Kingma & Welling 2014, arXiv 1312.6114, appendix
+    B)
+    """
     return -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(1).mean()
 
 
 def kl_between(mu: Tensor, logvar: Tensor, other_mu: Tensor, other_logvar: Tensor) -> Tensor:
-    """KL(N(mu, sigma^2) || N(mu', sigma'^2)) of diagonal Gaussians, per row: (B, D) x 4 -> (B,).
+    """KL(N(mu, sigma^2) || N(mu', sigma'^2)) of diagonal Gaussians, per row: (B, D) each -> (B,).
 
     1/2 sum_d (log sigma'^2 - log sigma^2 + (sigma^2 + (mu - mu')^2) / sigma'^2 - 1)
     """
@@ -25,77 +29,102 @@ def kl_between(mu: Tensor, logvar: Tensor, other_mu: Tensor, other_logvar: Tenso
 
 
 def feature_error(real: Tensor, reconstructed: Tensor) -> Tensor:
-    """Mean squared error of two feature maps of one shape (the learned metric of Larsen et al. 2016, eq. 7)."""
+    """Mean squared error of two feature maps of one shape -> scalar: the learned metric.
+
+    -log p(f(x) | z) of a Gaussian, up to constants (Larsen et al. 2016, arXiv 1512.09300, eq. 7).
+    """
     return F.mse_loss(reconstructed, real)
 
 
 def relative_error(real: Sequence[Tensor], reconstructed: Sequence[Tensor]) -> Tensor:
-    """Mean over feature maps of ||f(x~) - f(x)||^2 / ||f(x)||^2, so that each of them counts alike (a perceptual loss:
-    Johnson et al. 2016, arXiv 1603.08155, eq. 2; of a VAE: Hou et al. 2017, arXiv 1610.00291); scalar."""
-    return torch.stack(
-        [F.mse_loss(b, a) / a.square().mean() for a, b in zip(real, reconstructed)]
-    ).mean()
+    """Mean over feature maps of ||f(x~) - f(x)||^2 / ||f(x)||^2 -> scalar.  Each map counts alike.
+
+    A perceptual loss (Johnson et al. 2016, arXiv 1603.08155, eq. 2; of a VAE: Hou et al. 2017,
+    arXiv 1610.00291).
+    """
+    errors = [
+        F.mse_loss(fake_map, real_map) / real_map.square().mean()
+        for real_map, fake_map in zip(real, reconstructed, strict=True)
+    ]
+    return torch.stack(errors).mean()
 
 
 @cache
 def focus_map(size: int, strength: float) -> Tensor:
-    """Weights (size, size) with mean one for crops as ``cmlib.faces`` makes them, whose eyes lie at 40 % of the height.
+    """Weights (size, size) with mean one, for aligned faces (``cmlib.preparation.cropping``).
 
-    Before division by its mean the weight is 1, and up to 1 + ``strength`` in three Gaussian spots: at each eye with its
-    brow, and at the mouth.  That is where expressions are, on a tenth of the area.
+    Before division by its mean the weight is 1, and up to 1 + ``strength`` in three Gaussian spots:
+    at each eye with its brow, and at the mouth.  That is where expressions are, on a tenth of the
+    area.  Eyes lie at 40 % of the height.
     """
-    y, x = torch.meshgrid(*[(torch.arange(size) + 0.5) / size] * 2, indexing="ij")
-    spots = (
-        (0.37, 0.35, 0.09, 0.12),
-        (0.37, 0.65, 0.09, 0.12),
-        (0.74, 0.5, 0.09, 0.15),
-    )  # y, x, and their widths
-    map_ = 1 + strength * sum(
-        torch.exp(-0.5 * (((y - a) / c) ** 2 + ((x - b) / d) ** 2)) for a, b, c, d in spots
-    )
-    return map_ / map_.mean()
+    position = (torch.arange(size) + 0.5) / size  # centres of the pixels, in 0...1
+    y, x = torch.meshgrid(position, position, indexing="ij")  # (size, size)
+    spots = torch.zeros(size, size)
+    # Centre and standard deviation of each spot, (y, x) each: left eye, right eye, mouth.
+    for centre, deviation in (
+        ((0.37, 0.35), (0.09, 0.12)),
+        ((0.37, 0.65), (0.09, 0.12)),
+        ((0.74, 0.50), (0.09, 0.15)),
+    ):
+        squared_distance = ((y - centre[0]) / deviation[0]) ** 2
+        squared_distance = squared_distance + ((x - centre[1]) / deviation[1]) ** 2
+        spots = spots + torch.exp(-0.5 * squared_distance)
+    weights = 1 + strength * spots
+    return weights / weights.mean()
 
 
 def pixel_error(real: Tensor, reconstructed: Tensor, focus: float = 0.0) -> Tensor:
-    """Mean squared error of pixels, each weighted by ``focus_map`` where ``focus`` > 0; (B, C, S, S) twice."""
+    """Mean squared error of pixels (B, C, S, S), weighted by ``focus_map`` if ``focus`` > 0."""
     if not focus:
         return F.mse_loss(reconstructed, real)
-    return (
-        (reconstructed - real).square() * focus_map(real.shape[-1], focus).to(real.device)
-    ).mean()
+    weights = focus_map(real.shape[-1], focus).to(real.device)  # (S, S)
+    return ((reconstructed - real).square() * weights).mean()
 
 
 def detail_error(real: Tensor, reconstructed: Tensor, focus: float = 0.0) -> Tensor:
-    """Mean absolute error of horizontal and vertical differences of neighbouring pixels; (B, C, S, S) twice.
+    """Mean absolute error of the differences of neighbouring pixels; (B, C, S, S) each.
 
-    Each difference is weighted by ``focus_map`` at its first pixel where ``focus`` > 0.
+    Horizontal and vertical differences count alike. Each is weighted by ``focus_map`` at its first
+    pixel where ``focus`` > 0.
     """
     error = real - reconstructed
-    across, down = error.diff(dim=-1).abs(), error.diff(dim=-2).abs()
+    across = error.diff(dim=-1).abs()  # (B, C, S, S - 1)
+    down = error.diff(dim=-2).abs()  # (B, C, S - 1, S)
     if focus:
-        weights = focus_map(real.shape[-1], focus).to(real.device)
-        across, down = across * weights[:, :-1], down * weights[:-1]
+        weights = focus_map(real.shape[-1], focus).to(real.device)  # (S, S)
+        across = across * weights[:, :-1]
+        down = down * weights[:-1]
     return across.mean() + down.mean()
 
 
 def discriminator_loss(real: Tensor, reconstructed: Tensor, sampled: Tensor) -> Tensor:
-    """-(log D(x) + log(1 - D(x~)) + log(1 - D(x_p))), each averaged; arguments are logits (B, 1)."""
+    """-(log D(x) + log(1 - D(x~)) + log(1 - D(x_p))), each averaged over logits (B, 1) -> scalar.
+
+    Pictures, reconstructions, and samples from the prior (Larsen et al. 2016, arXiv 1512.09300, eq.
+    8).
+    """
     return F.softplus(-real).mean() + F.softplus(reconstructed).mean() + F.softplus(sampled).mean()
 
 
 def deception_loss(reconstructed: Tensor, sampled: Tensor) -> Tensor:
-    """The decoder's non-saturating part, -(log D(x~) + log D(x_p)) (Goodfellow et al. 2014); logits (B, 1)."""
+    """The decoder's adversarial loss, -(log D(x~) + log D(x_p)); logits (B, 1) -> scalar.
+
+    The non-saturating form (Goodfellow et al. 2014, arXiv 1406.2661, section 3).
+    """
     return F.softplus(-reconstructed).mean() + F.softplus(-sampled).mean()
 
 
 def equilibrium_gates(
     real: float, fake: float, centre: float = 0.68, margin: float = 0.35
 ) -> tuple[bool, bool]:
-    """(train discriminator?, train decoder?) from the mean binary cross-entropies of real and decoded pictures.
+    """(train the discriminator?, train the decoder?), from their success.
 
-    The discriminator rests while either loss is below centre - margin, the decoder while either is above centre + margin;
-    should both rest, both train.
+    ``real`` and ``fake`` are the discriminator's mean cross-entropies of real and decoded pictures.
+    It rests while either is below ``centre - margin``, the decoder while either is above ``centre +
+    margin``.  Should both have to rest, both train.
     """
-    discriminator = not (real < centre - margin or fake < centre - margin)
-    decoder = not (real > centre + margin or fake > centre + margin)
-    return (True, True) if not (discriminator or decoder) else (discriminator, decoder)
+    discriminator = min(real, fake) >= centre - margin
+    decoder = max(real, fake) <= centre + margin
+    if not (discriminator or decoder):
+        return True, True
+    return discriminator, decoder

@@ -1,351 +1,522 @@
-"""Training of a VAE-GAN."""
+"""Training of a VAE-GAN: the losses of a batch, an epoch, and a training that can be resumed."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 from cmlib.config import VaeGanConfig
-from cmlib.models import VaeGan
+from cmlib.files import progress
+from cmlib.models import Posterior, VaeGan
 from cmlib.training import losses
-from cmlib.training.batches import Pictures, batches, moved
+from cmlib.training.batches import Pictures, TrainingData, batches, randomly_translated
+from cmlib.training.expression_critic import train_expression_critic
 from cmlib.training.loop import (
     TrainingError,
-    _average_gradients,
-    _averaged,
-    _check,
-    _keep,
-    _logger,
-    _resume,
-    _seed,
+    across_devices,
+    average_gradients,
+    average_terms,
+    check_finite,
     launch,
-    quiet,
+    load_state,
+    open_log,
+    save_state,
+    seed_epoch,
 )
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+    from tqdm import tqdm
+
+
+# ---------------------------------------------------------------- optimisers
 
 
 def learning_rate(settings: VaeGanConfig, epoch: int) -> float:
-    """The rate of an epoch: divided by ten at each milestone (released), or a half cosine down to one per cent."""
+    """The rate of an epoch: a tenth after each milestone (released), or a half cosine to 1 %."""
     if settings.schedule == "cosine":
-        return settings.learning_rate * (
-            0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * epoch / settings.epochs))
-        )
+        cosine = 0.5 * (1 + math.cos(math.pi * epoch / settings.epochs))
+        return settings.learning_rate * (0.01 + 0.99 * cosine)
     return settings.learning_rate * 0.1 ** sum(epoch >= m for m in settings.milestones)
 
 
-def _optimiser(parameters, settings: VaeGanConfig) -> torch.optim.Optimizer:
+def make_optimiser(
+    parameters: Iterable[nn.Parameter], settings: VaeGanConfig
+) -> torch.optim.Optimizer:
+    """RMSprop as released, or Adam."""
     if settings.optimiser == "rmsprop":
         return torch.optim.RMSprop(parameters, lr=settings.learning_rate, alpha=0.9)
     return torch.optim.Adam(parameters, lr=settings.learning_rate, fused=True)
 
 
+# ---------------------------------------------------------------- the losses of one batch
+
+
+class StepLosses(NamedTuple):
+    """The losses of one batch, each a scalar."""
+
+    autoencoder: Tensor  # for encoder, decoder and label classifier
+    discriminator: Tensor | None  # None where the discriminator is not trained
+    terms: dict[str, Tensor]  # what they consist of, by name, unweighted
+
+
+def term_weights(settings: VaeGanConfig) -> dict[str, float]:
+    """How much each term counts in the loss of the autoencoder."""
+    # At level 0 the "features" are the pixels themselves.
+    pixels_as_features = settings.feature_weight * (settings.feature_level == 0)
+    return {
+        "kl": settings.kl_weight,
+        "pixels": settings.pixel_weight + pixels_as_features,
+        "detail": settings.detail_weight,
+        "expression": settings.expression_weight,
+        "labels": settings.label_weight,
+        "features": settings.feature_weight,
+        "deception": settings.adversarial_weight,
+    }
+
+
 def vaegan_step(
     model: VaeGan,
-    head: nn.Module | None,
+    label_classifier: nn.Module | None,
     x: Tensor,
     labels: Tensor | None,
     settings: VaeGanConfig,
-) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
-    """Losses of one batch x (B, C, S, S): (for encoder and decoder, for the discriminator or None, the terms by name).
+) -> StepLosses:
+    """The losses of one batch of pictures x (B, C, S, S) with labels (B,), -1 where unknown.
 
-    Encoder and decoder share one backward pass; the discriminator sees the pictures detached.  Labels are (B,) with -1
-    where unknown.  With ``expression_weight`` the discriminator has learnt labels, is frozen, and in eval mode.
+    Encoder and decoder share one backward pass; the discriminator sees the pictures detached.  With
+    ``expression_weight`` the discriminator has learnt to read labels before, is frozen, and in eval
+    mode.  The losses are taken in float32 whatever the networks compute in.
     """
-    posterior = model.encoder(x)
-    reconstruction = model.decoder(posterior.sample())
+    posterior = model.encoder(x)  # mu, logvar: (B, D)
+    reconstruction = model.decoder(posterior.sample())  # (B, C, S, S)
+
     terms = {"kl": losses.kl_to_unit_normal(posterior.mu.float(), posterior.logvar.float())}
-    total = settings.kl_weight * terms["kl"]
-    use_discriminator = settings.feature_level > 0 or settings.adversarial_weight > 0
     if settings.pixel_weight or settings.feature_level == 0:
         terms["pixels"] = losses.pixel_error(x, reconstruction.float(), settings.focus)
-        total = (
-            total
-            + (settings.pixel_weight + settings.feature_weight * (settings.feature_level == 0))
-            * terms["pixels"]
-        )
     if settings.detail_weight:
         terms["detail"] = losses.detail_error(x, reconstruction.float(), settings.focus)
-        total = total + settings.detail_weight * terms["detail"]
     if settings.expression_weight:
-        with torch.no_grad():
-            real_maps = model.discriminator.levels(x)
-        maps = model.discriminator.levels(reconstruction)
-        terms["expression"] = losses.relative_error(
-            [m.float() for m in real_maps], [m.float() for m in maps]
-        )
-        total = total + settings.expression_weight * terms["expression"]
-    if head is not None and labels is not None and (known := labels >= 0).any():
-        terms["labels"] = F.cross_entropy(head(posterior.mu[known]).float(), labels[known])
-        total = total + settings.label_weight * terms["labels"]
-    if not use_discriminator:
-        return total, None, terms
+        terms["expression"] = _expression_error(model, x, reconstruction)
+    if label_classifier is not None and labels is not None and (labels >= 0).any():
+        terms["labels"] = _label_error(label_classifier, posterior, labels)
+    if settings.feature_level > 0 or settings.adversarial_weight > 0:
+        terms |= _discriminator_terms(model, x, reconstruction, posterior, settings)
 
-    prior_noise = torch.randn_like(posterior.mu)
+    autoencoder_loss = torch.zeros((), device=x.device)
+    for name, weight in term_weights(settings).items():
+        if name in terms:
+            autoencoder_loss = autoencoder_loss + weight * terms[name]
+    return StepLosses(autoencoder_loss, terms.get("discriminator"), terms)
+
+
+def _expression_error(model: VaeGan, x: Tensor, reconstruction: Tensor) -> Tensor:
+    """How far pictures and reconstructions differ for a discriminator that reads expressions."""
+    with torch.no_grad():
+        real_maps = model.discriminator.levels(x)  # three of (B, C', H', W')
+    maps = model.discriminator.levels(reconstruction)
+    return losses.relative_error([m.float() for m in real_maps], [m.float() for m in maps])
+
+
+def _label_error(classifier: nn.Module, posterior: Posterior, labels: Tensor) -> Tensor:
+    """Cross-entropy of the linear classifier on the latent means, over the known labels."""
+    known = labels >= 0
+    logits = classifier(posterior.mu[known])  # (known, labels)
+    return F.cross_entropy(logits.float(), labels[known])
+
+
+def _discriminator_terms(
+    model: VaeGan, x: Tensor, reconstruction: Tensor, posterior: Posterior, settings: VaeGanConfig
+) -> dict[str, Tensor]:
+    """The loss of a discriminator of real and decoded pictures, and what it says to the decoder."""
+    terms = {}
     with torch.set_grad_enabled(settings.adversarial_weight > 0):
-        sampled = model.decoder(prior_noise)
-    # the discriminator's own turn: its three passes see finished pictures
+        sampled = model.decoder(torch.randn_like(posterior.mu))  # from the prior: (B, C, S, S)
+
+    # The discriminator's turn: the decoded pictures are constants.
     model.discriminator.requires_grad_(True)
-    real_features, real = model.discriminator(x, max(settings.feature_level, 1))
-    fake = model.discriminator(reconstruction.detach())[1]
-    prior = model.discriminator(sampled.detach())[1]
+    real_features, real = model.discriminator(x, max(settings.feature_level, 1))  # logits: (B, 1)
+    _, fake = model.discriminator(reconstruction.detach())
+    _, prior = model.discriminator(sampled.detach())
     terms["discriminator"] = losses.discriminator_loss(real.float(), fake.float(), prior.float())
-    # the decoder's turn: features are a metric, its weights are constants
+
+    # The decoder's turn: the weights of the discriminator are constants.
     model.discriminator.requires_grad_(False)
     if settings.feature_level > 0:
         features = model.discriminator.features(reconstruction, settings.feature_level)
         terms["features"] = losses.feature_error(real_features.detach().float(), features.float())
-        total = total + settings.feature_weight * terms["features"]
     if settings.adversarial_weight > 0:
-        terms["deception"] = losses.deception_loss(
-            model.discriminator(reconstruction)[1].float(), model.discriminator(sampled)[1].float()
-        )
-        total = total + settings.adversarial_weight * terms["deception"]
+        _, fake = model.discriminator(reconstruction)
+        _, prior = model.discriminator(sampled)
+        terms["deception"] = losses.deception_loss(fake.float(), prior.float())
     model.discriminator.requires_grad_(True)
-    return total, terms["discriminator"], terms
+    return terms
 
 
-def learn_expressions(
-    model: VaeGan,
-    pictures: Pictures,
-    rows: np.ndarray,
-    labels: np.ndarray,
-    flips: bool,
-    seed: int,
-    fabric: Fabric,
-    epochs: int = 12,
-) -> None:
-    """Train the discriminator of ``model`` to tell labels (one per picture, -1 unknown) apart, in place of real and decoded.
-
-    It learns the pictures ``rows``, mirrored where ``flips``, moved by up to a twentieth and blurred by chance, so that its
-    features see the expression also in pictures that are not sharp.
-    """
-    reader, rows = model.discriminator, rows[labels[rows] >= 0]
-    last = reader.fc[-1]
-    reader.fc[-1] = nn.Linear(last.in_features, int(labels.max()) + 1).to(fabric.device)
-    optimiser = torch.optim.AdamW(reader.parameters(), lr=1e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, 1e-3, total_steps=epochs * -(-len(rows) // 32) + 1
-    )
-    reader.train()
-    for epoch in tqdm(range(epochs), disable=quiet(), desc="expressions", unit="epoch"):
-        rng = _seed(seed, epoch)
-        for part in batches(rows, 32, rng):
-            x = pictures.batch(part, rng.random(len(part)) < 0.5 if flips else None).to(
-                fabric.device, memory_format=torch.channels_last
-            )
-            size = x.shape[-1]
-            x = moved(x, (size // 20, size // 20), rng)
-            if rng.random() < 0.4:
-                side = int(rng.integers(size // 2, size))
-                x = F.interpolate(
-                    F.interpolate(x, (side, side), mode="area"), (size, size), mode="bicubic"
-                )
-            with fabric.autocast():
-                loss = F.cross_entropy(
-                    reader(x)[1].float(),
-                    torch.from_numpy(labels[part]).long().to(fabric.device),
-                    label_smoothing=0.1,
-                )
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-    reader.fc[-1] = last
-    reader.zero_grad(set_to_none=True)  # or an optimiser would take them for its own
+# ---------------------------------------------------------------- the training
 
 
-@torch.enable_grad()  # also when asked for from within no_grad
+@torch.enable_grad()  # also where the caller is inside no_grad
 def train_vaegan(
-    pictures: Pictures,
-    train: np.ndarray,
-    validation: np.ndarray,
+    data: TrainingData,
     settings: VaeGanConfig,
     *,
-    channels: int,
-    size: int,
-    labels: np.ndarray | None = None,
-    flips: bool = True,
     seed: int = 0,
-    state: Path | None = None,
     start: VaeGan | None = None,
-    fabric: Fabric | None = None,
+    state: Path | None = None,
     log: Path | None = None,
     on_epoch: Callable[[VaeGan, dict], None] | None = None,
+    fabric: Fabric | None = None,
 ) -> tuple[VaeGan, pd.DataFrame]:
-    """Train on the rows ``train`` of ``pictures``; return (model in eval mode, history with one row per epoch).
+    """Train a VAE-GAN; return (model in eval mode, history with one row per epoch).
 
-    ``validation`` rows are only measured: reconstruction error from the mean, mean square over pixels; with
-    ``settings.patience`` they also say when to stop, and which epoch's weights are taken.  ``labels`` (one
-    per picture, -1 unknown) are used only where ``settings.label_weight`` or ``expression_weight`` > 0; with the latter the
-    discriminator learns them first (``learn_expressions``), which needs pictures of two labels at least, else the term is left out.  ``state`` is a file that lets a killed
-    run go on.  ``start`` gives its encoder and decoder to begin with (of the same architecture).  ``flips`` mirrors
-    half of the pictures (faces yes, spectrograms no).  ``log`` is a ``.csv`` file that holds the history after each
-    epoch, or else a folder for TensorBoard (TrainingError without the package).
+    ``data.validation`` is only measured: the reconstruction error from the mean, as mean square
+    over pixels.  With ``settings.patience`` it also decides when to stop, and which epoch's weights
+    are taken.  ``data.labels`` are used only where ``settings.label_weight`` or
+    ``expression_weight`` > 0; with the latter the discriminator learns them first
+    (``train_expression_critic``), which needs pictures of two labels at least, else the term is
+    left out.
 
-    With several devices in ``fabric`` each takes its share of every batch, and gradients, terms and validation are
-    averaged.  Batch norm, the mean over known labels and the scale of the expression term see the share alone; running statistics are averaged after each
-    epoch.  The first device alone writes ``state`` and ``log`` and calls ``on_epoch``.
+    ``start`` is a network of the same architecture whose encoder and decoder training starts from.
+    ``state`` is a file from which a killed training goes on, to the numbers of an undisturbed one.
+    ``log`` is a ``.csv`` file that holds the history after each epoch, or else a folder for
+    TensorBoard.  ``on_epoch(model, row of the history)`` is called after each epoch.
+
+    With several devices in ``fabric`` each takes its share of every batch, and gradients, terms and
+    validation are averaged.  Batch norm, the mean over known labels and the scale of the expression
+    term see the share alone; running statistics are averaged after each epoch.  The first device
+    alone writes ``state`` and ``log`` and calls ``on_epoch``.
+
+    TrainingError where a term becomes NaN, where there are too few pictures for a step, or where
+    the log needs a package; ValueError where ``expression_weight`` meets other uses of the
+    discriminator.
     """
-    if settings.expression_weight and (labels is None or len(set(labels[train]) - {-1}) < 2):
-        settings = dataclasses.replace(settings, expression_weight=0.0)
-    if settings.expression_weight and (settings.feature_level or settings.adversarial_weight):
-        raise ValueError(
-            "expression_weight takes the discriminator for itself: set feature_level and adversarial_weight to 0"
-        )
-    torch.manual_seed(seed)
     fabric = fabric or launch()
-    model = VaeGan(channels, size, settings.latent, settings.width, settings.bounded).to(
-        fabric.device
-    )
-    model = model.to(memory_format=torch.channels_last)
-    if start is not None:
-        model.encoder.load_state_dict(start.encoder.state_dict())
-        model.decoder.load_state_dict(start.decoder.state_dict())
-    head = (
-        nn.Linear(settings.latent, int(labels.max()) + 1).to(fabric.device)
-        if settings.label_weight and labels is not None
-        else None
-    )
-    coder = [
-        *model.encoder.parameters(),
-        *model.decoder.parameters(),
-        *(head.parameters() if head else ()),
-    ]
-    coder_optimiser = _optimiser(coder, settings)
-    critic = [*model.discriminator.parameters()]
-    critic_optimiser = _optimiser(critic, settings)
-    parts = [model] + ([head] if head else [])
-    first, history, best = _resume(state, parts, [coder_optimiser, critic_optimiser])
-    write = _logger(log if fabric.is_global_zero else None, first)
-    world, least = fabric.world_size, 2 * fabric.world_size
-    mine = slice(fabric.global_rank, None, world)
-    steps = len(list(batches(train, settings.batch, np.random.default_rng(), least)))
-    if not steps:
-        few = f"{len(train)} pictures in batches of {settings.batch} are too few"
-        raise TrainingError(
-            f"{few}: {world} device(s) need {least} at a time; give more pictures or fewer devices"
-        )
-    if settings.expression_weight:
-        if not first:
-            learn_expressions(model, pictures, train, labels, flips, seed, fabric)
-            for tensor in model.discriminator.state_dict().values() if world > 1 else ():
-                tensor.copy_(fabric.broadcast(tensor))
-        model.discriminator.requires_grad_(False)
-    if settings.compile:
-        for module in (model.encoder, model.decoder, model.discriminator):
-            module.compile()
-    bar = tqdm(total=settings.epochs * steps, initial=first * steps, unit="step", disable=quiet())
-    for epoch in range(first, settings.epochs):
-        if _patience_is_over(history, settings.patience):
-            break
-        rng, started, sums, count = (
-            _seed(seed, epoch, fabric.global_rank),
-            time.perf_counter(),
-            {},
-            0,
-        )
-        bar.set_description(f"VAE-GAN, epoch {epoch + 1} of {settings.epochs}")
-        model.train()
-        if settings.expression_weight:
-            model.discriminator.eval()  # its batch norm must not drift
-        for optimiser in (coder_optimiser, critic_optimiser):
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate(settings, epoch)
-        for number, rows in enumerate(batches(train, settings.batch, rng, least), 1):
-            flip = rng.random(len(rows))[mine] < 0.5 if flips else None
-            x = pictures.batch(rows[mine], flip).to(
-                fabric.device, memory_format=torch.channels_last
+    training = VaeGanTraining(data, settings, seed, fabric, start)
+    training.resume(state)
+    is_first_device = fabric.is_global_zero
+    write_log = open_log(log if is_first_device else None, training.epochs_done)
+    training.prepare_discriminator()
+    training.compile()
+    with training.progress_bar() as bar:
+        while not training.is_over():
+            row = training.train_epoch(bar)
+            if is_first_device:
+                training.keep_state(state)
+                write_log(training.history)
+                if on_epoch is not None:
+                    on_epoch(training.model.eval(), row)
+    return training.finished_model(), pd.DataFrame(training.history)
+
+
+class VaeGanTraining:
+    """A VAE-GAN in training: networks, optimisers, and the history of the epochs done."""
+
+    def __init__(
+        self,
+        data: TrainingData,
+        settings: VaeGanConfig,
+        seed: int,
+        fabric: Fabric,
+        start: VaeGan | None = None,
+    ):
+        self.data = data
+        self.settings = _possible(settings, data)
+        self.seed = seed
+        self.fabric = fabric
+        self.history: list[dict] = []  # one row per epoch
+        self.best: dict[str, Tensor] | None = None  # weights of the best epoch, with patience
+
+        # A batch is shared by the devices, each of which needs two pictures for its batch norm.
+        self.least = 2 * fabric.world_size
+        self.steps = self._count_steps()
+
+        torch.manual_seed(seed)
+        self.model = self._set_up_model(start)
+        self.label_classifier = self._set_up_label_classifier()
+        modules = [self.model.encoder, self.model.decoder]
+        if self.label_classifier is not None:
+            modules.append(self.label_classifier)
+        self.autoencoder_parameters = [p for module in modules for p in module.parameters()]
+        self.discriminator_parameters = list(self.model.discriminator.parameters())
+        self.autoencoder_optimiser = make_optimiser(self.autoencoder_parameters, self.settings)
+        self.discriminator_optimiser = make_optimiser(self.discriminator_parameters, self.settings)
+
+    def _count_steps(self) -> int:
+        """Batches of an epoch; TrainingError where there is none."""
+        rows, batch, devices = self.data.train, self.settings.batch, self.fabric.world_size
+        # The number of batches is that of any shuffled order.
+        steps = sum(1 for _ in batches(rows, batch, np.random.default_rng(0), self.least))
+        if not steps:
+            raise TrainingError(
+                f"{len(rows)} pictures in batches of {batch} are too few: "
+                f"{devices} device(s) need {self.least} at a time; "
+                "give more pictures or fewer devices"
             )
-            x = moved(x, settings.translate, rng)
-            y = torch.from_numpy(labels[rows[mine]]).to(fabric.device) if head else None
-            weight = len(x) * world / len(rows)
-            with fabric.autocast():
-                coder_loss, critic_loss, terms = vaegan_step(model, head, x, y, settings)
-            if head and world > 1:
-                terms.setdefault("labels", torch.zeros_like(terms["kl"]))
-            terms = _averaged(terms, weight, fabric)
-            _check(terms, f"epoch {epoch + 1}")
-            gate_critic, gate_coder = True, True
-            if settings.equilibrium and critic_loss is not None:
-                half = float(terms["discriminator"]) / 3
-                gate_critic, gate_coder = losses.equilibrium_gates(half, half)
-            together = min(
-                settings.accumulate,
-                steps - (number - 1) // settings.accumulate * settings.accumulate,
-            )
-            for loss, gate, parameters, optimiser in (
-                (coder_loss, gate_coder, coder, coder_optimiser),
-                (critic_loss, gate_critic, critic, critic_optimiser),
-            ):
-                if loss is None:
-                    continue
-                if gate:
-                    (loss * weight / together).backward()
-                if number % settings.accumulate == 0 or number == steps:
-                    _average_gradients(parameters, fabric)
-                    optimiser.step()
-                    optimiser.zero_grad(set_to_none=True)
+        return steps
+
+    def _set_up_model(self, start: VaeGan | None) -> VaeGan:
+        pictures, settings = self.data.pictures, self.settings
+        model = VaeGan(
+            pictures.channels, pictures.size, settings.latent, settings.width, settings.bounded
+        )
+        model = model.to(self.fabric.device).to(memory_format=torch.channels_last)
+        if start is not None:
+            model.encoder.load_state_dict(start.encoder.state_dict())
+            model.decoder.load_state_dict(start.decoder.state_dict())
+        return model
+
+    def _set_up_label_classifier(self) -> nn.Linear | None:
+        """A linear layer that reads the label from the latent mean, so that the latent holds it."""
+        if self.data.labels is None or not self.settings.label_weight:
+            return None
+        classes = int(self.data.labels.max()) + 1
+        return nn.Linear(self.settings.latent, classes).to(self.fabric.device)
+
+    # ------------------------------------------------------------ before the first epoch
+
+    @property
+    def epochs_done(self) -> int:
+        return len(self.history)
+
+    @property
+    def modules(self) -> list[nn.Module]:
+        """What has weights, in the order of the state file."""
+        return [m for m in (self.model, self.label_classifier) if m is not None]
+
+    @property
+    def optimisers(self) -> list[torch.optim.Optimizer]:
+        return [self.autoencoder_optimiser, self.discriminator_optimiser]
+
+    def resume(self, path: Path | None) -> None:
+        """Go on from the state file ``path``, if it is there."""
+        state = load_state(path, self.modules, self.optimisers)
+        if state is not None:
+            self.history = state["history"]
+            self.best = state["best"]
+
+    def prepare_discriminator(self) -> None:
+        """With ``expression_weight`` the discriminator first learns to read labels, and freezes."""
+        if not self.settings.expression_weight:
+            return
+        discriminator = self.model.discriminator
+        if not self.epochs_done:
+            train_expression_critic(self.model, self.data, self.seed, self.fabric)
+            if self.fabric.world_size > 1:
+                for tensor in discriminator.state_dict().values():
+                    tensor.copy_(self.fabric.broadcast(tensor))
+        discriminator.requires_grad_(False)
+
+    def compile(self) -> None:
+        if self.settings.compile:
+            for module in (self.model.encoder, self.model.decoder, self.model.discriminator):
+                module.compile()
+
+    def progress_bar(self) -> tqdm:
+        """A bar that counts steps, from where the training goes on."""
+        return progress(
+            total=self.settings.epochs * self.steps,
+            initial=self.epochs_done * self.steps,
+            unit="step",
+        )
+
+    def is_over(self) -> bool:
+        """All epochs are done, or there was no lower validation error for ``patience`` epochs."""
+        errors = [row["validation"] for row in self.history]
+        patience = self.settings.patience
+        if patience and len(errors) > patience:
+            if min(errors[-patience:]) > min(errors[:-patience]):
+                return True
+        return self.epochs_done >= self.settings.epochs
+
+    # ------------------------------------------------------------ an epoch
+
+    def train_epoch(self, bar: tqdm) -> dict:
+        """Train on every picture once, and measure; the new row of the history."""
+        epoch = self.epochs_done
+        started = time.perf_counter()
+        rng = seed_epoch(self.seed, epoch, self.fabric.global_rank)
+        bar.set_description(f"VAE-GAN, epoch {epoch + 1} of {self.settings.epochs}")
+        self._set_train_mode()
+        self._set_learning_rate(epoch)
+
+        sums: dict[str, float] = {}
+        count = 0
+        batches_of_epoch = batches(self.data.train, self.settings.batch, rng, self.least)
+        for number, rows in enumerate(batches_of_epoch, 1):
+            terms = self.train_step(number, rows, rng)
             count += len(rows)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + float(value) * len(rows)
-            figures = {k: sums[k] / count for k in ("pixels", "features") if k in sums}
-            figures |= {"validation": history[-1]["validation"]} if history else {}
-            bar.set_postfix({k: f"{v:.5f}" for k, v in figures.items()}, refresh=False)
-            bar.update()
-        row = {"epoch": epoch + 1, **{k: v / count for k, v in sums.items()}}
-        for statistics in (b for b in model.buffers() if world > 1 and b.is_floating_point()):
-            statistics.copy_(fabric.all_reduce(statistics, reduce_op="mean"))
-        row["validation"] = reconstruction_error(model, pictures, validation, fabric)
+            self._show(bar, {name: total / count for name, total in sums.items()})
+
+        self._average_running_statistics()
+        row = {"epoch": epoch + 1} | {name: total / count for name, total in sums.items()}
+        row["validation"] = self.validate()
         row["seconds"] = time.perf_counter() - started
-        history.append(row)
+        self.history.append(row)
         bar.set_postfix(validation=f"{row['validation']:.5f}")
-        if settings.patience and row["validation"] <= min(r["validation"] for r in history):
-            best = {k: v.clone() for k, v in model.state_dict().items()}
-        if fabric.is_global_zero:
-            _keep(state, epoch + 1, history, parts, [coder_optimiser, critic_optimiser], best)
-            write(history)
-            if on_epoch:
-                on_epoch(model.eval(), row)
-    bar.close()
-    if best is not None:
-        model.load_state_dict(best)
-    return model.eval().requires_grad_(False), pd.DataFrame(history)
+        self._remember_best()
+        return row
+
+    def train_step(
+        self, number: int, rows: np.ndarray, rng: np.random.Generator
+    ) -> dict[str, Tensor]:
+        """Learn from the ``number``-th batch of the epoch; its terms, averaged over the devices."""
+        settings, fabric = self.settings, self.fabric
+
+        # Fetch this device's share of the batch.  ``weight`` makes the average over the devices one
+        # over pictures.
+        x, labels = self._share_of_batch(rows, rng)
+        weight = len(x) * fabric.world_size / len(rows)
+
+        # Compute the losses.
+        with fabric.autocast():
+            autoencoder_loss, discriminator_loss, terms = vaegan_step(
+                self.model, self.label_classifier, x, labels, settings
+            )
+        if self.label_classifier is not None and fabric.world_size > 1:
+            # All devices must average the same terms, and one may have seen no known label.
+            terms.setdefault("labels", torch.zeros_like(terms["kl"]))
+        terms = average_terms(terms, weight, fabric)
+        check_finite(terms, f"epoch {self.epochs_done + 1}")
+
+        # Accumulate gradients.  The last step of an epoch may average over fewer batches than the
+        # others.
+        batches_before = (number - 1) // settings.accumulate * settings.accumulate
+        together = min(settings.accumulate, self.steps - batches_before)
+        trains_discriminator, trains_autoencoder = self._gates(terms)
+        if trains_autoencoder:
+            (autoencoder_loss * weight / together).backward()
+        if trains_discriminator and discriminator_loss is not None:
+            (discriminator_loss * weight / together).backward()
+
+        # Update weights.
+        if number % settings.accumulate == 0 or number == self.steps:
+            self._update(self.autoencoder_optimiser, self.autoencoder_parameters)
+            if discriminator_loss is not None:
+                self._update(self.discriminator_optimiser, self.discriminator_parameters)
+        return terms
+
+    def _set_train_mode(self) -> None:
+        self.model.train()
+        if self.settings.expression_weight:
+            self.model.discriminator.eval()  # its batch norm must not drift
+
+    def _set_learning_rate(self, epoch: int) -> None:
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(self.settings, epoch)
+
+    def _share_of_batch(
+        self, rows: np.ndarray, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor | None]:
+        """This device's pictures (B, C, S, S), augmented, and their labels (B,) if needed."""
+        data, device = self.data, self.fabric.device
+        share = slice(self.fabric.global_rank, None, self.fabric.world_size)
+        # Every device draws for the whole batch, so that a picture meets the same fate whoever it
+        # belongs to.
+        mirrored = rng.random(len(rows))[share] < 0.5 if data.flips else None
+        x = data.pictures.batch(rows[share], mirrored)
+        x = x.to(device, memory_format=torch.channels_last)
+        x = randomly_translated(x, self.settings.translate, rng)
+        if self.label_classifier is None or data.labels is None:
+            return x, None
+        return x, torch.from_numpy(data.labels[rows[share]]).to(device)
+
+    def _gates(self, terms: dict[str, Tensor]) -> tuple[bool, bool]:
+        """(train the discriminator?, train the autoencoder?): both, unless one is far ahead."""
+        if not self.settings.equilibrium or "discriminator" not in terms:
+            return True, True
+        # The loss is the sum of three cross-entropies: of pictures, of reconstructions, and of
+        # samples from the prior.
+        cross_entropy = float(terms["discriminator"]) / 3
+        return losses.equilibrium_gates(cross_entropy, cross_entropy)
+
+    def _update(self, optimiser: torch.optim.Optimizer, parameters: Sequence[nn.Parameter]) -> None:
+        average_gradients(parameters, self.fabric)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+    def _show(self, bar: tqdm, means: dict[str, float]) -> None:
+        """Advance the bar by a step; show the errors of this epoch and the latest validation."""
+        shown = {name: means[name] for name in ("pixels", "features") if name in means}
+        if self.history:
+            shown["validation"] = self.history[-1]["validation"]
+        bar.set_postfix({name: f"{value:.5f}" for name, value in shown.items()}, refresh=False)
+        bar.update()
+
+    # ------------------------------------------------------------ after an epoch
+
+    def validate(self) -> float:
+        """The reconstruction error of the validation pictures."""
+        return reconstruction_error(
+            self.model, self.data.pictures, self.data.validation, self.fabric
+        )
+
+    def keep_state(self, path: Path | None) -> None:
+        """Write the state file from which ``resume`` goes on."""
+        if path is not None:
+            save_state(path, self.modules, self.optimisers, self.history, self.best)
+
+    def finished_model(self) -> VaeGan:
+        """The model in eval mode and frozen; with patience, as it was after its best epoch."""
+        if self.best is not None:
+            self.model.load_state_dict(self.best)
+        return self.model.eval().requires_grad_(False)
+
+    def _average_running_statistics(self) -> None:
+        """Give all devices the same batch norm: each has seen its own share of the batches only."""
+        if self.fabric.world_size > 1:
+            for buffer in self.model.buffers():
+                if buffer.is_floating_point():
+                    buffer.copy_(across_devices(buffer, "mean", self.fabric))
+
+    def _remember_best(self) -> None:
+        errors = [row["validation"] for row in self.history]
+        if self.settings.patience and errors[-1] <= min(errors):
+            self.best = {k: v.clone() for k, v in self.model.state_dict().items()}
 
 
-def _patience_is_over(history: list[dict], patience: int) -> bool:
-    errors = [row["validation"] for row in history]
-    return (
-        bool(patience)
-        and len(errors) > patience
-        and min(errors[-patience:]) > min(errors[:-patience])
-    )
+def _possible(settings: VaeGanConfig, data: TrainingData) -> VaeGanConfig:
+    """The settings, without the expression term where there are not two labels to tell apart.
+
+    ValueError where the discriminator would have to serve two purposes.
+    """
+    if not settings.expression_weight:
+        return settings
+    if data.labels is None or len(set(data.labels[data.train]) - {-1}) < 2:
+        return dataclasses.replace(settings, expression_weight=0.0)
+    if settings.feature_level or settings.adversarial_weight:
+        raise ValueError(
+            "expression_weight takes the discriminator for itself: "
+            "set feature_level and adversarial_weight to 0"
+        )
+    return settings
 
 
 @torch.no_grad()
 def reconstruction_error(
     model: VaeGan, pictures: Pictures, rows: np.ndarray, fabric: Fabric, batch: int = 128
 ) -> float:
-    """Mean squared error of the reconstruction from the posterior mean, over ``rows``, which the devices share."""
+    """Mean squared error of reconstructions from the mean, over ``rows``; devices share them."""
     model.eval()
     total = 0.0
-    for part in batches(rows[fabric.global_rank :: fabric.world_size], batch):
-        x = pictures.batch(part).to(fabric.device, memory_format=torch.channels_last)
+    for indices in batches(rows[fabric.global_rank :: fabric.world_size], batch):
+        x = pictures.batch(indices).to(fabric.device, memory_format=torch.channels_last)
         with fabric.autocast():
             reconstruction, _ = model(x)
-        total += float((reconstruction.float() - x).square().mean()) * len(part)
+        total += float((reconstruction.float() - x).square().mean()) * len(indices)
     if fabric.world_size > 1:
-        total = float(fabric.all_reduce(torch.tensor(total, device=fabric.device), reduce_op="sum"))
+        total = float(across_devices(torch.tensor(total, device=fabric.device), "sum", fabric))
     return total / max(len(rows), 1)
