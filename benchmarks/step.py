@@ -36,7 +36,9 @@ def our_step(sizes: Sizes, way: str) -> Callable[[], None]:
         model.to(fabric.device, memory_format=layout),
         x.to(fabric.device, memory_format=layout),
     )
-    coder = vaegan.make_optimiser([*model.encoder.parameters(), *model.decoder.parameters()], settings)
+    coder = vaegan.make_optimiser(
+        [*model.encoder.parameters(), *model.decoder.parameters()], settings
+    )
     critic = vaegan.make_optimiser(model.discriminator.parameters(), settings)
 
     def step() -> None:

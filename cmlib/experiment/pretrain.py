@@ -28,7 +28,6 @@ class Material:
     pictures: Pictures
     labels: np.ndarray
     held_out: np.ndarray
-    size: int
     key: str  # stands for the data
     counts: dict  # for the card
     command: str  # that makes the network again, but for its seed
@@ -126,22 +125,20 @@ def _crowd_faces(size: int) -> Material:
             " get them again (git checkout data/crowd)"
         )
     pictures = Pictures(crowd.load(size))
-    return _of_crowd(table, pictures, size, crowd.key(), f"cm pretrain --size {size}")
+    return _of_crowd(table, pictures, crowd.key(), f"cm pretrain --size {size}")
 
 
 def _crowd_voices() -> Material:
     spectrograms, table = crowd.voices()
-    pictures, size = Pictures(spectrograms), spectrograms.shape[1]
-    return _of_crowd(table, pictures, size, f"{len(table)} voices", "cm pretrain --voices")
+    key = f"{len(table)} voices"
+    return _of_crowd(table, Pictures(spectrograms), key, "cm pretrain --voices")
 
 
-def _of_crowd(
-    table: pd.DataFrame, pictures: Pictures, size: int, key: str, command: str
-) -> Material:
+def _of_crowd(table: pd.DataFrame, pictures: Pictures, key: str, command: str) -> Material:
     people = table.person.unique()
     held_out = table.person.isin(people[-HELD_OUT:]).to_numpy()
     counts = {"people": {"training": len(people) - HELD_OUT, "validation": HELD_OUT}}
-    return Material("crowd", pictures, crowd.labels(table), held_out, size, key, counts, command)
+    return Material("crowd", pictures, crowd.labels(table), held_out, key, counts, command)
 
 
 def _folder_faces(folder: str | Path, size: int) -> Material:
@@ -157,7 +154,6 @@ def _folder_faces(folder: str | Path, size: int) -> Material:
         Pictures(crops.pictures),
         np.array(picture_folders.labels(crops.table)),
         held_out,
-        size,
         crops.key,
         {"pictures": counts},
         f"cm pretrain --size {size} --images {folder}",
