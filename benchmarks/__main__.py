@@ -27,7 +27,10 @@ GROUPS: dict[str, Callable[[Sizes], list[Row]]] = {
 }
 
 
-TITLES = "| name | ours | other | ratio | lowest-highest | target | reached | share of the machine | what |"
+TITLES = (
+    "| name | ours | other | ratio | lowest-highest | target | reached | share of the machine "
+    "| what |"
+)
 
 
 def table(rows: Iterable[Row]) -> str:
@@ -71,9 +74,8 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
     threads = torch.get_num_threads()
-    print(
-        f"{platform.processor() or platform.machine()}, {threads} threads, torch {torch.__version__}; {sizes}\n"
-    )
+    processor = platform.processor() or platform.machine()
+    print(f"{processor}, {threads} threads, torch {torch.__version__}; {sizes}\n")
     rows: list[Row] = []
     for name in options.only or GROUPS:
         print(f"measuring {name} ...", file=sys.stderr, flush=True)

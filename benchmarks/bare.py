@@ -1,4 +1,7 @@
-"""What the machine reaches on the heavy operations of some work alone: recorded inside it, then timed by themselves."""
+"""What the machine reaches on only the heavy operations of some work.
+
+The operations are recorded inside the work and then timed by themselves.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ ATTENTION = (
 
 
 class Recorder(TorchDispatchMode):
-    """Counts the operations ``kinds`` made inside it, forward and backward, by shape, layout, format and options."""
+    """Counts operations of some ``kinds`` made inside it, forward and backward.
+
+    They are told apart by shape, layout, format and options.
+    """
 
     def __init__(self, kinds: tuple):
         super().__init__()
@@ -53,14 +59,17 @@ def _make(described: tuple, pool: torch.Tensor):
 
 
 def finish() -> None:
-    """Wait until an accelerator has done what it was asked for; nothing to wait for on a processor."""
+    """Wait until an accelerator has finished; there is nothing to wait for on a processor."""
     if torch.accelerator.is_available():
         torch.accelerator.synchronize()
 
 
 @torch.no_grad()
 def seconds_alone(calls: Counter, least: int = 3) -> float:
-    """Seconds of all recorded operations: the best time of each kind by itself, times how often it was recorded."""
+    """Seconds of all recorded operations.
+
+    The best time of each kind by itself counts as often as the kind was recorded.
+    """
     total, pool = 0.0, torch.randn(1 << 16)
     for (function, positional, named), count in calls.items():
         operands, options = (

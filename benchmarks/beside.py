@@ -21,7 +21,10 @@ while True: layer(x).sum().backward()"""
 
 
 def rows(sizes: Sizes) -> list[Row]:
-    """A training step with the spinning that cmlib allows OpenMP's threads against libgomp's own, which is 30 times as long."""
+    """A training step with the spinning that cmlib allows OpenMP's threads, against libgomp's own.
+
+    The default of libgomp is 30 times as long.
+    """
     return [
         row
         for name, busy in (("beside_busy", True), ("beside_idle", False))

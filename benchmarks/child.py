@@ -1,4 +1,7 @@
-"""Processes whose memory or pace is looked at: ``python -m benchmarks.child TASK '{"argument": ...}'`` prints it as JSON."""
+"""Processes whose memory or speed is measured.
+
+``python -m benchmarks.child TASK '{"argument": ...}'`` prints the result as JSON.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ from benchmarks.measure import MEGABYTE, Sizes, growth
 
 
 def step(way: str, sizes: dict) -> dict[str, float]:
-    """Three training steps of one kind; on a CUDA device the memory that PyTorch takes there, not the process's own."""
+    """Memory of three training steps of one kind.
+
+    On a CUDA device it is the memory that PyTorch takes there, not that of the process.
+    """
     from benchmarks.step import a_step
 
     work = a_step(Sizes(**sizes), way)
@@ -26,7 +32,10 @@ def step(way: str, sizes: dict) -> dict[str, float]:
 
 
 def pace(steps: int, sizes: dict) -> dict[str, float]:
-    """Seconds of one of ``steps`` training steps as the loop makes them, after two that are not counted."""
+    """Seconds of one of ``steps`` training steps as the loop makes them.
+
+    Two steps before these are not counted.
+    """
     from benchmarks.step import a_step
 
     work = a_step(Sizes(**sizes), "loop")
@@ -37,7 +46,10 @@ def pace(steps: int, sizes: dict) -> dict[str, float]:
 
 
 def store(folder: str, batch: int) -> dict[str, float]:
-    """Open a prepared store and read all its frames and their sounds once, in random order, in batches."""
+    """Open a prepared store and read all its frames and their sounds once.
+
+    They are read in random order, in batches.
+    """
     from cmlib.preparation.store import Store
     from cmlib.training.batches import Pictures
 
@@ -54,7 +66,10 @@ def store(folder: str, batch: int) -> dict[str, float]:
 
 
 def prepare(folder: str, times: int) -> dict[str, float]:
-    """Prepare the clips of a folder ``times`` times over, every frame of them; "early": the peak of the first two."""
+    """Prepare every frame of the clips of a folder ``times`` times over.
+
+    "early" is the peak of the first two rounds.
+    """
     from cmlib import corpora
     from cmlib.preparation.prepare import prepare_clip
 

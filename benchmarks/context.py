@@ -20,7 +20,10 @@ ALLOWED = 60.0  # seconds
 
 
 def latents(clips: int, frames: int, width: int) -> tuple[Posterior, Posterior, np.ndarray]:
-    """Random faces (2 flips, clips * frames, width), the voice of each (clips * frames, width), labels of 7 classes."""
+    """Random latents of faces and voices, and labels of 7 classes.
+
+    Faces are (2 flips, clips * frames, width), and the voice of each (clips * frames, width).
+    """
     generator = torch.Generator().manual_seed(0)
     face = Posterior(*torch.randn(2, 2, clips * frames, width, generator=generator))
     voice = Posterior(
@@ -30,16 +33,14 @@ def latents(clips: int, frames: int, width: int) -> tuple[Posterior, Posterior, 
 
 
 def rows(sizes: Sizes) -> list[Row]:
-    """Seconds of the trainings of the quick profile, all one after the other, against the seconds allowed.
+    """Seconds of the trainings of the quick profile, one after the other, against those allowed.
 
     The share is that of the attention and the linear layers alone, counted in one epoch.
     """
     face, voice, labels = latents(sizes.can_clips, 8, sizes.can_latent)
     people = np.arange(len(labels)) // 8 % 14
-    settings, recorder = (
-        dataclasses.replace(get_profile("quick").can, crowd=0.0),
-        Recorder(ATTENTION),
-    )
+    settings = dataclasses.replace(get_profile("quick").can, crowd=0.0)
+    recorder = Recorder(ATTENTION)
     with patch.dict(os.environ, CM_QUIET="1"):
         with recorder:
             train_can(face, voice, labels, dataclasses.replace(settings, epochs=1), people=people)

@@ -1,4 +1,4 @@
-"""How things are measured: interleaved repetitions, and peak resident memory in a process of its own."""
+"""How things are measured: interleaved repetitions, and peak memory of a separate process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ MEGABYTE = 1e6
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large everything is; ``Sizes()`` is the real thing, ``QUICK`` only shows that all of it runs."""
+    """How large everything is.
+
+    ``Sizes()`` is the real benchmark; ``QUICK`` only shows that everything runs.
+    """
 
     size: int = 128  # side of a picture, pixels
     batch: int = 16  # pictures a training step
@@ -61,7 +64,10 @@ QUICK = Sizes(
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table.  ``ratio`` is other / ours for times and ours / other for memory and budgets."""
+    """One line of the table.
+
+    ``ratio`` is other / ours for times and ours / other for memory and budgets.
+    """
 
     name: str
     unit: str
@@ -88,9 +94,11 @@ class Row:
 def interleaved(
     sides: dict[str, Callable[[], float | None]], repetitions: int, warm: int = 1
 ) -> dict[str, list[float]]:
-    """Seconds of each repetition of each side, in turn: a, b, c, then c, b, a, ... so that a drift meets all.
+    """Seconds of each repetition of each side.
 
-    ``warm`` rounds before these are not counted.  A side that returns a number has measured itself, in seconds.
+    The sides take turns, a, b, c, then c, b, a and so on, so that a drift affects all of them.
+    ``warm`` rounds before these are not counted. A side that returns a number has measured itself,
+    in seconds.
     """
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(-warm, repetitions):
@@ -106,7 +114,7 @@ def interleaved(
 def faster(
     name: str, what: str, ours: list, other: list, target: float, share: float | None = None
 ) -> Row:
-    """A row of two lists of seconds, of the same repetitions: how many times ours is as fast as the other."""
+    """A row from two lists of seconds of the same repetitions: how many times faster ours is."""
     pairs, (a, b) = (
         [y / x for x, y in zip(ours, other)],
         (statistics.median(ours), statistics.median(other)),
@@ -146,7 +154,7 @@ def within(
 
 
 def resident(field: str = "VmRSS") -> float:
-    """Resident memory of this process now ("VmRSS") or at its highest so far ("VmHWM"), megabytes."""
+    """Resident memory of this process in megabytes: now ("VmRSS") or at its peak ("VmHWM")."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:  # macOS and Windows know only the highest so far
@@ -159,12 +167,14 @@ def resident(field: str = "VmRSS") -> float:
 
 
 def growth(work: Callable[[], object]) -> dict[str, float]:
-    """What ``work`` adds to this process at its highest, and that highest itself: {"growth", "peak"}, megabytes."""
+    """The peak memory of this process while it works, and its growth, in megabytes.
+
+    Returns {"growth": what ``work`` adds at most, "peak": the peak itself}.
+    """
     before = resident()
     try:
-        Path("/proc/self/clear_refs").write_text(
-            "5"
-        )  # what was higher before, during imports, no longer counts
+        # A higher peak from before, during imports, must not count.
+        Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         pass
     work()
@@ -173,7 +183,7 @@ def growth(work: Callable[[], object]) -> dict[str, float]:
 
 
 def in_child(task: str, environment: dict[str, str] | None = None, **arguments) -> dict[str, float]:
-    """What the task of that name in ``benchmarks.child`` finds, in a process that does nothing else."""
+    """The result of a task in ``benchmarks.child``, run in a process that does nothing else."""
     command = [sys.executable, "-m", "benchmarks.child", task, json.dumps(arguments)]
     done = subprocess.run(
         command, cwd=ROOT, env=os.environ | (environment or {}), capture_output=True, text=True

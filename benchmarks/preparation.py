@@ -1,4 +1,7 @@
-"""Preparing clips as RAVDESS publishes them: 1280 x 720 at 30 frames a second, about 10 Mbit/s, sound at 48 kHz."""
+"""Preparing clips in the format in which RAVDESS is published.
+
+The format is 1280 x 720 at 30 frames a second, about 10 Mbit/s, with sound at 48 kHz.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +26,15 @@ from cmlib.preparation.prepare import prepare_clip
 
 FPS, RATE, HEIGHT, WIDTH = 30, 48_000, 720, 1280
 KEPT = {"quick": "8 frames a clip kept", "paper": "every frame kept"}  # by the profile of that name
-GRAIN = 2.5  # standard deviation of noise like a camera's, grey levels: it makes the bit rate that of RAVDESS
+# Standard deviation, in grey levels, of noise like a camera's. It gives the bit rate of RAVDESS.
+GRAIN = 2.5
 
 
 def film(clip: Clip, path: Path, seconds: float) -> Clip:
-    """The beginning of an embedded clip as a video of RAVDESS's format: the picture as high as the frame, its edges
-    drawn out to both sides, grain over it."""
+    """The beginning of an embedded clip as a video in RAVDESS's format.
+
+    The picture is as high as the frame, its edges are extended to both sides, and grain is added.
+    """
     info, (sound, rate) = media.video_info(clip.path), media.read_audio(clip.path)
     count, rng = round(min(seconds, info.seconds) * FPS), np.random.default_rng(0)
     grain = rng.normal(scale=GRAIN, size=(HEIGHT + 64, WIDTH + 64, 1)).astype(np.float32)
@@ -79,8 +85,10 @@ def film(clip: Clip, path: Path, seconds: float) -> Clip:
 
 
 def every_frame(clip: Clip, size: int, count: int) -> np.ndarray:
-    """``count`` crops (n, size, size, 3) (0: every one) of a clip in each frame of which the face is looked for by
-    itself, by the same detector; with the sound's mel, as the other way gives it too."""
+    """``count`` crops (n, size, size, 3) of a clip (0: every frame), and the sound's mel.
+
+    The same detector searches for the face in each frame independently.
+    """
     spectrograms.mel_spectrogram(*media.read_audio(clip.path))
     wanted, crops = set(media.evenly_spaced(count, media.video_info(clip.path).frames)), []
     for number, frame in enumerate(media.iter_frames(clip.path)):
@@ -96,7 +104,7 @@ def every_frame(clip: Clip, size: int, count: int) -> np.ndarray:
 
 
 def processor(work: Callable[[], object]) -> Callable[[], float]:
-    """Seconds that the processor spends on ``work``: what others do on the machine hardly counts."""
+    """Seconds that the processor spends on ``work``: other work on the machine hardly counts."""
 
     def measured() -> float:
         started = time.process_time()
@@ -107,7 +115,10 @@ def processor(work: Callable[[], object]) -> Callable[[], float]:
 
 
 def rows(sizes: Sizes) -> list[Row]:
-    """Seconds of one core for some clips: against their length, and against a detection in every frame; and memory."""
+    """Seconds of one core for some clips, and memory.
+
+    The seconds are compared with the clips' length, and with a detection in every frame.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,4 +1,7 @@
-"""Reading: batches from the prepared store against files decoded item by item; and the memory of a large store."""
+"""Reading: batches from the prepared store against files that are decoded item by item.
+
+Also the memory of a large store.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +33,12 @@ NAMES = 60  # sound files an actor has in RAVDESS's speech; those that are not r
 
 
 def simulate(root: Path, sizes: Sizes) -> Store:
-    """A corpus below ``root``: sounds and JPEG frames as files (for the other side), and prepared (for ours).
+    """A corpus below ``root``: as files for the other side, and prepared for ours.
 
-    ``root/Actor_01/03-<clip>.wav``, ``root/faces/01-<clip>_<frame>.jpg``, ``root/prepared``: as in RAVDESS, a sound
-    file has another first field than the video that the frames are from.
+    The files are sounds and JPEG frames.
+
+    ``root/Actor_01/03-<clip>.wav``, ``root/faces/01-<clip>_<frame>.jpg``, ``root/prepared``: as in
+    RAVDESS, the first field of a sound's name differs from that of the video.
     """
     rng, clips, parts = np.random.default_rng(0), [], root / "prepared" / "clips"
     parts.mkdir(parents=True)
@@ -76,12 +81,18 @@ def simulate(root: Path, sizes: Sizes) -> Store:
 def from_store(
     opened: Store, faces: Pictures, mels: Pictures, rows: np.ndarray, flip: np.ndarray
 ) -> Batch:
-    """The frames ``rows`` (B,), mirrored where ``flip`` (B,), and their sounds, as training reads them."""
+    """The frames ``rows`` (B,) and their sounds, as training reads them.
+
+    Frames are mirrored where ``flip`` (B,) is true.
+    """
     return faces.batch(rows, flip), mels.batch(opened.frame_clip[rows])
 
 
 def from_files(root: Path, files: list[Path], rows: np.ndarray, flip: np.ndarray) -> Batch:
-    """The same as research code reads it: for each item decode the JPEG, glob for its sound, compute the mel."""
+    """The same batch as research code reads it.
+
+    For each item it decodes the JPEG, globs for the sound, and computes the mel.
+    """
     pictures, mels = [], []
     for row, mirrored in zip(rows, flip):
         picture = np.asarray(Image.open(files[row]).convert("RGB"), np.float32) / 255
@@ -96,7 +107,7 @@ def from_files(root: Path, files: list[Path], rows: np.ndarray, flip: np.ndarray
 
 
 def copied(like: Batch, times: int) -> float:
-    """Seconds that this machine needs to copy a batch that lies in memory; the mean of ``times``."""
+    """Seconds that this machine needs to copy a batch in memory; the mean of ``times`` copies."""
     into = [torch.empty_like(x) for x in like]
     started = time.perf_counter()
     for _ in range(times):
@@ -106,7 +117,10 @@ def copied(like: Batch, times: int) -> float:
 
 
 def input_rows(sizes: Sizes) -> list[Row]:
-    """Seconds a batch of pictures and mel spectrograms, from the prepared store and from files; one process each."""
+    """Seconds per batch of pictures and mel spectrograms, from the prepared store and from files.
+
+    Both use one process.
+    """
     with TemporaryDirectory() as folder:
         root = Path(folder)
         opened = simulate(root, sizes)
@@ -144,7 +158,10 @@ def input_rows(sizes: Sizes) -> list[Row]:
 
 
 def sparse(folder: Path, frames: int, per_clip: int = 100, size: int = 64) -> Path:
-    """A prepared store of ``frames`` black pictures (size, size, 3), its arrays files with holes: they take no disk."""
+    """A prepared store of ``frames`` black pictures (size, size, 3).
+
+    Its arrays are sparse files, which take no disk space.
+    """
     clips = -(-frames // per_clip)
     shapes = {
         "frames": ((frames, size, size, 3), "|u1"),
@@ -168,10 +185,16 @@ def sparse(folder: Path, frames: int, per_clip: int = 100, size: int = 64) -> Pa
 
 
 def store_rows(sizes: Sizes) -> list[Row]:
-    """Megabytes of a process, libraries included, that reads every frame of a large store once, in random order."""
+    """Megabytes of a process that reads every frame of a large store once, in random order.
+
+    The libraries are included.
+    """
     with TemporaryDirectory() as folder:
         path = sparse(Path(folder), sizes.stored)
         held = sum((path / f"{name}.npy").stat().st_size for name in store.ARRAYS) / MEGABYTE
         memory = in_child("store", folder=str(path), batch=128)
-    what = f"peak memory of a process that reads {sizes.stored:,} frames ({held:,.0f} MB) at random / allowed"
+    what = (
+        f"peak memory of a process that reads {sizes.stored:,} frames ({held:,.0f} MB) at random "
+        "/ allowed"
+    )
     return [within("store", what, "MB", memory["peak"], 1000.0, 1.0)]

@@ -1,13 +1,16 @@
-"""The training step in the released order of passes, written from its description, for ours to be compared with.
+"""The training step in the released order of passes, to compare ours with.
 
-Networks, losses and weights are the library's own; only the order of work differs.  One step makes three decoder passes
-(reconstruction, prior sample, reconstruction again), ten whole discriminator passes and three backward passes over a
-retained graph, one for each network, each of which also computes gradients of the other two that nobody uses:
+It is written from a description. Networks, losses and weights are the library's own; only the order
+of work differs. One step makes three decoder passes (reconstruction, prior sample, reconstruction
+again), ten whole discriminator passes, and three backward passes over a retained graph. There is
+one backward pass for each network, which also computes gradients of the other two that nobody uses:
 
 1. discriminator: D(x), D(x~), D(x_p), the pictures not detached; backward;
-2. decoder: D(x), D(x~), D(x_p) again, and D(x), D(x~) for their features; backward of ``feature error -
-   adversarial_weight * GAN loss`` (as released the weight is 0: the passes are made, and gradients of zero flow back);
-3. encoder: encoder and decoder once more, D(x) and D(x~) for their features; backward of ``prior KL + feature error``.
+2. decoder: D(x), D(x~), D(x_p) again, and D(x), D(x~) for their features; backward of ``feature
+   error - adversarial_weight * GAN loss`` (as released the weight is 0: the passes are made, and
+   gradients of zero flow back);
+3. encoder: encoder and decoder once more, D(x) and D(x~) for their features; backward of ``prior KL
+   + feature error``.
 """
 
 from __future__ import annotations
@@ -38,11 +41,14 @@ def released_step(
     in_turn: bool = True,
     fresh_noise: bool = True,
 ) -> dict[str, float]:
-    """One step on the pictures x (B, C, S, S) in the released order: the optimisers step, the terms come back by name.
+    """One step on the pictures x (B, C, S, S) in the released order.
 
-    ``in_turn``: each network takes its step before the next one's losses are computed; otherwise all three step at the
-    end, from gradients at one and the same point, as ours do.  ``fresh_noise``: the second reconstruction draws its own
-    noise; otherwise it gets that of the first.
+    The optimisers step, and the terms of the loss are returned by name.
+
+    ``in_turn``: each network takes its step before the next one's losses are computed; otherwise
+    all three step at the end, from gradients at one and the same point, as ours do.
+    ``fresh_noise``: the second reconstruction draws its own noise instead of using that of the
+    first.
     """
     level, kept = settings.feature_level, {}
 

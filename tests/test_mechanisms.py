@@ -1,4 +1,7 @@
-"""What a notebook writes out in full is the library's own function: ``mechanism`` cells run against ``cmlib``."""
+"""What a notebook writes out in full agrees with the library.
+
+The cells with the tag ``mechanism`` run against ``cmlib``.
+"""
 
 import json
 from dataclasses import replace
@@ -31,7 +34,10 @@ NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
 @cache
 def mechanism(stem: str) -> dict:
-    """What the mechanism cells of a notebook define, run in order and alone; all they need is in ``names``."""
+    """What the mechanism cells of a notebook define.
+
+    They run in order and without the other cells; everything that they need is in ``names``.
+    """
     cells = json.loads((NOTEBOOKS / f"{stem}.ipynb").read_text(encoding="utf-8"))["cells"]
     sources = ["".join(c["source"]) for c in cells if "mechanism" in c["metadata"].get("tags", ())]
     assert sources, f"{stem}: no cell is tagged mechanism"

@@ -68,7 +68,10 @@ def test_intervals_of_means_are_those_of_the_statistic_itself():
 def simulated(
     actors: int, rng: np.random.Generator, clips: int = 40
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Right or wrong (N,) and actor (N,), drawn from people who are read in 60 % of the cases on average, sd 15."""
+    """Right or wrong (N,) and actor (N,).
+
+    They are drawn from people who are read in 60 % of the cases on average, sd 15.
+    """
     easy = rng.beta(5.8, 3.87, actors)  # mean 0.6, sd 0.15
     return (rng.random((actors, clips)) < easy[:, None]).ravel().astype(float), np.repeat(
         np.arange(actors), clips
@@ -89,7 +92,10 @@ def test_intervals_hold_the_truth_as_often_as_they_say(actors, least, most):
 
 
 def test_intervals_over_clips_would_promise_too_much():
-    """What the coverage test says about the usual mistake (of eight clips at a time, faster and still too short)."""
+    """The coverage test notices the usual mistake, resampling clips instead of actors.
+
+    It resamples eight clips at a time, which is faster and still gives too short an interval.
+    """
     rng, held = np.random.default_rng(0), []
     for _ in range(200):
         right, who = simulated(24, rng)

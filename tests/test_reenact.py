@@ -22,7 +22,9 @@ QUIET, BROWS = np.full(17, 0.2), np.full(17, 0.2) + 2.0 * (np.arange(17) < 2)
 
 @pytest.fixture(scope="module")
 def sentence():
-    """(sound (n,) of a female espeak voice saying the first sentence with silence around, starts of its phonemes, s).
+    """(sound (n,), starts of its phonemes in s): a female espeak voice says the first sentence.
+
+    There is silence around the sentence.
 
     The voice is none of those that the alignment tries.
     """
@@ -42,7 +44,10 @@ def clip_line(stem, values=QUIET):
 
 @pytest.fixture(scope="module")
 def material(tmp_path_factory, sentence):
-    """(CSV, folder of sounds): three good clips, two of them with the same sound and units but another label."""
+    """(CSV, folder of sounds): three good clips.
+
+    Two of them have the same sound and units but another label.
+    """
     root = tmp_path_factory.mktemp("material")
     lines = [HEAD, clip_line("01-01-01-01-01-01-02"), clip_line("01-01-05-02-01-01-02", BROWS)]
     lines += [
