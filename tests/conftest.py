@@ -1,9 +1,10 @@
-"""Tiny real clips, made on the spot: an H.264 video of a face that moves a little, and a voice-like tone in AAC."""
+"""Tiny real clips, made on the spot: an H.264 video of a moving face with a tone in AAC."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 import cmlib  # noqa: F401  before a test loads torch, whose threads it tells how to wait
+from cmlib import files
 from cmlib.corpora import crowd
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,7 +29,7 @@ def pytest_configure():
 
 @pytest.fixture
 def crowd_of(tmp_path, monkeypatch):
-    """Makes a crowd of noise for ``cmlib.experiment``: so many people, each with a picture of 32 pixels of every mood."""
+    """Makes a crowd of noise: so many people, each with a picture of 32 pixels of every mood."""
 
     def make(people: int, *moods: str) -> Path:
         rows = [
@@ -156,6 +158,36 @@ def corpus(tmp_path, good_clip) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(good_clip.read_bytes())
     return tmp_path / "corpus"
+
+
+@pytest.fixture(scope="module")
+def toy_project(tmp_path_factory, good_clip) -> Iterator[Path]:
+    """A project of its own in an empty folder: nothing is shipped, prepared or trained there.
+
+    Its corpus ``actors`` has two neutral, one happy and one angry clip each of actors 1, 2, 3 and
+    10.  Fold 1 tests actor 2, fold 2 actor 3, fold 3 actor 10, fold 5 actor 1, fold 4 nobody.  Its
+    crowd are the first twenty people of the shipped one.
+    """
+    home = tmp_path_factory.mktemp("project")
+    for actor in (1, 2, 3, 10):
+        for name in ("01-01-01", "01-01-02", "03-01-01", "05-01-01"):
+            clip = f"01-01-{name}-01-{actor:02d}.mp4"
+            path = home / "data" / "actors" / f"Actor_{actor:02d}" / clip
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(good_clip, path)
+    small_crowd = home / "crowd"
+    small_crowd.mkdir()
+    people = pd.read_csv(crowd.SHIPPED / "faces.csv").head(240)
+    people.to_csv(small_crowd / "faces.csv", index=False)
+    with open(crowd.SHIPPED / "faces.bin", "rb") as pictures:
+        end = people.offset.iloc[-1] + people.bytes.iloc[-1]
+        (small_crowd / "faces.bin").write_bytes(pictures.read(end))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CM_DATA", str(home / "data"))
+        patch.setenv("CM_CACHE", str(home / "cache"))
+        patch.setattr(files, "ROOT", home)
+        patch.setattr(crowd, "SHIPPED", small_crowd)
+        yield home
 
 
 @pytest.fixture

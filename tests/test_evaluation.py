@@ -1,15 +1,14 @@
-"""Evaluation on a toy corpus and on made-up answers: against scikit-learn, and what a disturbance must not touch."""
+"""Scores, robustness, leakage and ablations: predictions by hand, networks of a toy corpus."""
 
-import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, balanced_accuracy_score
+from sklearn.metrics import accuracy_score
 
-from cmlib import cli, files, metrics
+from cmlib import cli, metrics
 from cmlib.evaluation import ablations, leakage, robustness, scoring
 from cmlib.evaluation.scoring import Predictions
 from cmlib.experiment.run import MODELS, Run
@@ -18,102 +17,97 @@ from cmlib.plots import figures
 
 
 @pytest.fixture(scope="module")
-def toy(tmp_path_factory, good_clip):
-    """Run(fold) on 8 clips of 4 actors, one of them in each of four folds; networks of fold 1 and 2 are trained."""
-    home = tmp_path_factory.mktemp("toy")
-    for actor in (1, 2, 3, 10):
-        for emotion in (3, 5):
-            path = (
-                home
-                / "data"
-                / "actors"
-                / f"Actor_{actor:02d}"
-                / f"01-01-{emotion:02d}-01-01-01-{actor:02d}.mp4"
-            )
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(good_clip, path)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CM_DATA", str(home / "data"))
-        patch.setenv("CM_CACHE", str(home / "cache"))
-        patch.setattr(files, "ROOT", home)
-        runs = {fold: Run("actors", "smoke", fold=fold) for fold in range(1, 6)}
-        for fold in (1, 2):
-            for model in MODELS:
-                runs[fold].reader(model)
-        yield runs
+def runs(toy_project):
+    """Run by fold, on four actors with one happy and one angry clip each; 1 and 2 are trained."""
+    runs = {fold: Run("actors", "smoke", fold=fold) for fold in (1, 2)}
+    for run in runs.values():
+        for model in MODELS:
+            run.reader(model)
+    return runs
 
 
 @pytest.fixture
-def made_up():
-    """Answers of two models about 240 frames of 60 clips of 6 actors."""
+def predictions():
+    """Predictions of two models for 240 frames of 60 clips of 6 actors."""
     rng = np.random.default_rng(0)
     clips, labels = np.repeat(np.arange(60), 4), np.repeat(rng.integers(7, size=60), 4)
 
-    def say(strength):
+    def log_probabilities(strength):
         logits = rng.normal(size=(240, 7)) + strength * np.eye(7)[labels]
         return logits - np.logaddexp.reduce(logits, 1, keepdims=True)
 
-    return Predictions({"face": say(0.5), "can": say(1.5)}, labels, clips, clips // 10)
+    by_model = {"face": log_probabilities(0.5), "can": log_probabilities(1.5)}
+    return Predictions(by_model, labels, clips, clips // 10)
 
 
-def test_scores_are_scikit_learns(toy):
-    answers = scoring.predict(toy[1])
-    assert set(answers.actors) == {2} and set(answers.log_probabilities) == set(MODELS)
-    found = scoring.score(answers, 100).set_index(["model", "score"]).value
-    for name, p in answers.log_probabilities.items():
-        assert found[name, "frame_accuracy"] == accuracy_score(answers.labels, p.argmax(1))
-        clips = pd.DataFrame(p).groupby(answers.clips).mean().to_numpy().argmax(1)
-        truth = pd.Series(answers.labels).groupby(answers.clips).first()
-        assert found[name, "clip_accuracy"] == accuracy_score(truth, clips)
-        assert found[name, "unweighted_average_recall"] == balanced_accuracy_score(truth, clips)
+# -------------------------------------------------------------------- predictions and scores
 
 
-def test_folds_are_pooled_over_all_actors(toy):
-    table, answers = scoring.score_runs([toy[1], toy[2]])
-    assert set(answers.actors) == {2, 3} and len(set(answers.clips)) == 4
-    own = table.set_index(["model", "score"]).loc[("can", "clip_accuracy")]
-    each = [
-        scoring.score(scoring.predict(toy[f]), 1)
-        .set_index(["model", "score"])
-        .value["can", "clip_accuracy"]
-        for f in (1, 2)
+def test_predictions_are_about_labelled_frames_of_the_subset(runs):
+    for subset, actor in {"validation": 3, "test": 2}.items():
+        predictions = scoring.predict(runs[1], subset)
+        assert set(predictions.actors) == {actor}
+        assert set(predictions.log_probabilities) == set(MODELS)
+        emotions = runs[1].store.clips.emotion.to_numpy()[predictions.clips]
+        assert set(emotions) == {"happy", "angry"}
+        assert [runs[1].classes[k] for k in predictions.labels] == emotions.tolist()
+    with pytest.raises(ValueError, match="subset 'training': scored are validation and test"):
+        scoring.predict(runs[1], "training")
+
+
+def test_every_model_gets_every_score(predictions):
+    table = scoring.score(predictions, 100)
+    assert (
+        len(table) == 6 and (table.low <= table.value).all() and (table.value <= table.high).all()
+    )
+    values = table.set_index(["model", "score"]).value
+    hits = predictions.by_clip().hits()
+    for model, log_p in predictions.log_probabilities.items():
+        frame_accuracy = accuracy_score(predictions.labels, log_p.argmax(1))
+        assert values[model, "frame_accuracy"] == frame_accuracy
+        assert values[model, "clip_accuracy"] == hits[model].mean()
+
+
+def test_folds_are_pooled_over_all_actors(runs):
+    table, predictions = scoring.score_runs([runs[1], runs[2]])
+    assert set(predictions.actors) == {2, 3} and len(set(predictions.clips)) == 4
+    row = table.set_index(["model", "score"]).loc[("can", "clip_accuracy")]
+    accuracy_of_fold = [
+        scoring.predict(runs[fold]).by_clip().hits()["can"].mean() for fold in (1, 2)
     ]
-    assert (
-        own["mean"] == own.value == np.mean(each)
-        and own["sd"] == np.std(each, ddof=1)
-        and own["count"] == 2
-    )
+    assert row["mean"] == row.value == np.mean(accuracy_of_fold)
+    assert row["sd"] == np.std(accuracy_of_fold, ddof=1) and row["count"] == 2
 
 
-def test_seeds_of_one_fold_stay_apart_but_their_actors_do_not(made_up):
-    both = scoring.concatenate([made_up, made_up])
+def test_clips_of_two_seeds_stay_apart_but_their_actors_do_not(predictions):
+    both = scoring.concatenate([predictions, predictions])
     assert len(set(both.clips)) == 120 and len(set(both.actors)) == 6
-    np.testing.assert_array_equal(both.by_clip().labels, np.tile(made_up.by_clip().labels, 2))
+    np.testing.assert_array_equal(both.by_clip().labels, np.tile(predictions.by_clip().labels, 2))
 
 
-def test_differences_are_those_of_the_clips(made_up):
-    table = scoring.differences(made_up, "can", 200).set_index("other")
-    clips = made_up.by_clip()
-    hits = clips.hits()
-    assert (
-        table.value["face"] == pytest.approx(hits["can"].mean() - hits["face"].mean())
-        and table.value["face"] > 0.1
-    )
-    assert (
-        table.p["face"]
-        == metrics.paired_difference(hits["can"], hits["face"], clips.actors, 10)["p"]
-        >= 2 / 2**6
-    )
+def test_differences_are_those_of_the_clips(predictions):
+    table = scoring.differences(predictions, "can", 200).set_index("other")
+    assert table.index.tolist() == ["face"]
+    clips = predictions.by_clip()
+    can, face = clips.hits()["can"], clips.hits()["face"]
+    assert table.value["face"] == pytest.approx(can.mean() - face.mean())
+    assert table.value["face"] > 0.1
+    assert table.p["face"] == metrics.paired_difference(can, face, clips.actors, 10)["p"]
+    assert table.p["face"] >= 2 / 2**6
 
 
-def test_calibration(made_up):
-    table, bars = scoring.calibration(made_up)
-    clips = made_up.by_clip()
-    assert table.set_index("model").accuracy["can"] == clips.hits()["can"].mean()
-    assert (
-        bars.groupby("model")["count"].sum().tolist() == [60, 60]
-        and (table.confidence > 1 / 7).all()
-    )
+def test_calibration_is_measured_on_clips(predictions):
+    table, bins = scoring.calibration(predictions)
+    table = table.set_index("model")
+    assert table.accuracy["can"] == predictions.by_clip().hits()["can"].mean()
+    assert bins.groupby("model")["count"].sum().tolist() == [60, 60]
+    can = bins[bins.model == "can"]
+    gap = (can["count"] * (can.accuracy - can.confidence).abs()).sum() / 60
+    assert table.calibration_error["can"] == pytest.approx(gap)
+    assert table.confidence["can"] == pytest.approx((can["count"] * can.confidence).sum() / 60)
+
+
+# -------------------------------------------------------------------- robustness
 
 
 @pytest.mark.parametrize("snr", [20, 0, -5])
@@ -123,54 +117,56 @@ def test_noise_has_the_ratio_it_is_asked_for(snr):
     assert 10 * np.log10(np.mean(wave**2) / np.mean(noise**2)) == pytest.approx(snr, abs=0.01)
 
 
-def test_blur_and_bars_touch_what_they_should():
-    frames = np.random.default_rng(0).integers(0, 256, (3, 20, 20, 3), np.uint8)
-    soft = robustness.blur(frames, 2)
-    assert soft.std() < 0.3 * frames.std() and abs(soft.mean() - frames.mean()) < 3
-    np.testing.assert_array_equal(robustness.blur(np.full_like(frames, 90), 2), 90)
-    bar = robustness.cover(frames, (0.25, 0.5))
-    assert (
-        (bar[:, 5:10] == 128).all()
-        and (bar[:, :5] == frames[:, :5]).all()
-        and (bar[:, 10:] == frames[:, 10:]).all()
-    )
+def test_blur_takes_contrast_and_leaves_the_mean():
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 20, 20, 3), np.uint8)
+    blurred = robustness.blur(pictures, 2)
+    assert blurred.std() < 0.3 * pictures.std() and abs(blurred.mean() - pictures.mean()) < 3
+    np.testing.assert_array_equal(robustness.blur(np.full_like(pictures, 90), 2), 90)
 
 
-def test_robustness_disturbs_one_sense_at_a_time(toy):
-    table = robustness.robustness(toy[1])
-    assert len(table) == len(MODELS) * (
-        1 + len(robustness.SNRS) + len(robustness.BLURS) + len(robustness.BARS) + 3
-    )
+def test_a_bar_covers_its_rows_and_no_others():
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 20, 20, 3), np.uint8)
+    covered = robustness.cover(pictures, (0.25, 0.5))
+    assert (covered[:, 5:10] == 128).all()
+    np.testing.assert_array_equal(covered[:, :5], pictures[:, :5])
+    np.testing.assert_array_equal(covered[:, 10:], pictures[:, 10:])
+
+
+def test_robustness_disturbs_one_sense_at_a_time(runs):
+    table = robustness.robustness(runs[1])
+    conditions = 1 + len(robustness.SNRS) + len(robustness.BLURS) + len(robustness.BARS) + 3
+    assert len(table) == len(MODELS) * conditions
     value = table.pivot_table(index=["disturbance", "level"], columns="model", values="value")
-    undisturbed = scoring.predict(toy[1]).by_clip().hits()
+    undisturbed = scoring.predict(runs[1]).by_clip().hits()
     for name in MODELS:
         assert value.loc[("nothing", ""), name] == undisturbed[name].mean()
     assert (value.loc["noise in the voice", "face"] == value.loc[("nothing", ""), "face"]).all()
     assert (value.loc["blurred face", "voice"] == value.loc[("nothing", ""), "voice"]).all()
-    assert (
-        value.loc[("missing sense", "silence"), "voice"] == 0.5
-    )  # one answer for both of two emotions, or neither
-    assert value.loc[("missing sense", "mean face"), "face"] in (0, 0.5)
 
 
-def test_a_choice_of_clips_has_every_emotion(toy):
-    clips = pd.DataFrame({"emotion": np.repeat(list("abc"), [20, 10, 6])}, index=range(100, 136))
-    run = SimpleNamespace(
-        store=SimpleNamespace(clips=pd.concat([pd.DataFrame({"emotion": ["z"] * 100}), clips]))
-    )
-    chosen = robustness.sample_clips(run, np.arange(100, 136), 12)
-    assert (np.diff(chosen) > 0).all() and clips.emotion[chosen].value_counts().tolist() == [
-        4,
-        4,
-        4,
-    ]
-    np.testing.assert_array_equal(
-        robustness.sample_clips(run, np.arange(100, 136), None), np.arange(100, 136)
-    )
+def test_without_its_sense_a_model_gives_one_answer_to_every_clip(runs):
+    """Of one happy and one angry clip it is then right about one at most."""
+    table = robustness.robustness(runs[1], models=("face", "voice"))
+    value = table.set_index(["level", "model"]).value
+    for level, model in (("mean face", "face"), ("mean voice", "voice"), ("silence", "voice")):
+        assert value[level, model] in (0, 0.5)
+
+
+def test_a_sample_of_clips_has_every_emotion():
+    emotions = ["z"] * 100 + ["a"] * 20 + ["b"] * 10 + ["c"] * 6
+    run = SimpleNamespace(store=SimpleNamespace(clips=pd.DataFrame({"emotion": emotions})))
+    clips = np.arange(100, 136)
+    sample = robustness.sample_clips(run, clips, 12)
+    assert (np.diff(sample) > 0).all()
+    assert pd.Series(emotions)[sample].value_counts().to_dict() == {"a": 4, "b": 4, "c": 4}
+    np.testing.assert_array_equal(robustness.sample_clips(run, clips, None), clips)
+
+
+# -------------------------------------------------------------------- leakage and ablations
 
 
 def test_leakage_helps_where_every_actor_speaks_a_language_of_their_own():
-    """Latents that say the emotion in a code of each actor's: nothing carries over to strangers, all to other clips."""
+    """Each actor codes emotions otherwise, so nothing carries over to strangers, all to clips."""
     rng = np.random.default_rng(0)
     actors, labels = np.repeat(np.arange(1, 25), 28), np.tile(np.arange(7), 96)
     code = rng.normal(size=(25, 7, 300))
@@ -188,66 +184,71 @@ def test_leakage_helps_where_every_actor_speaks_a_language_of_their_own():
     assert ("voice", "frames mixed") not in table.index and ("face", "frames mixed") in table.index
 
 
-def test_ablations_train_what_differs_and_only_once(toy, monkeypatch):
-    settings = {"KL weight 1": {"kl_weight": 1.0}, "nothing": {}}
-    table = (
-        ablations.ablations(toy[1], settings, strengths=(0.0,))
-        .set_index("change")
-        .drop(columns="seconds")
-    )
-    monkeypatch.setattr(Run, "train_can", lambda *a: pytest.fail("trained again"))
-    again = ablations.ablations(toy[1], settings, strengths=(0.0,)).set_index("change")
-    pd.testing.assert_frame_equal(again.drop(columns="seconds"), table)
+ONE_CHANGE = {"KL weight 1": {"kl_weight": 1.0}, "nothing": {}}
+
+
+def test_an_ablation_measures_what_a_change_does(runs):
+    run = runs[1]
+    table = ablations.ablations(run, ONE_CHANGE, strengths=(0.0,)).set_index("change")
     assert list(table.index) == ["as in the profile", "strength 0", "KL weight 1"]
-    rows = toy[1].frames_of(toy[1].split.val)
-    assert (
-        table.value["as in the profile"]
-        == toy[1].scores(toy[1].log_probabilities("can", rows), rows)["clip_accuracy"]["value"]
-    )
-    assert (
-        abs(table.kl["strength 0"]) < 1e-3 < table.kl["KL weight 1"] < table.kl["as in the profile"]
-    )
+    frames = run.frames_of(run.split.val)
+    scores = run.scores(run.log_probabilities("can", frames), frames)
+    assert table.value["as in the profile"] == scores["clip_accuracy"]["value"]
+    assert abs(table.kl["strength 0"]) < 1e-3
+    assert table.kl["strength 0"] < table.kl["KL weight 1"] < table.kl["as in the profile"]
     assert table["shift"]["strength 0"] == 0 < table["shift"]["as in the profile"]
 
 
-def test_evaluate_prints_validation_then_test_and_names_what_is_not_trained(toy, capsys):
-    assert cli.main(["evaluate", "--profile", "smoke", "--fold", "all"]) == 0
+def test_an_ablation_is_trained_once(runs, monkeypatch):
+    first = ablations.ablations(runs[1], ONE_CHANGE, strengths=())
+    monkeypatch.setattr(Run, "train_can", lambda *_: pytest.fail("trained again"))
+    again = ablations.ablations(runs[1], ONE_CHANGE, strengths=())
+    columns = first.columns.drop("seconds")
+    pd.testing.assert_frame_equal(again[columns], first[columns])
+
+
+# -------------------------------------------------------------------- cm evaluate
+
+
+def evaluate(*arguments):
+    return cli.main(["evaluate", "--profile", "smoke", *arguments])
+
+
+def test_evaluate_prints_the_folds_that_are_trained_and_names_the_others(runs, capsys):
+    assert evaluate("--fold", "all") == 0
     out, err = capsys.readouterr()
-    assert (
-        out.index("validation: 4 clips of 2 actors") < out.index("test: 4 clips of 2 actors")
-        and "chance 14.3 %" in out
-    )
-    assert (
-        "context attention minus face only" in out
-        and "±" in out
-        and "FOLD=3" in err
-        and "fold 3, 4, 5" in err
-    )
-    assert cli.main(["evaluate", "--profile", "smoke", "--fold", "3"]) == 1
+    validation = out.index("validation: 4 clips of 2 actors")
+    assert validation < out.index("test: 4 clips of 2 actors")
+    for text in ("chance 14.3 %", "context attention minus face only", "±"):
+        assert text in out
+    assert "fold 3, 4, 5" in err and "FOLD=3" in err
+
+
+def test_evaluate_without_any_trained_network_says_how_to_train_them(runs, capsys):
+    assert evaluate("--fold", "3") == 1
     assert "make reproduce CORPUS=actors PROFILE=smoke SEED=0 FOLD=3" in capsys.readouterr().err
-    assert cli.main(["evaluate", "--profile", "smoke", "--fold", "5", "--train"]) == 0
-    assert "fold 5, seed 0" in capsys.readouterr().out and not scoring.missing_networks(
-        Run("actors", "smoke", fold=5)
-    )
-    assert cli.main(["evaluate", "--profile", "smoke", "--fold", "5", "--seed", "0-1"]) == 0
+
+
+def test_evaluate_pools_seeds_and_trains_those_that_are_missing(runs, capsys):
+    assert evaluate("--fold", "1", "--seed", "0-1") == 0
     out, err = capsys.readouterr()
-    assert "seed 1, fold 5; train with" in err and "SEED=1 FOLD=5" in err and "±" not in out
-    assert (
-        cli.main(["evaluate", "--profile", "smoke", "--fold", "5", "--seed", "0-1", "--train"]) == 0
-    )
+    assert "seed 1, fold 1; train with" in err and "SEED=1 FOLD=1" in err and "±" not in out
+
+    assert evaluate("--fold", "1", "--seed", "0-1", "--train") == 0
     out = capsys.readouterr().out
-    assert (
-        "seed 0, 1: 7 classes" in out
-        and "4 answers of networks of 2 seeds about clips of 1 actors" in out
-    )
-    assert "± sd of 2 folds and seeds" in out
-    for wrong in (["--fold", "6"], ["--seed", "x"]):
-        with pytest.raises(SystemExit):
-            cli.main(["evaluate", *wrong])
+    assert not scoring.missing_networks(Run("actors", "smoke", seed=1))
+    assert "seed 0, 1: 7 classes" in out and "± sd of 2 folds and seeds" in out
+    assert "4 answers of networks of 2 seeds about clips of 1 actors" in out
 
 
-def test_tables_are_drawn_as_they_are(made_up):
-    table, bars = scoring.calibration(made_up)
+@pytest.mark.parametrize("wrong", [["--fold", "6"], ["--seed", "x"]])
+def test_evaluate_refuses_folds_and_seeds_that_are_none(wrong):
+    with pytest.raises(SystemExit):
+        evaluate(*wrong)
+
+
+def test_tables_are_drawn_as_they_are(predictions):
+    table, bars = scoring.calibration(predictions)
     fig = figures.reliability(bars)
     assert [ax.get_title(loc="left") for ax in fig.axes] == ["face only", "context attention"]
     for ax, (_, own) in zip(fig.axes, bars.groupby("model", sort=False)):

@@ -72,12 +72,13 @@ def face_variants(run: Run) -> dict[str, Run]:
 def face_ablations(run: Run, train: bool = False) -> pd.DataFrame:
     """What the measure of reconstruction does to faces and latents, on VALIDATION actors.
 
-    One row per trained variant of ``face_variants``.      ``train`` trains those that are not
-    there; a killed training goes on. Empty where only the run's own network is there.  Columns:
-    change, mse (reconstruction from the mean, over pixels), and clip accuracies with intervals over
-    actors: of a judge that learnt from real frames of training actors, on reconstructions (judge,
-    judge_low, judge_high), and of a logistic regression on the latents (probe, probe_low,
-    probe_high).
+    One row per trained variant of ``face_variants``.  With ``train`` those that are not there are
+    trained; a killed training goes on.  Empty where only the run's own network is there.
+
+    Columns: change, mse (reconstruction from the mean, over pixels), and clip accuracies with
+    intervals over actors: of a judge that learnt from real frames of training actors, on
+    reconstructions (judge, judge_low, judge_high), and of a logistic regression on the latents
+    (probe, probe_low, probe_high).
     """
     variants = face_variants(run)
     if train:

@@ -131,7 +131,9 @@ def _judge_columns(
 
     ``picture`` (N,) is the row of each pair in ``pictures``.
     """
-    probabilities = np.exp(judges.predict(judge, pictures, INFERENCE_BATCH))[picture]  # (N, classes)
+    probabilities = np.exp(judges.predict(judge, pictures, INFERENCE_BATCH))[
+        picture
+    ]  # (N, classes)
     return {
         "probability": probabilities[np.arange(len(label)), label],
         "first_choice": probabilities.argmax(1) == label,

@@ -164,7 +164,9 @@ def _waveforms(run: Run, clips: np.ndarray) -> list[np.ndarray]:
 def _encode(network: VaeGan, pictures: np.ndarray) -> Posterior:
     """Pictures (N, S, S, 3) uint8 or spectrograms (N, S, S) -> latents (N, D)."""
     rows = np.arange(len(pictures))
-    return encoding.encode(network, Pictures(pictures), rows, batch=INFERENCE_BATCH).map(lambda x: x[0])
+    return encoding.encode(network, Pictures(pictures), rows, batch=INFERENCE_BATCH).map(
+        lambda x: x[0]
+    )
 
 
 def _logits(
