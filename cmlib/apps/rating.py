@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from cmlib import metrics
-from cmlib.apps.demo import png
+from cmlib.apps.encode import png_bytes
 from cmlib.corpora.names import EMOTIONS
 from cmlib.experiment.run import Run, example, neutral_rows
 from cmlib.files import write_text
@@ -224,7 +224,7 @@ class Study:
             else f"All {done} pictures are rated, thank you. Your answers: {self.file.name}"
         )
         if self.queue:
-            self.image.value, self.shown_at = png(self.item.picture, 320), time.monotonic()
+            self.image.value, self.shown_at = png_bytes(self.item.picture, 320), time.monotonic()
 
     def _chosen(self, _=None) -> None:
         self.next.disabled = any(

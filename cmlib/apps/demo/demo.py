@@ -1,0 +1,507 @@
+"""What the demo does: faces and voices are chosen, the context is dragged, pictures are saved.
+
+A drag shifts one latent, decodes one picture and redraws two small images and a few bars.
+Everything else is kept, and values that the hand has already left are never drawn.  The row of all
+voices follows when the hand rests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+import ipywidgets as widgets
+import matplotlib as mpl
+import numpy as np
+from PIL import Image
+
+from cmlib.apps.demo import html
+from cmlib.apps.demo.controls import Chooser, box, button, strength_slider
+from cmlib.apps.encode import png_bytes, wav_bytes
+from cmlib.corpora.names import EMOTIONS, MEAD_CLASSES
+from cmlib.experiment.run import Run, example
+from cmlib.perceiver import (
+    EncodedFace,
+    EncodedVoice,
+    FaceInput,
+    Perceiver,
+    Perception,
+    VoiceInput,
+    captioned_strip,
+)
+from cmlib.preparation import media, spectrograms
+from cmlib.preparation.inputs import InputError, check_size, read_sound
+from cmlib.preparation.store import StoreError
+
+LARGE_PICTURE = 224  # pixels of each of the four pictures
+CAPTIONS = ("original", "reconstruction", "mental representation", "difference × 4")
+DIFFERENCE_GAIN = 4.0  # the difference map is brightened by this much, as its caption says
+STRIP_PICTURE = 192  # pixels of a picture in a saved strip
+GIF_STEPS = 21  # pictures of a GIF from strength 0 to 1
+GIF_MILLISECONDS = 80  # for which each of them is shown
+MAX_UPLOAD_BYTES = 9_000_000  # Jupyter's server hangs up on messages of 10 MiB
+COLLECT_SECONDS = 0.01  # in which the kernel takes in what a drag has sent meanwhile
+REST_SECONDS = 0.12  # without a drag, after which the row of all voices follows
+HINT = (
+    "At strength 0 the third picture equals the second; "
+    "at 1 it is what the network learnt to perceive."
+)
+
+
+class Demo:
+    """The widgets and what they do: ``widget`` is shown, ``perception`` is the latest answer.
+
+    Faces and voices come from the corpus of ``run``, which need not be prepared.  Actors that no
+    network was trained on come first.  What is saved goes to the folder demo of the run, and is
+    offered as a download.
+    """
+
+    def __init__(self, run: Run, perceiver: Perceiver | None = None):
+        self.run = run
+        self.perceiver = perceiver or run.perceiver()
+        self.corpus = run.shown
+        self.face: EncodedFace | None = None
+        self.voice: EncodedVoice | None = None
+        self.perception: Perception | None = None
+        self._drawing: asyncio.Task | None = None  # follows a drag in a running kernel
+        self._is_choosing = False
+        self._list_actors()
+        self._create_widgets()
+        self.widget = self._lay_out()
+        self._connect()
+        first_actor = self.actors[0][1]
+        emotions = self._emotions_of(None)
+        voice_emotion = "happy" if "happy" in emotions else emotions[-1]
+        self.opening = (first_actor, emotions[0], first_actor, voice_emotion)
+        self._guard(self.reset)
+
+    # ---------------------------------------------------------------- setting up
+
+    def _list_actors(self) -> None:
+        """Labels and numbers of all actors; those of the test set first."""
+        clips, split = self.corpus.clips, self.run.split_of(self.corpus)
+        trained_on = set(clips.actor.iloc[split.train])
+        self.unseen_actors = sorted(set(clips.actor.iloc[split.test]) - trained_on)
+        other_actors = sorted(set(clips.actor) - set(self.unseen_actors))
+        self.actors = [(f"actor {a} (never trained on)", a) for a in self.unseen_actors]
+        self.actors += [(f"actor {a}", a) for a in other_actors]
+
+    def _create_widgets(self) -> None:
+        emotions_of = self._emotions_of
+        self.face_chooser = Chooser(
+            "face", "shows", "your own picture", "image/*,video/*", self.actors, emotions_of
+        )
+        self.voice_chooser = Chooser(
+            "voice", "sounds", "your own sound", "audio/*,video/*", self.actors, emotions_of
+        )
+        self.strength = strength_slider()
+        self.audio = widgets.Audio(format="wav", autoplay=False, loop=False)
+        self.presets = [
+            self._button(
+                "best effect",
+                "the pair for which the picture changes most into what the voice says",
+                lambda: self._choose_preset(-1),
+            ),
+            self._button(
+                "worst effect",
+                "the pair for which it changes least, or the wrong way",
+                lambda: self._choose_preset(0),
+            ),
+            self._button("reset", "back to how it opened", self.reset),
+        ]
+        self.savers = [
+            self._button(
+                "save picture",
+                "original, reconstruction and what is perceived, as PNG",
+                self._save_picture,
+            ),
+            self._button("save strip", "this face with all voices, as PNG", self._save_strip),
+            self._button(
+                "save GIF", f"{GIF_STEPS} pictures from strength 0 to 1 and back", self._save_gif
+            ),
+        ]
+        self.images = [
+            widgets.Image(format="png", width=LARGE_PICTURE, height=LARGE_PICTURE) for _ in CAPTIONS
+        ]
+        self.headline = widgets.HTML()
+        self.bars = widgets.HTML()
+        self.all_voices = widgets.HTML()
+        self.status = widgets.HTML()
+        self.saved = widgets.HTML()
+
+    def _button(self, text: str, tooltip: str, act: Callable[[], None]) -> widgets.Button:
+        return button(text, tooltip, lambda: self._guard(act))
+
+    def _lay_out(self) -> widgets.Widget:
+        def text(style: str, words: str) -> widgets.HTML:
+            return widgets.HTML(html.block(style, words))
+
+        def panel(heading: str, *children: widgets.Widget) -> widgets.Box:
+            return box("cm-panel", text("cm-head", heading), *children)
+
+        face, voice = self.face_chooser, self.voice_chooser
+        controls = box(
+            "cm-columns",
+            panel("Face", face.actor, face.emotion, face.upload),
+            panel("Voice", voice.actor, voice.emotion, voice.upload, self.audio),
+            panel(
+                "Context",
+                self.strength,
+                box("cm-buttons", *self.presets),
+                box("cm-buttons", *self.savers),
+            ),
+        )
+        # demo.js writes into the first line; while there is something in it, the style sheet hides
+        # the second
+        lines = box("cm-lines", text("cm-refused", ""), self.status, self.saved)
+        pictures = box(
+            "cm-pictures",
+            *(
+                box("cm-picture", image, text("cm-caption", caption))
+                for caption, image in zip(CAPTIONS, self.images)
+            ),
+        )
+        answers = box(
+            "cm-columns",
+            panel("What is read in the face", self.headline, self.bars),
+            panel("This face with every voice of the actor", self.all_voices),
+        )
+        setup = widgets.HTML(html.page_setup(MAX_UPLOAD_BYTES))
+        return box("cm-demo", setup, widgets.HTML(html.title()), controls, lines, pictures, answers)
+
+    def _connect(self) -> None:
+        """Say what happens when something is chosen, uploaded or dragged."""
+        self.face_chooser.on_choice(lambda: self._guard(self._show_chosen_face, self._compare))
+        self.voice_chooser.on_choice(lambda: self._guard(self._play_chosen_voice, self._compare))
+        for chooser, use in (
+            (self.face_chooser, self._show_uploaded_face),
+            (self.voice_chooser, self._play_uploaded_voice),
+        ):
+            chooser.upload.observe(
+                lambda _, chooser=chooser, use=use: self._take_upload(chooser.upload, use), "value"
+            )
+        self.strength.observe(lambda _: self._on_drag(), "value")
+
+    def _guard(self, *steps: Callable[[], None]) -> None:
+        """Do the steps; whatever goes wrong becomes one line in the demo, which lives on."""
+        try:
+            for step in steps:
+                step()
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            self.status.value = html.error(reason)
+
+    # ---------------------------------------------------------------- a drag
+
+    def _on_drag(self) -> None:
+        """Draw the newest strength as soon as the kernel is free; without a kernel, at once."""
+        if self._is_choosing:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._guard(self._shift, self._compare)
+            return
+        if self._drawing is None or self._drawing.done():
+            self._drawing = loop.create_task(self._follow_drag())
+
+    async def _follow_drag(self) -> None:
+        """Draw the slider's value until it rests.
+
+        Of the values that come while one is drawn, only the last is drawn.
+        """
+        drawn = compared = None
+        while compared != self.strength.value:
+            is_drawn = drawn == self.strength.value
+            await asyncio.sleep(REST_SECONDS if is_drawn else COLLECT_SECONDS)
+            if drawn == self.strength.value:
+                compared = drawn
+                self._guard(self._compare)
+            else:
+                drawn = self.strength.value
+                self._guard(self._shift)
+
+    def redraw(self) -> None:
+        """Draw the slider's value now, as a drag does.
+
+        A running notebook cell comes before what a drag has still to draw.
+        """
+        self._guard(self._shift)
+
+    def _shift(self) -> None:
+        """Shift the face's latent, decode it, and show what changes with the strength."""
+        if self.face is None or self.voice is None:
+            return
+        perception = self.perceiver.perceive(self.face, self.voice, self.strength.value)
+        self.perception = perception
+        brightened = np.clip(DIFFERENCE_GAIN * perception.difference, 0, 1)
+        heat_map = mpl.colormaps["magma"](brightened)[..., :3]
+        self.images[2].value = png_bytes(perception.perceived, LARGE_PICTURE)
+        self.images[3].value = png_bytes(heat_map, LARGE_PICTURE)
+        self.headline.value = html.headline(perception)
+        self.bars.value = html.bars(perception.alone, perception.probabilities, perception.classes)
+        self.status.value = "".join(html.note(note) for note in perception.notes or (HINT,))
+
+    # ---------------------------------------------------------------- choosing a face and a voice
+
+    def reset(self) -> None:
+        """Back to how it opened."""
+        self.saved.value = ""
+        self._choose(*self.opening)
+
+    def _choose(
+        self, face_actor: int, face_emotion: str, voice_actor: int, voice_emotion: str
+    ) -> None:
+        """Choose face and voice at full strength, and draw them once."""
+        self.face_chooser.choose(face_actor, face_emotion)
+        self.voice_chooser.choose(voice_actor, voice_emotion)
+        self._is_choosing = True
+        try:
+            self.strength.value = 1.0
+        finally:
+            self._is_choosing = False
+        self.face = None  # so that nothing is drawn before the voice is there, too
+        self._show_chosen_face()
+        self._play_chosen_voice()
+        self._compare()
+
+    def _show_chosen_face(self) -> None:
+        chooser = self.face_chooser
+        chooser.refresh()
+        if chooser.has_upload_chosen:
+            chooser.show_upload()
+        else:
+            clip = self._clip(chooser.chosen_emotion, chooser.chosen_actor)
+            self.show_face(self.corpus.frame(clip))
+
+    def _play_chosen_voice(self) -> None:
+        chooser = self.voice_chooser
+        chooser.refresh()
+        if chooser.has_upload_chosen:
+            chooser.show_upload()
+        else:
+            clip = self._clip(chooser.chosen_emotion, chooser.chosen_actor)
+            self.play_voice(self.corpus.mel(clip), *self._sound(clip))
+
+    def show_face(self, face: FaceInput | EncodedFace) -> None:
+        """Take another face: anything that ``Perceiver.encode_face`` takes or gives."""
+        self.face = face if isinstance(face, EncodedFace) else self.perceiver.encode_face(face)
+        self.images[0].value = png_bytes(self.face.picture, LARGE_PICTURE)
+        self.images[1].value = png_bytes(self.face.reconstruction, LARGE_PICTURE)
+        self._shift()
+
+    def play_voice(
+        self,
+        voice: VoiceInput | EncodedVoice,
+        sound: np.ndarray | None = None,
+        rate: int = spectrograms.SAMPLE_RATE,
+    ) -> None:
+        """Take another voice: anything that ``Perceiver.encode_voice`` takes or gives.
+
+        ``sound`` (N,) at ``rate`` hertz is for the player, which gets the middle that the network
+        hears.
+        """
+        if sound is None and isinstance(voice, (str, Path)):
+            sound, rate = read_sound(voice)
+        is_encoded = isinstance(voice, EncodedVoice)
+        self.voice = voice if is_encoded else self.perceiver.encode_voice(voice)
+        if sound is not None:
+            surplus = max(0, len(sound) - round(spectrograms.WINDOW_SECONDS * rate))
+            start = surplus // 2
+            stop = len(sound) - (surplus - start)
+            self.audio.value = wav_bytes(sound[start:stop], rate)
+        self._shift()
+
+    def _emotions_of(self, actor: int | None) -> list[str]:
+        """The emotions that an actor has shown (None: anybody), in the usual order."""
+        clips = self.corpus.clips
+        shown = set(clips.emotion if actor is None else clips.emotion[clips.actor == actor])
+        return [emotion for emotion in EMOTIONS + MEAD_CLASSES[:1] if emotion in shown]
+
+    def _find_clip(self, emotion: str, actor: int) -> int | None:
+        """The clip that stands for an emotion: of the actor, else of another, else None."""
+        everyone = np.arange(len(self.corpus.clips))
+        return example(self.run, everyone, emotion, actor, self.corpus.clips)
+
+    def _clip(self, emotion: str, actor: int) -> int:
+        clip = self._find_clip(emotion, actor)
+        assert clip is not None, "the lists offer only what the corpus has"
+        return clip
+
+    def _sound(self, clip: int) -> tuple[np.ndarray, int]:
+        """Waveform (N,) and rate of a clip; out of its spectrogram where its file is gone."""
+        try:
+            return media.read_audio(self.corpus.path(self.corpus.clips.iloc[clip]))
+        except (StoreError, media.MediaError):
+            return spectrograms.to_sound(self.corpus.mel(clip)), spectrograms.SAMPLE_RATE
+
+    # ---------------------------------------------------------------- all voices
+
+    @cached_property
+    def _voices_by_actor(self) -> dict[int, dict[str, EncodedVoice]]:
+        return {}
+
+    def _voices(self) -> dict[str, EncodedVoice]:
+        """A voice of each class, of the actor whose voice is chosen.
+
+        Where that is the person's own, of the first actor.
+        """
+        chooser = self.voice_chooser
+        actor = self.actors[0][1] if chooser.has_upload_chosen else chooser.chosen_actor
+        if actor not in self._voices_by_actor:
+            voices = {}
+            for emotion in self.perceiver.classes:
+                clip = self._find_clip(emotion, actor)
+                if clip is not None:
+                    voices[emotion] = self.perceiver.encode_voice(self.corpus.mel(clip))
+            self._voices_by_actor[actor] = voices
+        return self._voices_by_actor[actor]
+
+    def _compare(self) -> None:
+        """Show this face with all voices, computed in one batch."""
+        voices = self._voices()
+        if self.face is None or not voices:
+            return
+        pictures, labels = self._perceive_with_all(self.face, voices)
+        self.all_voices.value = html.voices_row(
+            list(voices), pictures, labels, self.voice_chooser.chosen_emotion
+        )
+
+    def _perceive_with_all(
+        self, face: EncodedFace, voices: dict[str, EncodedVoice]
+    ) -> tuple[np.ndarray, list[str]]:
+        """Pictures (n, S, S, 3) of a face with n voices, and what is read in them."""
+        perceptions = self.perceiver.perceive_all([face], voices.values(), self.strength.value)
+        return perceptions.perceived[0, :, 0], list(perceptions.labels[0, :, 0])
+
+    # ---------------------------------------------------------------- best and worst
+
+    @cached_property
+    def effects(self) -> list[tuple[float, int, int]]:
+        """(gain, face clip, voice clip) for each voice of each test actor, least gain first.
+
+        The face is the actor's first clip, neutral if there is one.  The gain is by how much the
+        probability of the voice's emotion rises from the reconstruction to the mental
+        representation at full strength, when the face classifier reads both *pictures*.
+        """
+        effects = []
+        for actor in self.unseen_actors:
+            emotions = self._emotions_of(actor)
+            face = self._clip(emotions[0], actor)
+            voices = {e: self._clip(e, actor) for e in emotions if e in self.perceiver.classes}
+            mels = [self.corpus.mel(clip) for clip in voices.values()]
+            perceptions = self.perceiver.perceive_all([self.corpus.frame(face)], mels)
+            before = self.perceiver.classify(perceptions.reconstruction)[0]  # (K,)
+            after = self.perceiver.classify(perceptions.perceived[0, :, 0])  # (voices, K)
+            for i, (emotion, voice) in enumerate(voices.items()):
+                k = self.perceiver.classes.index(emotion)
+                effects.append((float(after[i, k] - before[k]), face, voice))
+        return sorted(effects)
+
+    def _choose_preset(self, rank: int) -> None:
+        """Choose the pair at ``rank`` of ``effects``: 0 is the worst, -1 the best."""
+        if not self.effects:
+            raise InputError("the corpus has no test actor with a face and a voice; choose freely")
+        gain, face_clip, voice_clip = self.effects[rank]
+        clips = self.corpus.clips
+        face, voice = clips.iloc[face_clip], clips.iloc[voice_clip]
+        self._choose(face.actor, face.emotion, voice.actor, voice.emotion)
+        quality = "best" if rank else "worst"
+        self.status.value = html.note(
+            f"{quality} of {len(self.effects)} pairs of a face and a voice of the same test actor: "
+            f"the share of {voice.emotion} that is read in the picture changes by "
+            f"{100 * gain:+.0f} points"
+        )
+
+    # ---------------------------------------------------------------- what people bring
+
+    def _take_upload(self, upload: widgets.FileUpload, use: Callable[[Path], None]) -> None:
+        """Use the file that somebody has just uploaded."""
+        if not upload.value:
+            return
+        file = upload.value[0]
+        upload.value = ()  # the next upload may be of the same name
+        self._guard(lambda: self._use_file(file, use), self._compare)
+
+    def _use_file(self, file: dict, use: Callable[[Path], None]) -> None:
+        """Write the upload into a temporary folder, of which no message speaks."""
+        name = Path(file["name"]).name or "upload"
+        check_size(name, file["size"])
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, name)
+            try:
+                path.write_bytes(file["content"])
+                use(path)
+            except Exception as error:
+                raise InputError(str(error).replace(folder + os.sep, "")) from None
+
+    def _show_uploaded_face(self, path: Path) -> None:
+        face = self.perceiver.encode_face(path)
+        self.show_face(face)
+        self.face_chooser.add_upload(path.name, lambda: self.show_face(face))
+
+    def _play_uploaded_voice(self, path: Path) -> None:
+        sound, rate = read_sound(path)
+        voice = self.perceiver.encode_voice(path)
+        self.play_voice(voice, sound, rate)
+        audio = self.audio.value
+
+        def play_again() -> None:
+            self.play_voice(voice)
+            self.audio.value = audio
+
+        self.voice_chooser.add_upload(path.name, play_again)
+
+    # ---------------------------------------------------------------- what people take away
+
+    def _save(self, kind: str, image: Image.Image, suffix: str = "png", **options) -> None:
+        """Save into the run's folder demo, and show a link to it."""
+        choices = f"{self.face_chooser.slug()}_{self.voice_chooser.slug()}"
+        folder = self.run.folder / "demo"
+        path = folder / f"{kind}_{choices}_{self.strength.value:.2f}.{suffix}"
+        folder.mkdir(parents=True, exist_ok=True)
+        image.save(path, optimize=True, **options)
+        self.saved.value = html.saved_file(f"{self.run.folder.name}/demo/{path.name}", path)
+
+    def _shown(self) -> tuple[EncodedFace, EncodedVoice, Perception]:
+        """Face, voice and what is perceived, as they are shown."""
+        if self.face is None or self.voice is None or self.perception is None:
+            raise InputError("nothing is shown that could be saved; choose a face and a voice")
+        return self.face, self.voice, self.perception
+
+    def _save_picture(self) -> None:
+        _, _, perception = self._shown()
+        self._save("picture", perception.merged())
+
+    def _save_strip(self) -> None:
+        face, _, _ = self._shown()
+        voices = self._voices()
+        pictures, labels = self._perceive_with_all(face, voices)
+        captions = [f"{voice} voice: {label}" for voice, label in zip(voices, labels)]
+        strip = captioned_strip([face.picture, *pictures], ["original", *captions], STRIP_PICTURE)
+        self._save("strip", strip)
+
+    def _save_gif(self) -> None:
+        """From strength 0 to 1 and back."""
+        face, voice, _ = self._shown()
+        strengths = np.linspace(0, 1, GIF_STEPS)
+        perceptions = self.perceiver.perceive_all([face], [voice], strengths)
+        frames = []
+        for strength, picture, label in zip(
+            strengths, perceptions.perceived[0, 0], perceptions.labels[0, 0]
+        ):
+            frames.append(captioned_strip([picture], [f"t = {strength:.2f}: {label}"]))
+        first, *rest = frames + frames[-2:0:-1]
+        self._save(
+            "morph",
+            first,
+            "gif",
+            save_all=True,
+            append_images=rest,
+            duration=GIF_MILLISECONDS,
+            loop=0,
+        )
