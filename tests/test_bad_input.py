@@ -108,7 +108,9 @@ def test_an_unreadable_file_is_listed(corpus, tmp_path, monkeypatch):
 
         opened = preparing.media.av.open
         monkeypatch.setattr(
-            preparing.media.av, "open", lambda f: (denied if f == str(bad) else opened)(f)
+            preparing.media.av,
+            "open",
+            lambda f, mode: (denied if f == str(bad) else opened)(f, mode),
         )
     s = prepare("actors", SMOKE, corpus, tmp_path / "cache", workers=1)
     assert len(s.clips) == 7 and "Permission denied" in s.skipped.reason[0]

@@ -1,4 +1,7 @@
-"""The face detector: BlazeFace, and where it finds a face in a frame."""
+"""The face detector: the network BlazeFace, and where it finds the face in a frame.
+
+Bazarevsky et al. (2019), BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs.
+"""
 
 from __future__ import annotations
 
@@ -15,60 +18,78 @@ from torch.nn import functional as F
 from cmlib.preparation.cropping import cut_square, square_around
 
 WEIGHTS = Path(__file__).with_name("blazeface.safetensors")  # made by tools/face_weights.py
-DETECTOR_SIZE = 128  # side of the picture that the detector sees, pixels
-FACE_THRESHOLD = 0.5  # a face is one from this probability on
+DETECTOR_SIZE = 128  # side of the picture that the network sees, in pixels
+FACE_THRESHOLD = 0.5  # the probability from which on a face counts as found
+BATCH = 16  # pictures that pass through the network together
+CLOSE_UP = 1.3  # side of the second, closer look at a face, in sides of its crop
 
-
-# -------------------------------------------------------------------- the detector
+# The squares in which a face is searched one after another: their sides, by the frame's height and
+# width. The last one steps back from the frame, for a face that fills it.
+SEARCH_SIDES = (
+    lambda height, width: max(height, width),
+    lambda height, width: 0.6 * min(height, width),
+    lambda height, width: 1.6 * max(height, width),
+)
+Square = tuple[float, float, float, float]  # centre x, y, side in pixels, roll in radians
 
 
 class BlazeFace(nn.Module):
-    """(B, 3, 128, 128) in -1...1 -> points (B, 896, 8, 2) as shares of the side (centre, size, both eyes, nose, mouth,
-    both ears; the eye on the left of the picture first) and logits (B, 896) that there is a face."""
+    """(B, 3, 128, 128) in -1...1 -> points (B, 896, 8, 2) and logits (B, 896) that there is a face.
+
+    Points are shares of the side, counted from the upper left corner: centre of the face, its size,
+    both eyes, nose, mouth and both ears. "Left" is what lies on the left in the picture.
+    """
 
     CHANNELS = (24, 24, 28, 32, 36, 42, 48, 56, 64, 72, 80, 88, 96, 96, 96, 96, 96)
     HALVING = (3, 6, 12)  # blocks that halve the resolution: 64 -> 32 -> 16 -> 8
+
+    anchors: Tensor  # (896, 1, 2), the points from which the network's answers are counted
 
     def __init__(self):
         super().__init__()
         pairs = list(zip(self.CHANNELS, self.CHANNELS[1:]))
         self.stem = nn.Conv2d(3, 24, 5, stride=2)
         self.depth = nn.ModuleList(
-            nn.Conv2d(a, a, 3, stride=2 if i in self.HALVING else 1, groups=a)
-            for i, (a, _) in enumerate(pairs, 1)
+            nn.Conv2d(inputs, inputs, 3, stride=2 if i in self.HALVING else 1, groups=inputs)
+            for i, (inputs, _) in enumerate(pairs, 1)
         )
-        self.point = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in pairs)
+        self.point = nn.ModuleList(nn.Conv2d(inputs, outputs, 1) for inputs, outputs in pairs)
+        # Two anchors at each place of the 16 x 16 map, six at each place of the 8 x 8 map.
         self.score16, self.score8 = nn.Conv2d(88, 2, 1), nn.Conv2d(96, 6, 1)
         self.box16, self.box8 = nn.Conv2d(88, 32, 1), nn.Conv2d(96, 96, 1)
-        centres = [
-            torch.cartesian_prod(c, c).flip(1).repeat_interleave(r, 0)
-            for c, r in (((torch.arange(n) + 0.5) / n, r) for n, r in ((16, 2), (8, 6)))
-        ]
-        self.register_buffer(
-            "anchors", torch.cat(centres)[:, None], persistent=False
-        )  # (896, 1, 2)
+        anchors = torch.cat([self._grid(16, 2), self._grid(8, 6)])
+        self.register_buffer("anchors", anchors[:, None], persistent=False)
+
+    @staticmethod
+    def _grid(side: int, repeats: int) -> Tensor:
+        """Centres x, y of the cells of a map, row by row, each ``repeats`` times."""
+        centres = (torch.arange(side) + 0.5) / side
+        return torch.cartesian_prod(centres, centres).flip(1).repeat_interleave(repeats, 0)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = F.relu(self.stem(F.pad(x, (1, 2, 1, 2))))  # (B, 24, 64, 64)
+        at16 = x
         for i, (depth, point) in enumerate(zip(self.depth, self.point), 1):
-            y = point(depth(F.pad(x, (0, 1, 0, 1) if i in self.HALVING else (1, 1, 1, 1))))
-            x = F.max_pool2d(x, 2) if i in self.HALVING else x
+            halving = i in self.HALVING
+            y = point(depth(F.pad(x, (0, 1, 0, 1) if halving else (1, 1, 1, 1))))
+            if halving:
+                x = F.max_pool2d(x, 2)
+            # The shortcut has fewer channels than the block's output: the others are zero.
             x = F.relu(y + F.pad(x, (0, 0, 0, 0, 0, y.shape[1] - x.shape[1])))
             if x.shape[-1] == 16:
-                fine = x  # (B, 88, 16, 16)
+                at16 = x  # (B, 88, 16, 16), in the end
+        boxes = self._by_anchor(self.box16(at16), self.box8(x), 16)  # (B, 896, 16)
+        logits = self._by_anchor(self.score16(at16), self.score8(x), 1)  # (B, 896, 1)
+        # Everything but the size is counted from the anchor.
+        from_anchor = torch.tensor([1, 0, 1, 1, 1, 1, 1, 1])[:, None]
+        points = boxes.unflatten(-1, (8, 2)) / DETECTOR_SIZE + self.anchors * from_anchor
+        return points, logits[..., 0]
 
-        def rows(head16: nn.Module, head8: nn.Module, width: int) -> Tensor:
-            return torch.cat(
-                [
-                    h.permute(0, 2, 3, 1).reshape(len(x), -1, width)
-                    for h in (head16(fine), head8(x))
-                ],
-                1,
-            )
-
-        points = rows(self.box16, self.box8, 16).unflatten(-1, (8, 2)) / DETECTOR_SIZE
-        offsets = self.anchors * torch.tensor([1, 0, 1, 1, 1, 1, 1, 1])[:, None]
-        return points + offsets, rows(self.score16, self.score8, 1)[..., 0]
+    @staticmethod
+    def _by_anchor(map16: Tensor, map8: Tensor, width: int) -> Tensor:
+        """Two maps (B, C, H, W) -> (B, anchors, width)."""
+        rows = [m.permute(0, 2, 3, 1).reshape(len(m), -1, width) for m in (map16, map8)]
+        return torch.cat(rows, 1)
 
 
 @cache
@@ -79,78 +100,84 @@ def load_detector() -> BlazeFace:
     return model.eval().to(memory_format=torch.channels_last)
 
 
-@torch.inference_mode()
-def _detect(pictures: Sequence[np.ndarray], central: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures (128, 128, 3) uint8 -> points (n, 8, 2) in pixels and probability (n,) of the face in each.
+def find_faces(frames: Sequence[np.ndarray]) -> list[np.ndarray | None]:
+    """The face in each RGB frame (H, W, 3) uint8: points (6, 2) in pixels, or None without a face.
 
-    Of several faces the largest and most central wins; what the anchors around it say is averaged by their scores.
+    The points are both eyes, nose, mouth and both ears, the left one in the picture first. The face
+    is searched in the whole frame, then in its central square, then from further away. A face that
+    was found is looked at once more, upright and from near by, which makes its points exact.
+    """
+    faces: list[np.ndarray | None] = [None] * len(frames)
+    for search_side in SEARCH_SIDES:
+        missing = [i for i, points in enumerate(faces) if points is None]
+        if not missing:
+            break
+        squares = []
+        for i in missing:
+            height, width = frames[i].shape[:2]
+            squares.append((width / 2, height / 2, search_side(height, width), 0.0))
+        answers = _find_in_squares([frames[i] for i in missing], squares, prefer_large=True)
+        for i, points in zip(missing, answers):
+            faces[i] = points
+
+    close_ups = {}
+    for i, points in enumerate(faces):
+        if points is not None:
+            x, y, side, roll = square_around(points)
+            close_ups[i] = (x, y, CLOSE_UP * side, roll)
+    answers = _find_in_squares(
+        [frames[i] for i in close_ups], list(close_ups.values()), prefer_large=False
+    )
+    for i, points in zip(close_ups, answers):
+        if points is not None:
+            faces[i] = points
+    return faces
+
+
+def _find_in_squares(
+    frames: Sequence[np.ndarray], squares: Sequence[Square], prefer_large: bool
+) -> list[np.ndarray | None]:
+    """Look into one square of each frame: points (6, 2) in its pixels, or None without a face."""
+    faces: list[np.ndarray | None] = []
+    for start in range(0, len(frames), BATCH):
+        batch = squares[start : start + BATCH]
+        pictures = [
+            cut_square(frame, *square, DETECTOR_SIZE)
+            for frame, square in zip(frames[start : start + BATCH], batch)
+        ]
+        points, probabilities = _detect(pictures, prefer_large)
+        for face, probability, (x, y, side, roll) in zip(points, probabilities, batch):
+            if probability <= FACE_THRESHOLD:
+                faces.append(None)
+                continue
+            cos, sin = np.cos(roll), np.sin(roll)
+            from_centre = (face[2:] / DETECTOR_SIZE - 0.5) * side
+            faces.append(from_centre @ np.array([[cos, sin], [-sin, cos]]) + (x, y))
+    return faces
+
+
+@torch.inference_mode()
+def _detect(pictures: Sequence[np.ndarray], prefer_large: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures (128, 128, 3) uint8 -> points (n, 8, 2) in pixels and probability (n,) of each face.
+
+    Of several faces the most central one wins, and with ``prefer_large`` size counts as well. The
+    points are the mean of what the anchors around the face answer, weighted by their scores.
     """
     x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
     points, logits = load_detector()(x.contiguous(memory_format=torch.channels_last))
-    scores = logits.clamp(-50, 50).sigmoid()
+    scores = logits.clamp(-50, 50).sigmoid()  # (n, 896)
+
+    # The anchor that sees the most appealing face.
+    sizes = points[:, :, 1, 0].clamp(0.02, 1) if prefer_large else 1
+    appeal = scores.where(scores > FACE_THRESHOLD, scores * 1e-3) * sizes
     off_centre = (points[:, :, 0] - 0.5).norm(dim=-1)
-    appeal = scores.where(scores > FACE_THRESHOLD, scores * 1e-3) * (
-        points[:, :, 1, 0].clamp(0.02, 1) if central else 1
-    )
-    best = (appeal * (1 - off_centre).clamp(min=0.1)).argmax(1)
-    each = torch.arange(len(x))
-    chosen = points[each, best]  # (n, 8, 2)
+    best = (appeal * (1 - off_centre).clamp(min=0.1)).argmax(1)  # (n,)
+    rows = torch.arange(len(x))
+    chosen, probability = points[rows, best], scores[rows, best]  # (n, 8, 2), (n,)
+
+    # The mean over the confident anchors that see the same face.
     near = (points[:, :, 0] - chosen[:, None, 0]).norm(dim=-1) < 0.3 * chosen[:, None, 1, 0]
-    weight = (scores * near * (scores > FACE_THRESHOLD)).clamp(min=1e-9)
-    mean = (points * weight[..., None, None]).sum(1) / weight.sum(1)[:, None, None]
-    sure = scores[each, best]
-    return DETECTOR_SIZE * torch.where(
-        (sure > FACE_THRESHOLD)[:, None, None], mean, chosen
-    ).numpy(), sure.numpy()
-
-
-def find_faces(frames: Sequence[np.ndarray]) -> list[np.ndarray | None]:
-    """The face in each RGB frame (H, W, 3) uint8: points (6, 2), x and y in pixels (both eyes, nose, mouth, both ears;
-    the left in the picture first), or None.
-
-    Looks at the whole frame, then at its central square, then from further away (a face that fills the frame); what was
-    found is looked at once more from near by, upright, which makes the points exact.
-    """
-    found: list[np.ndarray | None] = [None] * len(frames)
-    for whole in (
-        lambda h, w: max(h, w),
-        lambda h, w: 0.6 * min(h, w),
-        lambda h, w: 1.6 * max(h, w),
-    ):
-        todo = [i for i, points in enumerate(found) if points is None]
-        if not todo:
-            break
-        squares = []
-        for i in todo:
-            height, width = frames[i].shape[:2]
-            squares.append((width / 2, height / 2, whole(height, width), 0.0))
-        for i, points in zip(todo, _points(frames, todo, squares, True)):
-            found[i] = points
-    todo = [i for i, points in enumerate(found) if points is not None]
-    near = []
-    for i in todo:
-        x, y, side, roll = square_around(found[i])
-        near.append((x, y, 1.3 * side, roll))
-    for i, points in zip(todo, _points(frames, todo, near, False) if todo else ()):
-        found[i] = found[i] if points is None else points
-    return found
-
-
-def _points(
-    frames: Sequence[np.ndarray], which: list[int], squares: list, central: bool
-) -> list[np.ndarray | None]:
-    """Look into one square of each frame; points (6, 2) in the frame's pixels, None where there is no face."""
-    result = []
-    for start in range(0, len(which), 16):
-        part = squares[start : start + 16]
-        cuts = [
-            cut_square(frames[i], *s, DETECTOR_SIZE)
-            for i, s in zip(which[start : start + 16], part)
-        ]
-        for points, sure, (x, y, side, roll) in zip(*_detect(cuts, central), part):
-            c, s = np.cos(roll), np.sin(roll)
-            local = (points[2:] / DETECTOR_SIZE - 0.5) * side
-            result.append(
-                local @ np.array([[c, s], [-s, c]]) + (x, y) if sure > FACE_THRESHOLD else None
-            )
-    return result
+    weights = (scores * near * (scores > FACE_THRESHOLD)).clamp(min=1e-9)
+    mean = (points * weights[..., None, None]).sum(1) / weights.sum(1)[:, None, None]
+    is_face = (probability > FACE_THRESHOLD)[:, None, None]
+    return DETECTOR_SIZE * torch.where(is_face, mean, chosen).numpy(), probability.numpy()

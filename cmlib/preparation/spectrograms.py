@@ -1,9 +1,11 @@
 """Waveform -> normalised mel spectrogram, and back to sound for listening.
 
-The setting of the released research code: 22,050 Hz mono, windows of 1,310 samples (59 ms) every 655 (30 ms), 128
-Slaney mel bands of the power spectrum, decibels down to 100 below the loudest, min-max to 0...1 clip by clip; 128
-windows (3.77 s) are looked at.  Released networks want other bands (``released``): those of torchaudio's default, HTK's
-without area norm, and edges mirrored instead of silent.
+The settings are those of the released research code: 22,050 Hz mono, windows of 1,310 samples
+(59 ms) every 655 samples (30 ms), 128 Slaney mel bands of the power spectrum, decibels down to 100
+below the loudest, and min-max to 0...1 clip by clip. 128 windows, that is 3.77 s, make a picture.
+
+Networks of the released code want other bands (``released=True``): those of torchaudio's default,
+that is HTK's without area norm, with mirrored instead of silent edges.
 """
 
 from __future__ import annotations
@@ -16,27 +18,37 @@ import torch
 import torchaudio
 
 SAMPLE_RATE = 22_050  # samples per second
-WINDOW_SAMPLES = (
-    83_200  # length of the window that is looked at, in samples: 1 + 83,200 // 655 = 128 spectra
-)
+WINDOW_SAMPLES = 83_200  # samples in a spectrogram: 1 + 83,200 // 655 = 128 spectra
 WINDOW_SECONDS = WINDOW_SAMPLES / SAMPLE_RATE
 N_FFT, HOP_LENGTH, N_MELS = 1310, 655, 128
-TOP_DB = 100.0
+TOP_DB = 100.0  # decibels from the loudest down to what counts as nothing
 SILENCE = 1e-4  # a clip whose largest sample is below this (-80 dB of full scale) is silent
 
 
 @cache
 def mel_transform(released: bool = False) -> torchaudio.transforms.MelSpectrogram:
-    bands = {} if released else {"norm": "slaney", "mel_scale": "slaney", "pad_mode": "constant"}
+    """Waveform (N,) -> power in 128 mel bands, (128, 1 + N // 655)."""
+    if released:
+        return torchaudio.transforms.MelSpectrogram(
+            SAMPLE_RATE, N_FFT, hop_length=HOP_LENGTH, n_mels=N_MELS, power=2.0
+        )
     return torchaudio.transforms.MelSpectrogram(
-        SAMPLE_RATE, N_FFT, hop_length=HOP_LENGTH, n_mels=N_MELS, power=2.0, **bands
+        SAMPLE_RATE,
+        N_FFT,
+        hop_length=HOP_LENGTH,
+        n_mels=N_MELS,
+        power=2.0,
+        norm="slaney",
+        mel_scale="slaney",
+        pad_mode="constant",
     )
 
 
 def resample(waveform: np.ndarray, rate: int) -> np.ndarray:
-    """(N,) at ``rate`` hertz -> (M,) float32 at ``SAMPLE_RATE``, by torchaudio's windowed sinc (the one resampler used here).
+    """(N,) at ``rate`` hertz -> (M,) float32 at ``SAMPLE_RATE``, by torchaudio's windowed sinc.
 
-    A rate without a handy ratio to ``SAMPLE_RATE`` is met to 3 parts in a million: the exact filter would need gigabytes.
+    This is the one resampler of the library. A rate without a handy ratio to ``SAMPLE_RATE`` is met
+    to 3 parts in a million, because the exact filter would need gigabytes.
     """
     waveform = np.ascontiguousarray(waveform, np.float32)
     if rate == SAMPLE_RATE or not len(waveform):
@@ -48,12 +60,15 @@ def resample(waveform: np.ndarray, rate: int) -> np.ndarray:
 
 
 def is_silent(waveform: np.ndarray) -> bool:
-    """Whether nothing can be heard in a waveform of full scale 1."""
+    """Whether nothing can be heard in a waveform (N,) of full scale 1."""
     return not len(waveform) or float(np.abs(waveform).max()) < SILENCE
 
 
 def pad_or_crop(waveform: np.ndarray) -> np.ndarray:
-    """(N,) at ``SAMPLE_RATE`` -> (83200,): the middle of a longer clip, a shorter one between equal pads of silence."""
+    """(N,) at ``SAMPLE_RATE`` -> (83200,).
+
+    Of a longer clip, that is its middle; a shorter one lies between equal pads of silence.
+    """
     spare = WINDOW_SAMPLES - len(waveform)
     if spare >= 0:
         return np.pad(waveform, (spare // 2, spare - spare // 2))
@@ -65,9 +80,10 @@ def pad_or_crop(waveform: np.ndarray) -> np.ndarray:
 def mel_spectrogram(
     waveform: np.ndarray, rate: int = SAMPLE_RATE, released: bool = False
 ) -> np.ndarray:
-    """Mono waveform (N,) at ``rate`` hertz -> (128 bands from low to high, 128 times) float32 in 0...1.
+    """Mono waveform (N,) at ``rate`` hertz -> (128 bands from low to high, 128 times) float32.
 
-    A silent clip gives zeros.  ``released``: with the bands that networks of the released code were trained on.
+    Values are 0...1, and a silent clip gives zeros. ``released`` asks for the bands that networks of
+    the released code were trained on.
     """
     waveform = pad_or_crop(resample(waveform, rate))
     if is_silent(waveform):
@@ -81,30 +97,28 @@ def mel_spectrogram(
 
 @torch.no_grad()
 def to_sound(spectrogram: np.ndarray, decibels: float = TOP_DB, iterations: int = 32) -> np.ndarray:
-    """(128, 128) in 0...1 -> waveform (83200,) float32 at ``SAMPLE_RATE``, peak 0.9, to listen to what a spectrogram holds.
+    """(128, 128) in 0...1 -> waveform (83200,) float32 at ``SAMPLE_RATE``, peak 0.9, for listening.
 
-    The loudness range that min-max took away is set to ``decibels``; phases by Griffin & Lim (1984).
+    Min-max took the loudness range away: it is set to ``decibels``. The phases are found by the
+    algorithm of Griffin & Lim (1984), from the same start every time.
     """
-    power = torch.from_numpy(
-        10 ** ((np.asarray(spectrogram, np.float32).clip(0, 1) - 1) * decibels / 10)
-    )
+    levels = np.asarray(spectrogram, np.float32).clip(0, 1) - 1
+    power = torch.from_numpy(10 ** (levels * decibels / 10))
     bands = mel_transform().mel_scale.fb  # (656 frequencies, 128 bands)
     spectrum = (torch.linalg.pinv(bands.T) @ power).clamp(min=0)  # (656, 128)
-    window = torch.hann_window(N_FFT)
-    generator_state = torch.random.get_rng_state()
-    torch.manual_seed(0)
-    sound = torchaudio.functional.griffinlim(
-        spectrum,
-        window,
-        N_FFT,
-        HOP_LENGTH,
-        N_FFT,
-        power=2.0,
-        n_iter=iterations,
-        momentum=0.9,
-        length=WINDOW_SAMPLES,
-        rand_init=True,
-    )
-    torch.random.set_rng_state(generator_state)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        sound = torchaudio.functional.griffinlim(
+            spectrum,
+            torch.hann_window(N_FFT),
+            N_FFT,
+            HOP_LENGTH,
+            N_FFT,
+            power=2.0,
+            n_iter=iterations,
+            momentum=0.9,
+            length=WINDOW_SAMPLES,
+            rand_init=True,
+        )
     peak = sound.abs().max()
     return (0.9 * sound / peak if peak > 0 else sound).numpy()
