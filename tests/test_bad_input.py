@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, talking, tone, write_clip
 
+from cmlib import files
 from cmlib.cli import main
 from cmlib.config import get_profile
 from cmlib.preparation import prepare as preparing
@@ -184,8 +185,7 @@ def test_a_full_disk_is_one_line_and_the_work_goes_on_later(corpus, tmp_path, mo
 
 def test_a_disk_that_fills_up_while_assembling(corpus, tmp_path, monkeypatch):
     with monkeypatch.context() as m:
-        full = raising(OSError(errno.ENOSPC, "no space"))
-        m.setattr("cmlib.preparation.prepare.checksum", lambda path: full())
+        m.setattr(files, "checksum", lambda path: raising(OSError(errno.ENOSPC, "no space"))())
         with pytest.raises(StoreError, match="disk is full"):
             prepare("actors", SMOKE, corpus, tmp_path / "cache", workers=1)
     assert not [p for p in (tmp_path / "cache").iterdir() if p.is_dir() and p.suffix != ".part"]

@@ -9,7 +9,6 @@ import joblib
 import numpy as np
 import pytest
 import soundfile
-import torch
 from conftest import ROOT, talking, tone, write_clip
 
 from cmlib import corpora
@@ -99,7 +98,7 @@ def test_faceless_and_silent_clips_are_kept_and_flagged(prepared):
 
 def test_a_second_prepare_returns_at_once(prepared, monkeypatch):
     s, root = prepared
-    monkeypatch.setattr(preparing, "_work", lambda *a: pytest.fail("worked again"))
+    monkeypatch.setattr(preparing, "_prepare_clips", lambda *a: pytest.fail("worked again"))
     again = prepare("actors", SMOKE, root, s.folder.parent)
     assert again.folder == s.folder and again.clips.equals(s.clips)
     assert not list(s.folder.parent.glob("*.part")) and not (s.folder / "clips").exists()
@@ -158,7 +157,7 @@ def test_sound_alone_makes_a_corpus(tmp_path, cache):
         soundfile.write(tmp_path / f"03-01-04-01-01-01-{actor:02d}.flac", tone(0.5, 22_050), 22_050)
     s = prepare("ravdess", SMOKE, tmp_path, cache)
     assert not s.has_faces and s.frames.shape == (0, 32, 32, 3) and len(s.frame_clip) == 0
-    assert s.mels.shape == (2, 128, 128) and s.clips.n_frames.sum() == 0 and len(s.dataset()) == 0
+    assert s.mels.shape == (2, 128, 128) and s.clips.n_frames.sum() == 0
 
 
 def test_picture_and_sound_from_two_files(tmp_path, cache):
@@ -195,28 +194,12 @@ def test_a_limit_spreads_over_actors_and_emotions():
     assert preparing.choose_spread(clips, None) == preparing.choose_spread(clips, 1000) == clips
 
 
-def test_dataset_gives_tensors_and_mirrors_half(prepared):
-    s, _ = prepared
-    picture, row = s.dataset()[5]
-    assert (
-        picture.shape == (3, 32, 32)
-        and picture.dtype == torch.float32
-        and 0 <= picture.min() < picture.max() <= 1
-    )
-    assert row == s.frame_clip[5] and len(s.dataset(np.array([3, 4]))) == 2
-    plain, flipping = s.dataset(np.array([5])), s.dataset(np.array([5]), flip=True)
-    views = torch.stack([flipping[0][0] for _ in range(40)])
-    mirrored = (views == plain[0][0].flip(-1)).flatten(1).all(1)
-    assert 5 < mirrored.sum() < 35 and (views[~mirrored] == plain[0][0]).all()
-    batch, rows = next(iter(torch.utils.data.DataLoader(s.dataset(), 4)))
-    assert batch.shape == (4, 3, 32, 32) and rows.tolist() == [0, 0, 1, 1]
-
-
-def test_to_another_process_goes_the_folder_only(prepared):
+def test_another_process_gets_the_folder_and_not_the_arrays(prepared):
     s, _ = prepared
     assert s.frames.any() and s.mels.any()  # both are open now
-    assert len(sent := pickle.dumps(s.dataset())) < 10_000
-    assert torch.equal(pickle.loads(sent)[5][0], s.dataset()[5][0])
+    pickled = pickle.dumps(s)
+    assert len(pickled) < 1000
+    assert np.array_equal(pickle.loads(pickled).frames, s.frames)
 
 
 def test_damage_is_noticed(prepared, tmp_path):

@@ -1,12 +1,13 @@
-"""The embedded corpus: synthetic actors in real video files, named and laid out as RAVDESS."""
+"""The embedded corpus: synthetic actors in real video files, with names and folders of RAVDESS."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from cmlib.corpora import Clip, Skipped, ravdess
+from cmlib.corpora import ravdess
+from cmlib.corpora.clip import Clip, Skipped
 
 
-def scan(root: Path, added: tuple[str, ...] = ()) -> tuple[list[Clip], list[Skipped]]:
+def scan(root: Path, additions: tuple[str, ...] = ()) -> tuple[list[Clip], list[Skipped]]:
     """See ``cmlib.corpora.scan``."""
-    return ravdess.scan(root, added, corpus="actors")
+    return ravdess.scan(root, additions, corpus="actors")

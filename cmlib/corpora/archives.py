@@ -1,8 +1,8 @@
-"""Files below a folder and in the zip archives there: one way to walk, open, size and fingerprint them.
+"""Files in folders and in zip archives: one way to list, open, measure and fingerprint them.
 
-A member of an archive is written like a file in a folder that is called as the archive, with ``!`` behind it:
-``Video_Speech_Actor_01.zip!/Actor_01/01-01-05-02-01-01-01.mp4``.  Nothing is ever unpacked onto the disk: a member is
-read into memory, one at a time.
+A member of an archive is written like a file in a folder that has the archive's name with ``!``
+behind it: ``Video_Speech_Actor_01.zip!/Actor_01/01-01-05-02-01-01-01.mp4``. Nothing is ever
+unpacked onto the disk: members are read into memory, one at a time.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-LARGEST = 2 << 30  # bytes of a member that are read into memory, at most
-BROKEN = (
+from cmlib.corpora.clip import Skipped
+
+MAX_MEMBER_BYTES = 2 << 30  # larger members are not read into memory
+BROKEN_ARCHIVE = (
     OSError,
     zipfile.BadZipFile,
     zlib.error,
@@ -27,33 +29,46 @@ BROKEN = (
 
 
 class ArchiveError(ValueError):
-    """An archive, or a member of one, that cannot be read; the message names it, the fault and the remedy."""
+    """An archive, or a member, cannot be read; the message names it, the fault and the remedy."""
 
 
 def split(path: Path) -> tuple[Path, str]:
-    """The archive and the member's name in it; for a file that is no member, the file and ""."""
-    for i, part in enumerate(path.parts):
-        if part.lower().endswith(".zip!"):
-            return Path(*path.parts[:i], part[:-1]), "/".join(path.parts[i + 1 :])
+    """The archive, and the member's name in it; for a file that is no member, the file and ""."""
+    for i, folder in enumerate(path.parts):
+        if folder.lower().endswith(".zip!"):
+            archive = Path(*path.parts[:i], folder[:-1])
+            return archive, "/".join(path.parts[i + 1 :])
     return path, ""
 
 
 def exists(path: Path) -> bool:
     """Whether there is such a file, or such a member."""
     archive, member = split(path)
-    with suppress(ArchiveError):
-        return archive.is_file() and (not member or member in _names(archive))
-    return False
+    if not archive.is_file():
+        return False
+    if not member:
+        return True
+    try:
+        return member in _members(archive)
+    except ArchiveError:
+        return False
 
 
 def read(path: Path) -> bytes:
-    """A member as bytes; the last one stays in memory, since sound and pictures of a clip are asked for one by one."""
+    """The bytes of a member.
+
+    The last one stays in memory, since sound and pictures of a clip are asked for one by one.
+    """
     archive, member = split(path)
     return _read(archive, member, _stamp(archive))
 
 
-def fingerprint(path: Path, edge: int) -> bytes:
-    """Size and content in short: ``edge`` bytes of either end of a file, the check sum of a whole member."""
+def fingerprint(path: Path, edge_bytes: int) -> bytes:
+    """Size and content in short.
+
+    Of a file, that is its size and ``edge_bytes`` at either end; of a member, the size and the
+    checksum that the archive lists.
+    """
     archive, member = split(path)
     if member:
         info = _open(archive, _stamp(archive)).getinfo(member)
@@ -61,76 +76,87 @@ def fingerprint(path: Path, edge: int) -> bytes:
     size = path.stat().st_size
     sample = f"{size} ".encode()
     with suppress(PermissionError), open(path, "rb") as file:
-        sample += file.read(edge)
-        file.seek(max(edge, size - edge))
+        sample += file.read(edge_bytes)
+        file.seek(max(edge_bytes, size - edge_bytes))
         sample += file.read()
     return sample
 
 
-def walk(root: Path, suffixes: tuple[str, ...]) -> tuple[list[Path], list[tuple[Path, str]]]:
-    """Every file below ``root`` with one of these (lower-case) suffixes, sorted, then such members of the zip archives
-    there; and what was left out with the reason: folders and archives that cannot be read, members with unsafe names,
-    names without a file behind.  Hidden ones (``._x.mp4`` of macOS) are passed over; links are followed, once.
+# -------------------------------------------------------------------- listing
+
+
+def walk(root: Path, suffixes: tuple[str, ...]) -> tuple[list[Path], list[Skipped]]:
+    """Every file below ``root`` with one of these (lower-case) suffixes, and what was left out.
+
+    First come the files, sorted, then the members of the zip archives, sorted. Left out are folders
+    and archives that cannot be read, members with unsafe names, and names without a file behind
+    them. Hidden files (``._x.mp4`` of macOS) are passed over. Links are followed, once.
     """
-    plain, members, skipped, seen = [], [], [], set()
+    files, members, skipped = [], [], []
 
-    def unreadable(error: OSError) -> None:
-        skipped.append(
-            (Path(error.filename), f"{error.filename}: cannot be read ({error.strerror}); allow it")
-        )
+    def list_unreadable(error: OSError) -> None:
+        path = error.filename
+        skipped.append((Path(path), f"{path}: cannot be read ({error.strerror}); allow it"))
 
-    for folder, below, names in os.walk(root, onerror=unreadable, followlinks=True):
-        seen.add(os.path.realpath(folder))
-        for name in [n for n in below if Path(n).suffix.lower() in suffixes]:
-            skipped.append(
-                (path := Path(folder, name), f"{path}: a folder with the name of a file; rename it")
-            )
-        below[:] = sorted(
-            n for n in below if n[0] != "." and os.path.realpath(Path(folder, n)) not in seen
+    visited = set()
+    for folder, subfolders, names in os.walk(root, onerror=list_unreadable, followlinks=True):
+        visited.add(os.path.realpath(folder))
+        for name in subfolders:
+            path = Path(folder, name)
+            if path.suffix.lower() in suffixes:
+                skipped.append((path, f"{path}: a folder with the name of a file; rename it"))
+        # Changing the list in place tells os.walk where to go. A folder that was visited already is
+        # a link that goes round in circles.
+        subfolders[:] = sorted(
+            name
+            for name in subfolders
+            if name[0] != "." and os.path.realpath(Path(folder, name)) not in visited
         )
-        for path in (Path(folder, name) for name in names if name[0] != "."):
-            if path.suffix.lower() not in (*suffixes, ".zip"):
+        for name in names:
+            path = Path(folder, name)
+            if name[0] == "." or path.suffix.lower() not in (*suffixes, ".zip"):
                 continue
             if not path.is_file():
-                skipped.append(
-                    (path, f"{path}: not a file, or a link that leads nowhere; remove it")
-                )
-            elif path.suffix.lower() != ".zip":
-                plain.append(path)
-            else:
-                found, faults = _members(path, suffixes)
-                members += found
+                fault = "not a file, or a link that leads nowhere; remove it"
+                skipped.append((path, f"{path}: {fault}"))
+            elif path.suffix.lower() == ".zip":
+                inside, faults = _walk_archive(path, suffixes)
+                members += inside
                 skipped += faults
-    return sorted(plain) + sorted(members), skipped
+            else:
+                files.append(path)
+    return sorted(files) + sorted(members), skipped
 
 
-def _members(archive: Path, suffixes: tuple[str, ...]) -> tuple[list[Path], list[tuple[Path, str]]]:
+def _walk_archive(archive: Path, suffixes: tuple[str, ...]) -> tuple[list[Path], list[Skipped]]:
     """See ``walk``, for one archive."""
-    found, skipped = [], []
     try:
-        names = _names(archive)
+        names = _members(archive)
     except ArchiveError as error:
         return [], [(archive, str(error))]
+    paths, skipped = [], []
     for name in names:
-        parts, path = PurePosixPath(name).parts, Path(f"{archive}!/{name}")
         if name.endswith("/") or PurePosixPath(name).suffix.lower() not in suffixes:
             continue
-        if (
-            name != str(PurePosixPath(name))
-            or name[0] == "/"
-            or ".." in parts
-            or "\\" in name
-            or ":" in parts[0]
-        ):
-            skipped.append(
-                (
-                    path,
-                    f"{path}: a name that leads out of the archive; get the archive from its publisher",
-                )
-            )
-        elif not any(part.startswith((".", "__MACOSX")) for part in parts):
-            found.append(path)
-    return found, skipped
+        path = Path(f"{archive}!/{name}")
+        folders = PurePosixPath(name).parts
+        if not _is_safe(name):
+            remedy = "get the archive from its publisher"
+            skipped.append((path, f"{path}: a name that leads out of the archive; {remedy}"))
+        elif not any(folder.startswith((".", "__MACOSX")) for folder in folders):
+            paths.append(path)
+    return paths, skipped
+
+
+def _is_safe(name: str) -> bool:
+    """Whether the name of a member stays below the folder of its archive, on any system."""
+    folders = PurePosixPath(name).parts
+    is_plain = name == str(PurePosixPath(name))
+    is_absolute = name[0] == "/" or ":" in folders[0]
+    return is_plain and not is_absolute and ".." not in folders and "\\" not in name
+
+
+# -------------------------------------------------------------------- opening
 
 
 def _stamp(archive: Path) -> tuple[int, int]:
@@ -142,20 +168,20 @@ def _stamp(archive: Path) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_size
 
 
-@lru_cache(
-    maxsize=32
-)  # the table of contents is read once; RAVDESS has 24 archives, and clips come in turn from all
+# RAVDESS has 24 archives, and clips come in turn from all of them: each table of contents is read
+# only once.
+@lru_cache(maxsize=32)
 def _open(archive: Path, stamp: tuple[int, int]) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(archive)
-    except BROKEN as error:
-        what = getattr(error, "strerror", None) or error
+    except BROKEN_ARCHIVE as error:
+        detail = getattr(error, "strerror", None) or error
         raise ArchiveError(
-            f"{archive}: not a zip archive, or cut short ({what}); download it again"
+            f"{archive}: not a zip archive, or cut short ({detail}); download it again"
         ) from None
 
 
-def _names(archive: Path) -> dict[str, zipfile.ZipInfo]:
+def _members(archive: Path) -> dict[str, zipfile.ZipInfo]:
     return _open(archive, _stamp(archive)).NameToInfo
 
 
@@ -165,13 +191,14 @@ def _read(archive: Path, member: str, stamp: tuple[int, int]) -> bytes:
     opened = _open(archive, stamp)
     if member not in opened.NameToInfo:
         raise ArchiveError(f"{path}: no such file in the archive; check the path")
-    if (size := opened.NameToInfo[member].file_size) > LARGEST:
+    size = opened.NameToInfo[member].file_size
+    if size > MAX_MEMBER_BYTES:
         raise ArchiveError(
             f"{path}: {size / 1e9:.1f} GB in one piece; unpack the archive, and remove it"
         )
     try:
         return opened.read(member)
-    except BROKEN as error:
+    except BROKEN_ARCHIVE as error:
         raise ArchiveError(
             f"{path}: damaged in the archive ({error}); download {archive.name} again"
         ) from None

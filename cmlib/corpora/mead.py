@@ -1,31 +1,58 @@
-"""MEAD: ``M003/video/front/angry/level_2/001.mp4``, and its sound apart, ``M003/audio/angry/level_2/001.m4a``.
+"""MEAD: ``M003/video/front/angry/level_2/001.mp4``, and its sound apart from it.
 
-A take is filmed from seven sides; all share one sound.  A download may be partial: of a video without its sound the
-track in it is heard, if there is one; sound without its video is a clip of sound; what an actor lacks is counted.
-Wang et al. (2020), MEAD: A Large-scale Audio-visual Dataset for Emotional Talking-face Generation, ECCV.
+The sound lies in ``M003/audio/angry/level_2/001.m4a``. A take is filmed from seven sides, which
+share one sound. A download may be partial: a video without its sound is heard by its own track, if
+it has one; sound without its video is a clip of sound only; and what an actor lacks is counted.
+Wang et al. (2020), MEAD: A Large-scale Audio-visual Dataset for Emotional Talking-face Generation,
+ECCV.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
-from cmlib.corpora import ADDITIONS, SOUND_SUFFIXES, VIDEO_SUFFIXES, Clip, Skipped, list_files
+from cmlib.corpora.catalogue import ADDITIONS
+from cmlib.corpora.clip import Clip, Skipped
+from cmlib.corpora.folders import SOUND_SUFFIXES, VIDEO_SUFFIXES, list_files
 from cmlib.corpora.names import MEAD_EMOTIONS, MeadName
 
-VIEWS = ("front", *ADDITIONS["mead"])
-CELLS = frozenset(
+FRONT = "front"
+VIEWS = (FRONT, *ADDITIONS["mead"])
+# Emotion and level of every recording that a whole download has of an actor.
+ALL_LEVELS = frozenset(
     (word, level)
     for word in MEAD_EMOTIONS
     for level in (1, 2, 3)
     if word != "neutral" or level == 1
 )
+# Files by recording and view, "" for sound, with what their names tell.
+Takes = dict[tuple[str, str], tuple[Path, MeadName]]
 
 
-def scan(root: Path, added: tuple[str, ...] = ()) -> tuple[list[Clip], list[Skipped]]:
-    """See ``cmlib.corpora.scan``.  ``added``: views beside the front; the others are left out in one line each."""
-    views = [view for view in VIEWS if view in (VIEWS[0], *added)]
-    videos, sounds, others, skipped = {}, {}, Counter(), []
+def scan(root: Path, additions: tuple[str, ...] = ()) -> tuple[list[Clip], list[Skipped]]:
+    """See ``cmlib.corpora.scan``. ``additions``: views beside the front.
+
+    Of the other views, each is left out in one line.
+    """
+    views = [view for view in VIEWS if view == FRONT or view in additions]
+    videos, sounds, skipped = _find_takes(root, views)
+    skipped += _missing(videos, sounds, views)
+    for archive in sorted(root.glob("*/*.tar")):
+        if not archive.with_suffix("").is_dir():
+            skipped.append((archive, "archive: not unpacked; unpack it in its folder (tar xf)"))
+    filmed = {recording for recording, _ in videos}
+    takes = list(videos.values())
+    takes += [take for (recording, _), take in sounds.items() if recording not in filmed]
+    return [_clip(path, name, sounds) for path, name in takes], skipped
+
+
+def _find_takes(root: Path, views: list[str]) -> tuple[Takes, Takes, list[Skipped]]:
+    """Videos of these views, sounds, and what was left out."""
+    videos: Takes = {}
+    sounds: Takes = {}
+    skipped: list[Skipped] = []
+    other_views = Counter()
     for path in list_files(root, VIDEO_SUFFIXES + SOUND_SUFFIXES):
         try:
             name = MeadName.parse(path.absolute().as_posix())
@@ -33,87 +60,79 @@ def scan(root: Path, added: tuple[str, ...] = ()) -> tuple[list[Clip], list[Skip
             skipped.append((path, f"name: {error}"))
             continue
         if bool(name.view) != (path.suffix.lower() in VIDEO_SUFFIXES):
-            skipped.append(
-                (
-                    path,
-                    f"suffix: {path.suffix} does not belong below {'video' if name.view else 'audio'}",
-                )
-            )
+            folder = "video" if name.view else "audio"
+            skipped.append((path, f"suffix: {path.suffix} does not belong below {folder}"))
         elif name.view and name.view not in views:
-            others[path.parents[2], name.view] += 1
+            other_views[path.parents[2], name.view] += 1
         else:
-            kept = (videos if name.view else sounds).setdefault(
-                (name.recording, name.view), (path, name)
-            )
-            if kept[0] != path:
-                skipped.append((path, f"duplicate: the same recording as {kept[0]}"))
-    for (at, view), n in others.items():
-        where = f"the corpus mead+{view} has them" if view in VIEWS else "MEAD has no such camera"
-        skipped.append((at, f"view: {view}, {n} videos left out; {where}"))
-    skipped += _missing(videos, sounds, views)
-    skipped += [
-        (tar, "archive: not unpacked; unpack it in its folder (tar xf)")
-        for tar in sorted(root.glob("*/*.tar"))
-        if not tar.with_suffix("").is_dir()
-    ]
-    return [_clip(*take, sounds) for take in _takes(videos, sounds)], skipped
+            takes = videos if name.view else sounds
+            first, _ = takes.setdefault((name.recording, name.view), (path, name))
+            if first != path:
+                skipped.append((path, f"duplicate: the same recording as {first}"))
+    for (folder, view), count in other_views.items():
+        remedy = f"the corpus mead+{view} has them" if view in VIEWS else "MEAD has no such camera"
+        skipped.append((folder, f"view: {view}, {count} videos left out; {remedy}"))
+    return videos, sounds, skipped
 
 
-def _takes(videos: dict, sounds: dict) -> list[tuple[Path, MeadName]]:
-    """Every video, and every sound that no video has."""
-    filmed = {recording for recording, _ in videos}
-    return [
-        *videos.values(),
-        *(take for (recording, _), take in sounds.items() if recording not in filmed),
-    ]
-
-
-def _clip(path: Path, name: MeadName, sounds: dict) -> Clip:
-    sound = sounds.get((name.recording, ""), (None,))[0] if name.view else None
+def _clip(path: Path, name: MeadName, sounds: Takes) -> Clip:
+    audio_path = None
+    if name.view:
+        audio_path, _ = sounds.get((name.recording, ""), (None, None))
+    is_front = name.view in ("", FRONT)
     return Clip(
-        path,
-        sound,
-        bool(name.view),
-        "mead",
-        name.number,
-        name.emotion,
-        name.level,
-        name.take,
-        VIEWS.index(name.view) + 1 if name.view else 1,
-        name.recording + (f"-{name.view}" if name.view not in ("", VIEWS[0]) else ""),
+        path=path,
+        audio_path=audio_path,
+        has_video=bool(name.view),
+        corpus="mead",
+        actor=name.number,
+        emotion=name.emotion,
+        intensity=name.level,
+        statement=name.take,
+        repetition=1 if is_front else VIEWS.index(name.view) + 1,
+        name=name.recording if is_front else f"{name.recording}-{name.view}",
     )
 
 
-def _missing(videos: dict, sounds: dict, views: list[str]) -> list[Skipped]:
-    """What each actor lacks: views asked for, levels of emotions, the sound of videos, the videos of sounds."""
-    lines, taken = [], {}
+def _missing(videos: Takes, sounds: Takes, views: list[str]) -> list[Skipped]:
+    """What each actor lacks.
+
+    That is: views asked for, levels of emotions, the sound of videos, the videos of sounds.
+    """
+    # By folder of an actor and by view: emotions with their levels, and recordings.
+    levels = defaultdict(lambda: defaultdict(set))
+    recordings = defaultdict(lambda: defaultdict(set))
     for path, name in [*videos.values(), *sounds.values()]:
-        home = path.parents[4 if name.view else 3]
-        have, takes = taken.setdefault((home, name.actor), ({}, {}))
-        have.setdefault(name.view, set()).add((name.word, name.level))
-        takes.setdefault(name.view, set()).add(name.recording)
-    for (home, _), (have, takes) in taken.items():
-        if gone := [view for view in views if view not in have]:
-            lines.append((home, f"missing: view {', '.join(gone)}"))
-        for view in (v for v in have if v or len(have) == 1):
-            if gone := sorted(CELLS - have[view]):
-                named = ", ".join(f"{word} level_{level}" for word, level in gone[:4]) + " ..." * (
-                    len(gone) > 4
-                )
-                lines.append(
-                    (home, f"missing: {view or 'sound'} of {named} ({len(gone)} of {len(CELLS)})")
-                )
-        heard = takes.get("", set())
-        filmed = set().union(*(takes[view] for view in takes if view))
-        if quiet := filmed - heard:
-            lines.append(
-                (home, f"missing: the sound of {len(quiet)} of {len(filmed)} takes filmed")
-            )
-        if blind := heard - filmed:
-            lines.append(
-                (
-                    home,
-                    f"missing: the video of {len(blind)} of {len(heard)} takes heard: clips of sound only",
-                )
-            )
+        folder = path.parents[4 if name.view else 3]
+        levels[folder][name.view].add((name.word, name.level))
+        recordings[folder][name.view].add(name.recording)
+
+    lines = []
+    for folder, by_view in levels.items():
+        missing_views = [view for view in views if view not in by_view]
+        if missing_views:
+            lines.append((folder, f"missing: view {', '.join(missing_views)}"))
+        for view, present in by_view.items():
+            if view or len(by_view) == 1:  # levels of sound count where there is nothing else
+                lines += [(folder, line) for line in _missing_levels(view, present)]
+        heard = recordings[folder][""]
+        filmed = set().union(*(takes for view, takes in recordings[folder].items() if view))
+        silent, unseen = len(filmed - heard), len(heard - filmed)
+        if silent:
+            lines.append((folder, f"missing: the sound of {silent} of {len(filmed)} takes filmed"))
+        if unseen:
+            count = f"{unseen} of {len(heard)} takes heard: clips of sound only"
+            lines.append((folder, f"missing: the video of {count}"))
     return lines
+
+
+def _missing_levels(view: str, present: set[tuple[str, int]]) -> list[str]:
+    """A line with the first four emotions and levels that one view of an actor lacks, if any."""
+    missing = sorted(ALL_LEVELS - present)
+    if not missing:
+        return []
+    examples = ", ".join(f"{word} level_{level}" for word, level in missing[:4])
+    if len(missing) > 4:
+        examples += " ..."
+    count = f"({len(missing)} of {len(ALL_LEVELS)})"
+    return [f"missing: {view or 'sound'} of {examples} {count}"]

@@ -5,26 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-EMOTIONS = (
-    "neutral",
-    "calm",
-    "happy",
-    "sad",
-    "angry",
-    "fearful",
-    "disgust",
-    "surprised",
-)  # RAVDESS code = index + 1
-CLASSES = EMOTIONS[
-    1:
-]  # what is trained and scored; neutral clips are the probes of mental representations
-MEAD_CLASSES = (
-    "contempt",
-    *CLASSES[1:],
-)  # contempt instead of calm, which MEAD lacks; the others keep their number
-MODALITIES = ("audio-visual", "video-only", "audio-only")  # RAVDESS code = index + 1
+# The number of an emotion in a name of RAVDESS is its index + 1.
+EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+# What is trained and scored. Neutral clips are the probes of mental representations.
+CLASSES = EMOTIONS[1:]
+# MEAD lacks calm and has contempt in its place; the others keep their number.
+MEAD_CLASSES = ("contempt", *CLASSES[1:])
+MODALITIES = ("audio-visual", "video-only", "audio-only")  # number in RAVDESS = index + 1
 CHANNELS = ("speech", "song")
-MEAD_EMOTIONS = {
+MEAD_EMOTIONS = {  # MEAD's word: ours
     "angry": "angry",
     "contempt": "contempt",
     "disgusted": "disgust",
@@ -37,18 +26,22 @@ MEAD_EMOTIONS = {
 
 
 def classes_of(corpus: str, neutral: bool = False) -> tuple[str, ...]:
-    """The classes of a corpus in the order of the logits: seven, or with ``neutral`` as the last one eight."""
-    return (MEAD_CLASSES if corpus.startswith("mead") else CLASSES) + EMOTIONS[:1] * neutral
+    """The classes of a corpus in the order of the logits: seven, or eight with ``neutral`` last."""
+    classes = MEAD_CLASSES if corpus.startswith("mead") else CLASSES
+    return (*classes, "neutral") if neutral else classes
 
 
 def label(emotion: str) -> int:
-    """Index of ``emotion`` in ``EMOTIONS``; -1 for one that RAVDESS does not have (MEAD's contempt)."""
+    """Index of ``emotion`` in ``EMOTIONS``; -1 for MEAD's contempt, which RAVDESS does not have."""
     return EMOTIONS.index(emotion) if emotion in EMOTIONS else -1
 
 
 @dataclass(frozen=True, order=True)
 class ClipName:
-    """A RAVDESS name, modality-channel-emotion-intensity-statement-repetition-actor, as in ``01-01-05-02-01-01-12``."""
+    """A RAVDESS name, as in ``01-01-05-02-01-01-12``.
+
+    Its numbers are modality, channel, emotion, intensity, statement, repetition and actor.
+    """
 
     actor: int  # 1...24 in RAVDESS; even numbers are women, odd ones men
     channel: str  # of CHANNELS
@@ -63,12 +56,12 @@ class ClipName:
         """From a file name without folder and suffix; ValueError says what does not fit."""
         if not re.fullmatch(r"\d\d(-\d\d){6}", stem):
             raise ValueError(
-                f"{stem!r} is not a RAVDESS name: seven two-digit numbers, as in 01-01-05-02-01-01-12"
+                f"{stem!r} is not a RAVDESS name: seven two-digit numbers, "
+                "as in 01-01-05-02-01-01-12"
             )
-        modality, channel, emotion, intensity, statement, repetition, actor = map(
-            int, stem.split("-")
-        )
-        limits = {
+        numbers = [int(number) for number in stem.split("-")]
+        modality, channel, emotion, intensity, statement, repetition, actor = numbers
+        limits = {  # field: its number, the largest one allowed
             "modality": (modality, len(MODALITIES)),
             "channel": (channel, len(CHANNELS)),
             "emotion": (emotion, len(EMOTIONS)),
@@ -82,8 +75,15 @@ class ClipName:
                 raise ValueError(
                     f"{stem!r} is not a RAVDESS name: {field} {value:02d} is not in 01...{most:02d}"
                 )
-        words = CHANNELS[channel - 1], EMOTIONS[emotion - 1]
-        return cls(actor, *words, intensity, statement, repetition, MODALITIES[modality - 1])
+        return cls(
+            actor=actor,
+            channel=CHANNELS[channel - 1],
+            emotion=EMOTIONS[emotion - 1],
+            intensity=intensity,
+            statement=statement,
+            repetition=repetition,
+            modality=MODALITIES[modality - 1],
+        )
 
     @property
     def stem(self) -> str:
@@ -101,7 +101,7 @@ class ClipName:
 
     @property
     def recording(self) -> tuple:
-        """The same for the audio-visual, the video-only and the audio-only file of one recording."""
+        """The same for the audio-visual, video-only and audio-only file of one recording."""
         return (
             self.actor,
             self.channel,
@@ -114,7 +114,10 @@ class ClipName:
 
 @dataclass(frozen=True, order=True)
 class MeadName:
-    """A MEAD path, ``M003/video/front/angry/level_2/001.mp4`` or ``M003/audio/angry/level_2/001.m4a``."""
+    """A MEAD path, as in ``M003/video/front/angry/level_2/001.mp4``.
+
+    Its sound is ``M003/audio/angry/level_2/001.m4a``.
+    """
 
     actor: str  # M or W and three digits
     emotion: str  # in this project's words: a value of MEAD_EMOTIONS
@@ -124,14 +127,23 @@ class MeadName:
 
     @classmethod
     def parse(cls, path: str) -> MeadName:
-        """From a path with forward slashes; whatever stands before the actor's folder is ignored."""
+        """From a path with forward slashes; what stands before the actor's folder is ignored.
+
+        ValueError where it does not fit.
+        """
         pattern = r"(?:.*/)?([MW]\d{3})/(?:video/(\w+)|audio)/(\w+)/level_([1-3])/(\d+)\.\w+"
         match = re.fullmatch(pattern, path)
         if not match or match[3] not in MEAD_EMOTIONS:
             raise ValueError(
                 f"{path!r} is not a MEAD path, as in M003/video/front/angry/level_2/001.mp4"
             )
-        return cls(match[1], MEAD_EMOTIONS[match[3]], int(match[4]), int(match[5]), match[2] or "")
+        return cls(
+            actor=match[1],
+            emotion=MEAD_EMOTIONS[match[3]],
+            level=int(match[4]),
+            take=int(match[5]),
+            view=match[2] or "",
+        )
 
     @property
     def word(self) -> str:
@@ -151,5 +163,8 @@ class MeadName:
 
     @property
     def number(self) -> int:
-        """The actor as one number, since M009 and W009 are two people: 100 more for a man, 200 more for a woman."""
+        """The actor as one number: 100 more for a man, 200 more for a woman.
+
+        M009 and W009 are two people.
+        """
         return int(self.actor[1:]) + (100 if self.actor[0] == "M" else 200)

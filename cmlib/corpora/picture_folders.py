@@ -1,9 +1,11 @@
 """Folders of pictures, from which only faces are learnt: CelebA, RaFD, or any other.
 
-CelebA: the pictures and its list ``list_eval_partition.txt`` (``000001.jpg 0``; 0 trains, 1 measures, 2 is left alone).
-RaFD: ``Rafd090_01_Caucasian_female_angry_frontal.jpg``, that is camera angle, person, looks, expression and gaze; full
-profiles are left out, the last tenth of the people measures.  Any other folder: every twentieth picture measures.
-Liu et al. (2015), Deep Learning Face Attributes in the Wild; Langner et al. (2010), The Radboud Faces Database.
+CelebA: the pictures and their list ``list_eval_partition.txt`` (``000001.jpg 0``; 0 trains, 1
+measures, 2 is left alone). RaFD: ``Rafd090_01_Caucasian_female_angry_frontal.jpg``, that is camera
+angle, person, looks, expression and gaze; full profiles are left out, and the last tenth of the
+people measures. Any other folder: every twentieth picture measures.
+Liu et al. (2015), Deep Learning Face Attributes in the Wild; Langner et al. (2010), The Radboud
+Faces Database.
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from cmlib.corpora import PICTURE_SUFFIXES, CorpusError, Skipped, list_files
+from cmlib.corpora.clip import CorpusError, Skipped
+from cmlib.corpora.folders import PICTURE_SUFFIXES, list_files
 from cmlib.corpora.names import CLASSES
 
 PARTITION = "list_eval_partition.txt"
-PARTS = ("train", "val", "test")
+SUBSETS = ("train", "val", "test")  # 0, 1 and 2 in CelebA's list
+MEASURE_EVERY = 20  # of any other folder, every so manieth picture measures
 RAFD = re.compile(r"Rafd(\d{3})_(\d+)_([A-Za-z]+)_(\w+)_([a-z]+)_(frontal|left|right)", re.ASCII)
 RAFD_EMOTIONS = {
     "angry": "angry",
@@ -29,81 +33,85 @@ RAFD_EMOTIONS = {
     "sad": "sad",
     "surprised": "surprised",
 }
+Row = tuple[Path, str, str, str]  # file, subset, person, emotion
 
 
 def scan(root: str | Path) -> tuple[str, pd.DataFrame, list[Skipped]]:
-    """("celeba", "rafd" or "images"; a row for each picture: file below ``root``, part "train" or "val", person and
-    emotion ("" where unknown); what was left out, and why).  CorpusError without a picture."""
+    """The kind of a folder, a table of its pictures, and what was left out with the reason.
+
+    The kind is "celeba", "rafd" or "images". The table has a row for each picture: file below
+    ``root``, part ("train" or "val"), person and emotion ("" where unknown). CorpusError without a
+    picture.
+    """
     root = Path(root)
     if not root.is_dir():
         raise CorpusError(f"{root}: no such folder; name the folder of pictures")
-    found = list_files(root, PICTURE_SUFFIXES)
-    if not found:
+    pictures = list_files(root, PICTURE_SUFFIXES)
+    if not pictures:
         raise CorpusError(f"{root}: no picture in it ({', '.join(PICTURE_SUFFIXES)})")
-    if lists := sorted(root.rglob(PARTITION)):
-        kind, (rows, skipped) = "celeba", _celeba(found, lists[0])
-    elif any(RAFD.fullmatch(path.stem) for path in found):
-        kind, (rows, skipped) = "rafd", _rafd(found)
+    partitions = sorted(root.rglob(PARTITION))
+    if partitions:
+        kind = "celeba"
+        rows, skipped = _scan_celeba(pictures, partitions[0])
+    elif any(RAFD.fullmatch(path.stem) for path in pictures):
+        kind = "rafd"
+        rows, skipped = _scan_rafd(pictures)
     else:
-        rows, skipped = [(path, PARTS[i % 20 == 0], "", "") for i, path in enumerate(found)], []
         kind = "images"
+        rows = [
+            (path, "val" if i % MEASURE_EVERY == 0 else "train", "", "")
+            for i, path in enumerate(pictures)
+        ]
+        skipped = []
     table = pd.DataFrame(rows, columns=["file", "part", "person", "emotion"])
-    return (
-        kind,
-        table.assign(file=[path.relative_to(root).as_posix() for path in table.file]),
-        sorted(skipped),
-    )
+    table["file"] = [path.relative_to(root).as_posix() for path in table.file]
+    return kind, table, sorted(skipped)
 
 
 def labels(table: pd.DataFrame) -> list[int]:
-    """Class of each row's emotion in ``CLASSES``, -1 where there is none."""
+    """Index in ``CLASSES`` of the emotion of each row, -1 where there is none."""
     return [CLASSES.index(e) if e in CLASSES else -1 for e in table.emotion]
 
 
-def _celeba(found: list[Path], partition: Path) -> tuple[list[tuple], list[Skipped]]:
-    parts, rows, skipped = {}, [], []
+def _scan_celeba(pictures: list[Path], partition: Path) -> tuple[list[Row], list[Skipped]]:
+    subsets = {}
     for number, line in enumerate(partition.read_text().splitlines(), 1):
         fields = line.split()
         if len(fields) != 2 or fields[1] not in ("0", "1", "2"):
             raise CorpusError(
-                f"{partition}: line {number}, {line[:40]!r}, is not like '000001.jpg 0'; get it again"
+                f"{partition}: line {number}, {line[:40]!r}, is not like '000001.jpg 0'; "
+                "get it again"
             )
-        parts[fields[0]] = PARTS[int(fields[1])]
-    for path in found:
-        part = parts.pop(path.name, None)
-        if part in PARTS[:2]:
-            rows.append((path, part, "", ""))
+        subsets[fields[0]] = SUBSETS[int(fields[1])]
+    rows, skipped = [], []
+    for path in pictures:
+        subset = subsets.pop(path.name, None)
+        if subset is None:
+            skipped.append((path, f"partition: not in {PARTITION}, or twice"))
+        elif subset == "test":
+            skipped.append((path, "partition: a test picture"))
         else:
-            skipped.append(
-                (
-                    path,
-                    "partition: a test picture"
-                    if part
-                    else f"partition: not in {PARTITION}, or twice",
-                )
-            )
-    if parts:
-        skipped.append(
-            (
-                partition,
-                f"missing: {len(parts)} pictures listed are not there, the first {min(parts)}",
-            )
-        )
+            rows.append((path, subset, "", ""))
+    if subsets:
+        fault = f"{len(subsets)} pictures listed are not there, the first {min(subsets)}"
+        skipped.append((partition, f"missing: {fault}"))
     return rows, skipped
 
 
-def _rafd(found: list[Path]) -> tuple[list[tuple], list[Skipped]]:
-    rows, skipped = [], []
-    for path in found:
-        name = RAFD.fullmatch(path.stem)
-        if not name or name[5] not in RAFD_EMOTIONS:
+def _scan_rafd(pictures: list[Path]) -> tuple[list[Row], list[Skipped]]:
+    portraits, skipped = [], []
+    for path in pictures:
+        match = RAFD.fullmatch(path.stem)
+        if not match or match[5] not in RAFD_EMOTIONS:
             skipped.append((path, "name: not like Rafd090_01_Caucasian_female_angry_frontal.jpg"))
-        elif name[1] in ("000", "180"):
+        elif match[1] in ("000", "180"):
             skipped.append((path, "view: a full profile"))
         else:
-            rows.append((path, name[2], RAFD_EMOTIONS[name[5]]))
-    people = sorted({person for _, person, _ in rows})
-    measured = set(people[-max(1, len(people) // 10) :])
-    return [
-        (path, PARTS[person in measured], person, emotion) for path, person, emotion in rows
-    ], skipped
+            portraits.append((path, match[2], RAFD_EMOTIONS[match[5]]))
+    people = sorted({person for _, person, _ in portraits})
+    measured = people[-max(1, len(people) // 10) :]
+    rows = [
+        (path, "val" if person in measured else "train", person, emotion)
+        for path, person, emotion in portraits
+    ]
+    return rows, skipped

@@ -1,8 +1,8 @@
-"""RAVDESS, or any tree of files with its names: folders ``Actor_NN`` anywhere below the root, video, sound or both,
-and the published archives as they are, without unpacking them (``cmlib.archives``).
+"""RAVDESS, or any tree of files with its names, and its published archives without unpacking them.
 
-Of one recording the audio-visual file (01) is taken; else the video-only file (02) with the sound of the audio-only
-file (03); else the audio-only file.  So no sound is ever counted twice.
+Folders ``Actor_NN`` may lie anywhere below the root, with video, sound or both. Of one recording
+the audio-visual file (01) is taken; else the video-only file (02) with the sound of the audio-only
+file (03); else the audio-only file. So no sound is ever counted twice.
 Livingstone & Russo (2018), PLoS ONE 13(5): e0196391; Zenodo record 1188976.
 """
 
@@ -11,56 +11,60 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from cmlib.corpora import SOUND_SUFFIXES, VIDEO_SUFFIXES, Clip, Skipped, archives
+from cmlib.corpora import archives
+from cmlib.corpora.clip import Clip, Skipped
+from cmlib.corpora.folders import SOUND_SUFFIXES, VIDEO_SUFFIXES
 from cmlib.corpora.names import MODALITIES, ClipName
 
-AV, VIDEO_ONLY, AUDIO_ONLY = MODALITIES
+AUDIO_VISUAL, VIDEO_ONLY, AUDIO_ONLY = MODALITIES
+Files = dict[str, list[tuple[Path, ClipName]]]  # of one recording, by modality
 
 
 def scan(
-    root: Path, added: tuple[str, ...] = (), corpus: str = "ravdess"
+    root: Path, additions: tuple[str, ...] = (), corpus: str = "ravdess"
 ) -> tuple[list[Clip], list[Skipped]]:
-    """See ``cmlib.corpora.scan``.  ``added``: "song", or nothing."""
-    recordings = defaultdict(lambda: defaultdict(list))
-    found, skipped = archives.walk(root, VIDEO_SUFFIXES + SOUND_SUFFIXES)
-    for path in found:
+    """See ``cmlib.corpora.scan``. ``additions``: "song", or nothing."""
+    recordings: dict[tuple, Files] = defaultdict(lambda: defaultdict(list))
+    paths, skipped = archives.walk(root, VIDEO_SUFFIXES + SOUND_SUFFIXES)
+    for path in paths:
         try:
             name = ClipName.parse(path.stem)
         except ValueError as error:
             skipped.append((path, f"name: {error}"))
             continue
         is_video = path.suffix.lower() in VIDEO_SUFFIXES
-        if name.channel == "song" and "song" not in added:
+        if name.channel == "song" and "song" not in additions:
             skipped.append((path, f"song: left out; the corpus {corpus}+song has it"))
         elif is_video == (name.modality == AUDIO_ONLY):
-            skipped.append(
-                (
-                    path,
-                    f"suffix: {path.suffix} does not fit the modality {name.modality} of the name",
-                )
-            )
+            fault = f"{path.suffix} does not fit the modality {name.modality} of the name"
+            skipped.append((path, f"suffix: {fault}"))
         else:
             recordings[name.recording][name.modality].append((path, name))
+
     clips = []
-    for kinds in recordings.values():
-        video = kinds[AV] or kinds[VIDEO_ONLY]
-        sound = kinds[AUDIO_ONLY] if not kinds[AV] else []
-        (path, name), *_ = video or sound
-        audio = sound[0][0] if video and sound else None
-        clips.append(
-            Clip(
-                path,
-                audio,
-                bool(video),
-                corpus,
-                name.actor,
-                name.emotion,
-                name.intensity,
-                name.statement,
-                name.repetition,
-                name.stem,
-            )
-        )
-        others = {p for kind in kinds.values() for p, _ in kind} - {path, audio}
-        skipped += [(p, f"duplicate: the same recording as {path.name}") for p in others]
+    for files in recordings.values():
+        clip = _clip(files, corpus)
+        clips.append(clip)
+        for path, _ in sum(files.values(), []):
+            if path not in (clip.path, clip.audio_path):
+                skipped.append((path, f"duplicate: the same recording as {clip.path.name}"))
     return clips, skipped
+
+
+def _clip(files: Files, corpus: str) -> Clip:
+    """The clip of one recording, from the best of its files."""
+    videos = files[AUDIO_VISUAL] or files[VIDEO_ONLY]
+    sounds = [] if files[AUDIO_VISUAL] else files[AUDIO_ONLY]
+    path, name = (videos or sounds)[0]
+    return Clip(
+        path=path,
+        audio_path=sounds[0][0] if videos and sounds else None,
+        has_video=bool(videos),
+        corpus=corpus,
+        actor=name.actor,
+        emotion=name.emotion,
+        intensity=name.intensity,
+        statement=name.statement,
+        repetition=name.repetition,
+        name=name.stem,
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-VERSION = 2  # raise it whenever the same frame would give another crop
 CROP_SIDE_IN_EYE_DISTANCES = 3.4  # the face then takes about 60 % of the crop's width
 EYE_HEIGHT = 0.40  # from the upper edge of the crop down to the eyes, as a share of its side
 

@@ -1,16 +1,15 @@
-"""Pictures of a folder -> face crops in one array, made once and kept: ``images.scan`` says what is there.
+"""The pictures of a folder -> face crops in one array, made once and kept.
 
-In the cache lie ``<kind>-<size>-<key>.npy`` (N, S, S, 3) uint8, the same name with ``.csv`` (a row for each crop) and
-with ``.skipped.csv``.  Until all is done, each 256 pictures are a file of their own in a folder ``.part``, so work that
-was stopped goes on where it was.
+``corpora.picture_folders`` tells what is in the folder. The cache then holds
+``<kind>-<size>-<key>.npy`` (N, S, S, 3) uint8, a table of the same name with a row for each crop
+(``.csv``), and one of what was left out (``.skipped.csv``). Until all is done, every 256 pictures
+are a file of their own in a folder ``.part``, so that work that was stopped goes on where it was.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,143 +19,156 @@ import pandas as pd
 import torch
 from filelock import FileLock
 from PIL import Image, ImageOps
-from tqdm.auto import tqdm
 
-from cmlib import provenance
-from cmlib.corpora import CorpusError, cache_root, picture_folders
+from cmlib import files, provenance
+from cmlib.corpora import CorpusError, Skipped, cache_root, picture_folders
 from cmlib.preparation import cropping, detector
+from cmlib.preparation.store import save_in_blocks
 
-CHUNK_SIZE = 256  # pictures in a part file
-MAX_PICTURE_SIDE = (
-    1600  # pixels of a side: larger pictures are made smaller before a face is looked for
-)
-DETECTION_BATCH = 16  # pictures looked at together
+CHUNK_SIZE = 256  # pictures whose crops are one file while the work goes on
+DETECTION_BATCH = 16  # pictures that are open at a time
+MAX_PICTURE_SIDE = 1600  # pixels: larger pictures are made smaller before a face is searched
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
 class PictureSet:
-    """Face crops (N, S, S, 3) uint8, memory-mapped; a row for each (file, part, person, emotion); path and reason of
-    what was left out; the kind of folder (celeba, rafd, images) and the key of files and settings."""
+    """The face crops of a folder of pictures."""
 
-    pictures: np.ndarray
-    table: pd.DataFrame
-    skipped: pd.DataFrame
-    kind: str
-    key: str
+    pictures: np.ndarray  # (N, S, S, 3) uint8, memory-mapped
+    table: pd.DataFrame  # a row for each of them: file, part, person, emotion
+    skipped: pd.DataFrame  # path and reason of what was left out
+    kind: str  # of folder: celeba, rafd or images
+    key: str  # changes with the files and the settings
 
 
 def crop_folder(
     root: str | Path, size: int, cache: str | Path | None = None, workers: int | None = None
 ) -> PictureSet:
-    """The faces of the pictures below ``root``, each cropped as the faces of clips are; read back if they were made.
+    """The faces of the pictures below ``root``, cropped as the faces of clips are.
 
-    Left out are pictures that cannot be read, that show no face, or one of less than half ``size``.  ``workers``:
-    threads (default: one a core).  CorpusError where no picture is left to train on, or to measure on.
+    They are read back if they were cropped before. Left out are pictures that cannot be read, that
+    show no face, or one of less than half ``size``. ``workers``: threads (default: one for each
+    core). CorpusError where no picture is left to train on, or to measure on.
     """
     root, cache = Path(root), Path(cache or cache_root())
     kind, table, left_out = picture_folders.scan(root)
-    sizes = [(root / file).stat().st_size for file in table.file]
-    content = hashlib.sha256(f"{table.to_csv(index=False)} {sizes}".encode()).hexdigest()
-    key = provenance.of_code("cropping", {"size": size}, {"pictures": content}).fingerprint()
+    key = _key(root, table, size)
     path = cache / f"{kind}-{size}-{key}.npy"
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         if not path.exists():
-            import joblib  # the demo starts sooner without; it knows the limits of a container
-
-            (part := path.with_suffix(".part")).mkdir(exist_ok=True)
-            _work(root, table, size, part, workers or joblib.cpu_count())
-            _assemble(root, table, left_out, size, part, path)
-            shutil.rmtree(part, ignore_errors=True)
-    tables = (
-        pd.read_csv(path.with_suffix(s), keep_default_na=False, dtype=str)
-        for s in (".csv", ".skipped.csv")
-    )
-    return PictureSet(np.load(path, mmap_mode="r"), *tables, kind, key)
+            chunks = path.with_suffix(".part")
+            chunks.mkdir(exist_ok=True)
+            _crop_chunks(root, table, size, chunks, workers)
+            _assemble(root, table, left_out, size, chunks, path)
+            shutil.rmtree(chunks, ignore_errors=True)
+    crops = pd.read_csv(path.with_suffix(".csv"), keep_default_na=False, dtype=str)
+    skipped = pd.read_csv(path.with_suffix(".skipped.csv"), keep_default_na=False, dtype=str)
+    return PictureSet(np.load(path, mmap_mode="r"), crops, skipped, kind, key)
 
 
-def _work(root: Path, table: pd.DataFrame, size: int, part: Path, workers: int) -> None:
-    """Every chunk that has no part file yet gets one; threads, since decoding and detecting leave Python alone."""
-    starts = [s for s in range(0, len(table), CHUNK_SIZE) if not (part / f"{s:08d}.npz").exists()]
-    quiet = os.environ.get("CM_QUIET") or not (sys.stderr.isatty() or "ipykernel" in sys.modules)
+def _key(root: Path, table: pd.DataFrame, size: int) -> str:
+    """12 hexadecimal digits that change with the names and sizes of the files and the settings."""
+    bytes_of_files = [(root / file).stat().st_size for file in table.file]
+    content = hashlib.sha256(f"{table.to_csv(index=False)} {bytes_of_files}".encode()).hexdigest()
+    return provenance.of_code("cropping", {"size": size}, {"pictures": content}).fingerprint()
+
+
+def _chunk_files(table: pd.DataFrame, chunks: Path) -> dict[int, Path]:
+    """The file of each chunk, by the row of its first picture."""
+    return {start: chunks / f"{start:08d}.npz" for start in range(0, len(table), CHUNK_SIZE)}
+
+
+def _crop_chunks(
+    root: Path, table: pd.DataFrame, size: int, chunks: Path, workers: int | None
+) -> None:
+    """Give every chunk a file, unless it has one already.
+
+    Threads are enough, since decoding and detecting do not hold Python's lock.
+    """
+    import joblib  # here, so that the demo starts sooner; it knows the limits of a container
+
     threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    pool = ThreadPoolExecutor(
+        workers or joblib.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)
+    )
     try:
         jobs = [
-            pool.submit(
-                _chunk, root, list(table.file[s : s + CHUNK_SIZE]), size, part / f"{s:08d}.npz"
-            )
-            for s in starts
+            pool.submit(_crop_chunk, root, list(table.file[start : start + CHUNK_SIZE]), size, path)
+            for start, path in _chunk_files(table, chunks).items()
+            if not path.exists()
         ]
-        for job in tqdm(
-            jobs, "finding faces", unit=f" x {CHUNK_SIZE} pictures", disable=bool(quiet)
-        ):
+        for job in files.progress(jobs, "finding faces", unit=f" x {CHUNK_SIZE} pictures"):
             job.result()
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)
 
 
-def _chunk(root: Path, names: list[str], size: int, target: Path) -> None:
-    """Crops of these pictures, and for each picture why it has none ("" where it has), as a file."""
+def _crop_chunk(root: Path, names: list[str], size: int, target: Path) -> None:
+    """Write the crops of these pictures, and the reason for each that has none ("" for others)."""
     crops, reasons = [], []
     for start in range(0, len(names), DETECTION_BATCH):
-        opened = [_open(root / name) for name in names[start : start + DETECTION_BATCH]]
-        readable = [picture for picture in opened if not isinstance(picture, str)]
-        found = iter(detector.find_faces(readable) if readable else ())
-        for picture in opened:
-            points = None if isinstance(picture, str) else next(found)
-            square = None if points is None else cropping.square_around(points)
-            if square is None:
-                reasons.append(picture if isinstance(picture, str) else "face: none found")
-            elif square[2] < size / 2:
-                reasons.append(
-                    f"small: the face fills {square[2]:.0f} pixels, {size / 2:.0f} are wanted"
-                )
-            else:
-                reasons.append("")
-                crops.append(cropping.cut_square(picture, *square, size))
-    crops = np.stack(crops) if crops else np.zeros((0, size, size, 3), np.uint8)
-    with open(temporary := target.with_suffix(".tmp"), "wb") as file:
-        np.savez(file, crops=crops, reasons=np.array(reasons))
-    os.replace(temporary, target)
+        pictures, faults = {}, {}
+        for name in names[start : start + DETECTION_BATCH]:
+            try:
+                pictures[name] = _open_picture(root / name)
+            except UNREADABLE as error:
+                faults[name] = f"unreadable: {' '.join(str(error).split())}"
+        if pictures:
+            faces = detector.find_faces(list(pictures.values()))
+            for (name, picture), points in zip(pictures.items(), faces):
+                if points is None:
+                    faults[name] = "face: none found"
+                    continue
+                x, y, side, roll = cropping.square_around(points)
+                if side < size / 2:
+                    wanted = f"{size / 2:.0f} are wanted"
+                    faults[name] = f"small: the face fills {side:.0f} pixels, {wanted}"
+                else:
+                    crops.append(cropping.cut_square(picture, x, y, side, roll, size))
+        reasons += [faults.get(name, "") for name in names[start : start + DETECTION_BATCH]]
+    array = np.stack(crops) if crops else np.zeros((0, size, size, 3), np.uint8)
+    with files.write_atomically(target) as temporary:
+        with open(temporary, "wb") as file:
+            np.savez(file, crops=array, reasons=np.array(reasons))
 
 
-def _open(path: Path) -> np.ndarray | str:
-    """A picture (H, W, 3) uint8, upright, no side over ``MAX_PICTURE_SIDE``; or why it cannot be read."""
-    try:
-        with Image.open(path) as opened:
-            opened.draft("RGB", (MAX_PICTURE_SIDE, MAX_PICTURE_SIDE))
-            image = ImageOps.exif_transpose(opened).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return f"unreadable: {' '.join(str(error).split())}"
+def _open_picture(path: Path) -> np.ndarray:
+    """A picture (H, W, 3) uint8, upright, with no side over ``MAX_PICTURE_SIDE``."""
+    with Image.open(path) as opened:
+        opened.draft("RGB", (MAX_PICTURE_SIDE, MAX_PICTURE_SIDE))  # decodes a large JPEG small
+        image = ImageOps.exif_transpose(opened).convert("RGB")
     image.thumbnail((MAX_PICTURE_SIDE, MAX_PICTURE_SIDE))
     return np.asarray(image)
 
 
 def _assemble(
-    root: Path, table: pd.DataFrame, left_out: list, size: int, part: Path, path: Path
+    root: Path,
+    table: pd.DataFrame,
+    left_out: list[Skipped],
+    size: int,
+    chunks: Path,
+    path: Path,
 ) -> None:
-    """Part files -> the array and its two tables; the array, which says that all is there, comes last."""
-    parts = [part / f"{s:08d}.npz" for s in range(0, len(table), CHUNK_SIZE)]
-    reasons = np.concatenate([np.load(p)["reasons"] for p in parts])
+    """Turn the chunks into the array and its two tables."""
+    chunk_files = list(_chunk_files(table, chunks).values())
+    reasons = np.concatenate([np.load(file)["reasons"] for file in chunk_files])
     kept = table[reasons == ""]
-    skipped = [(str(at), why) for at, why in left_out] + list(
-        zip(table.file[reasons != ""], reasons[reasons != ""])
-    )
-    for name, use in zip(picture_folders.PARTS, ("train", "measure")):
-        if name not in set(kept.part):
-            why = f"; the first left out: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
+    skipped = [(str(at), reason) for at, reason in left_out]
+    skipped += zip(table.file[reasons != ""], reasons[reasons != ""])
+    for part, purpose in (("train", "train"), ("val", "measure")):
+        if part not in set(kept.part):
+            first = f"; the first left out: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
             raise CorpusError(
-                f"{root}: {len(kept)} faces in {len(table)} pictures, but none to {use} on{why}"
+                f"{root}: {len(kept)} faces in {len(table)} pictures, "
+                f"but none to {purpose} on{first}"
             )
     kept.to_csv(path.with_suffix(".csv"), index=False)
-    pd.DataFrame(skipped, columns=["path", "reason"]).to_csv(
-        path.with_suffix(".skipped.csv"), index=False
-    )
-    with open(temporary := path.with_suffix(".tmp"), "wb") as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": (len(kept), size, size, 3)}
-        np.lib.format.write_array_header_2_0(file, header)
-        for p in parts:
-            file.write(np.load(p)["crops"].tobytes())
-    os.replace(temporary, path)
+    columns = ["path", "reason"]
+    pd.DataFrame(skipped, columns=columns).to_csv(path.with_suffix(".skipped.csv"), index=False)
+    # The array comes last, because it is the sign that all is there.
+    with files.write_atomically(path) as temporary:
+        blocks = (np.load(file)["crops"] for file in chunk_files)
+        save_in_blocks(temporary, (len(kept), size, size, 3), "|u1", blocks)

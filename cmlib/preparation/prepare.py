@@ -1,17 +1,20 @@
-"""Prepare a corpus once into flat arrays and a table, and read them back.
+"""Prepare a corpus once: from the files of its clips to flat arrays and a table.
 
-A prepared corpus is a folder ``<corpus>-<key>`` with
+A prepared corpus is a folder ``<corpus>-<key>`` that ``store.Store`` reads back. It holds
 
-* ``clips.csv``: a row for each clip, ``skipped.csv``: a row for each file that was left out, with the reason,
-* ``frames.npy`` (N, S, S, 3) uint8 face crops, ``frame_clip.npy`` (N,) the row of the clip of each,
-* ``mels.npy`` (clips, 128, 128) float16 mel spectrograms, ``card.json``: settings, counts, checksums.
+* ``clips.csv``, a row for each clip, and ``skipped.csv``, a row with the reason for each file that
+  was left out,
+* ``frames.npy`` (N, S, S, 3) uint8 face crops, and ``frame_clip.npy`` (N,) the clip of each,
+* ``mels.npy`` (clips, 128, 128) float16 mel spectrograms,
+* ``card.json`` with settings, counts and checksums.
 
-Who wants to see a few clips only need not wait for that: ``open_or_scan``.
+Whoever wants to see only a few clips need not wait for that: see ``open_or_scan``.
 
-The key is a hash of the inputs (relative name, size, first and last 16 KiB of each file, check sum of each member of an
-archive; no dates, so that every clone has the same) and of the settings.  Each finished clip is a file of its own in
-``<corpus>-<key>.part`` until all are there, so work that was stopped at any moment goes on where it was; the folder
-gets its name only when it is whole.
+The key is a hash of the settings and of the inputs: of each file its relative name, its size and
+its first and last 16 KiB, of each member of an archive its checksum. Dates do not count, so that
+every clone has the same key. Each finished clip is a file of its own in ``<corpus>-<key>.part``
+until all are there. So work that was stopped at any moment goes on where it was, and a folder has
+its name only when it is whole.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import shutil
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,31 +38,34 @@ import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock, Timeout
-from tqdm.auto import tqdm
 
-from cmlib import corpora, provenance
+from cmlib import corpora, files, provenance
 from cmlib.config import Profile, get_profile
-from cmlib.corpora import Clip, archives, processed
+from cmlib.corpora import Clip, Skipped, archives
 from cmlib.corpora.names import label
-from cmlib.files import checksum
-from cmlib.preparation import media, spectrograms, tracking
-from cmlib.preparation.store import ARRAYS, Store, StoreError
+from cmlib.preparation import media, spectrograms
+from cmlib.preparation.clip_arrays import load_face_crops, load_spectrogram, prepare_clip
+from cmlib.preparation.store import ARRAYS, TABLES, Store, StoreError, save_in_blocks
 
-HASHED_EDGE_BYTES = 16 * 1024  # bytes hashed at either end of an input file
-FRAMES_TO_SEARCH = 8  # frames of a clip in which the face is looked for, when more are kept
-MAX_BUFFERED_BYTES = (
-    1 << 28
-)  # bytes of decoded frames that wait in memory until it is known where the face is
+HASHED_EDGE_BYTES = 16 * 1024  # at either end of an input file
+CLIPS_PER_WORKER = 64  # at least: a process takes seconds to start
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+# -------------------------------------------------------------------- a corpus as it lies there
 
 
 @dataclass(frozen=True)
 class UnpreparedCorpus:
-    """A corpus as it lies there, nothing prepared: for looking at a few clips, each decoded when it is asked for."""
+    """A corpus of which nothing is prepared: a clip is decoded when it is asked for.
+
+    It answers like a ``Store`` to those who want to see a few clips.
+    """
 
     corpus: str
     root: Path
     recordings: list[Clip]
-    skipped: list[tuple[Path, str]]
+    skipped: list[Skipped]
     settings: dict
 
     @classmethod
@@ -72,23 +79,29 @@ class UnpreparedCorpus:
             "image_size": profile.data.image_size,
             "frames_per_clip": profile.data.frames_per_clip,
         }
-        return cls(corpus, root, choose_spread(clips, profile.data.clips_limit), skipped, settings)
+        chosen = choose_spread(clips, profile.data.clips_limit)
+        return cls(corpus, root, chosen, skipped, settings)
 
     @cached_property
     def key(self) -> str:
         """As ``Store.key``."""
         return inputs_key(self.recordings, self.root, self.settings)
 
+    def folder_in(self, cache: Path) -> Path:
+        """Where the prepared corpus lies, or will lie."""
+        return cache / f"{self.corpus}-{self.key}"
+
     @cached_property
     def clips(self) -> pd.DataFrame:
-        """``Store.clips`` as far as it is known before a file is opened; ``n_frames`` says only whether there are any (1)."""
-        return pd.DataFrame(
-            [
-                clip_columns(clip, self.root)
-                | {"n_frames": int(clip.has_video or bool(clip.frames))}
-                for clip in self.recordings
-            ]
-        )
+        """``Store.clips``, as far as it is known before a file is opened.
+
+        ``n_frames`` says only whether there are any pictures, 1 or 0.
+        """
+        rows = []
+        for clip in self.recordings:
+            has_pictures = clip.has_video or bool(clip.frames)
+            rows.append(clip_columns(clip, self.root) | {"n_frames": int(has_pictures)})
+        return pd.DataFrame(rows)
 
     @property
     def has_faces(self) -> bool:
@@ -97,11 +110,13 @@ class UnpreparedCorpus:
 
     def frame(self, clip: int) -> np.ndarray:
         """As ``Store.frame``; MediaError where the file cannot be read."""
-        return (frames := _frames(self.recordings[clip], **self.settings)[0])[len(frames) // 2]
+        frames, _ = load_face_crops(self.recordings[clip], **self.settings)
+        return frames[len(frames) // 2]
 
     def mel(self, clip: int) -> np.ndarray:
         """As ``Store.mel``; MediaError where the file cannot be read."""
-        return _mel(self.recordings[clip])[0].astype(np.float32)
+        mel, _ = load_spectrogram(self.recordings[clip])
+        return mel.astype(np.float32)
 
     def path(self, clip: pd.Series) -> Path:
         """The file that holds the sound of a row of ``clips``."""
@@ -111,256 +126,64 @@ class UnpreparedCorpus:
 def open_or_scan(
     corpus: str, profile: Profile, cache: str | Path | None = None
 ) -> Store | UnpreparedCorpus:
-    """The corpus for somebody who wants to see a few clips now: prepared if it is, else as it lies there."""
-    raw = UnpreparedCorpus.scan(corpus, profile, None, cache := Path(cache or corpora.cache_root()))
-    folder = cache / f"{corpus}-{raw.key}"
-    return Store.open(folder) if folder.exists() else raw
-
-
-# -------------------------------------------------------------------- preparing
-
-
-def prepare(
-    corpus: str,
-    profile: Profile | str = "quick",
-    root: str | Path | None = None,
-    cache: str | Path | None = None,
-    workers: int | None = None,
-    progress: bool | None = None,
-) -> Store:
-    """The prepared corpus: opened if it is there, else made now (and continued if that was begun before).
-
-    ``root``: folder of the corpus (default ``$CM_DATA``/corpus or data/corpus, else the one it was last prepared from); ``cache``: where prepared corpora are
-    kept (default ``$CM_CACHE`` or data/prepared); ``workers``: processes (default: one a core); ``progress``: a bar
-    (default: on a terminal or in a notebook, unless CM_QUIET is set).
-    """
-    profile = get_profile(profile) if isinstance(profile, str) else profile
+    """The corpus, prepared if it is, else as it lies there: for a look at a few clips."""
     cache = Path(cache or corpora.cache_root())
-    raw = UnpreparedCorpus.scan(corpus, profile, root, cache)
-    folder = cache / f"{corpus}-{raw.key}"
-    if folder.exists():
-        return Store.open(folder)
-    with contextlib.ExitStack() as stack:
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(_locked(folder))
-            if folder.exists():  # another process was faster
-                return Store.open(folder)
-            started, part = time.monotonic(), folder.with_name(folder.name + ".part")
-            (part / "clips").mkdir(parents=True, exist_ok=True)
-            _work(raw.recordings, part / "clips", raw.settings, workers, progress)
-            assemble(part, raw, started)
-            os.replace(part, folder)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise StoreError(
-                f"{cache}: the disk is full; make room, or set CM_CACHE to a larger one, and run again: "
-                "what is done is kept"
-            ) from None
-    shutil.rmtree(folder / "clips", ignore_errors=True)
-    return Store.open(folder)
+    unprepared = UnpreparedCorpus.scan(corpus, profile, None, cache)
+    folder = unprepared.folder_in(cache)
+    return Store.open(folder) if folder.exists() else unprepared
 
 
 def _last_root(corpus: str, cache: Path) -> Path:
-    """The default folder of a corpus; where there is none, the one that it was last prepared from with --root."""
-    folder = corpora.default_root(corpus)
-    if not folder.is_dir():
-        named = f"{corpus.partition('+')[0]}[-+]*/card.json"
-        for card in sorted(cache.glob(named), key=lambda path: path.stat().st_mtime, reverse=True):
-            if (used := Path(json.loads(card.read_text())["root"])).is_dir():
-                return used
-    return folder
+    """The default folder of a corpus; without one, the folder it was last prepared from."""
+    default = corpora.default_root(corpus)
+    if default.is_dir():
+        return default
+    pattern = f"{corpus.partition('+')[0]}[-+]*/card.json"
+    cards = sorted(cache.glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)
+    for card in cards:
+        root = Path(json.loads(card.read_text())["root"])
+        if root.is_dir():
+            return root
+    return default
 
 
 def choose_spread(clips: list[Clip], limit: int | None) -> list[Clip]:
-    """At most ``limit`` clips, the same ones every time, with every actor and every emotion about equally often."""
+    """At most ``limit`` clips, every actor and every emotion about equally often.
+
+    They are the same ones every time, in the order of ``clips``.
+    """
     if limit is None or len(clips) <= limit:
         return clips
-    actors = {a: i for i, a in enumerate(sorted({c.actor for c in clips}))}
-    emotions = {e: i for i, e in enumerate(sorted({c.emotion for c in clips}))}
-    seen, order = {}, []
+    actors = {actor: i for i, actor in enumerate(sorted({clip.actor for clip in clips}))}
+    emotions = {emotion: i for i, emotion in enumerate(sorted({clip.emotion for clip in clips}))}
+    # Actors and emotions make a table of cells. Take the first clip of each cell, diagonal by
+    # diagonal, then the second ones, and so on: a diagonal has every actor once.
+    clips_in_cell = Counter()
+    ranks = []
     for number, clip in enumerate(clips):
         cell = clip.actor, clip.emotion
-        seen[cell] = seen.get(cell, -1) + 1
         diagonal = (actors[clip.actor] + emotions[clip.emotion]) % len(emotions)
-        order.append((seen[cell], diagonal, number))
-    return [clips[number] for number in sorted(number for *_, number in sorted(order)[:limit])]
+        ranks.append((clips_in_cell[cell], diagonal, number))
+        clips_in_cell[cell] += 1
+    chosen = sorted(number for _, _, number in sorted(ranks)[:limit])
+    return [clips[number] for number in chosen]
 
 
 def inputs_key(clips: list[Clip], root: Path, settings: dict) -> str:
-    """12 hexadecimal digits that change with the files (name, size, content in short) and with the settings."""
+    """12 hexadecimal digits that change with the files (name, size, content) and the settings."""
     digest = hashlib.sha256()
-    for path in sorted({p for clip in clips for p in (clip.path, clip.audio_path) if p}):
-        digest.update(
-            f"\n{path.relative_to(root).as_posix()} ".encode()
-            + archives.fingerprint(path, HASHED_EDGE_BYTES)
-        )
-    for clip in clips:  # of pictures only the first is read, the others are counted
-        digest.update(f"\n{clip.name} {len(clip.frames)}".encode() if clip.frames else b"")
+    paths = {path for clip in clips for path in (clip.path, clip.audio_path) if path}
+    for path in sorted(paths):
+        digest.update(f"\n{path.relative_to(root).as_posix()} ".encode())
+        digest.update(archives.fingerprint(path, HASHED_EDGE_BYTES))
+    for clip in clips:
+        if clip.frames:  # of finished pictures only the first is read, the others are counted
+            digest.update(f"\n{clip.name} {len(clip.frames)}".encode())
     return provenance.of_preparation(settings, {"files": digest.hexdigest()}).fingerprint()
 
 
-@contextlib.contextmanager
-def _locked(folder: Path):
-    """One process prepares, others wait; the lock goes with the process that holds it, however that ends."""
-    lock = FileLock(folder.with_name(folder.name + ".lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"another process is preparing {folder.name}: waiting for it", file=sys.stderr)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _work(
-    clips: list[Clip], parts: Path, settings: dict, workers: int | None, progress: bool | None
-) -> None:
-    """Every clip that has no part file yet gets one."""
-    for rest in parts.glob("*.tmp"):
-        rest.unlink()
-    done = {path.stem for path in parts.iterdir()}
-    todo = [(i, clip) for i, clip in enumerate(clips) if f"{i:06d}" not in done]
-    if not todo:
-        return
-    _check_room(parts, len(todo), settings)
-    import joblib  # the demo starts sooner without
-
-    workers = workers or max(
-        1, min(joblib.cpu_count(), len(todo) // 64)
-    )  # a process takes seconds to start
-    if progress is None:
-        progress = not os.environ.get("CM_QUIET") and (
-            sys.stderr.isatty() or "ipykernel" in sys.modules
-        )
-    jobs = (joblib.delayed(_write_part)(parts / f"{i:06d}", clip, settings) for i, clip in todo)
-    # loky's processes do not run the caller's file again, so this works in notebooks and in scripts of any kind
-    loky = {"backend": "loky", "inner_max_num_threads": 1, "idle_worker_timeout": 10}
-    with joblib.parallel_config(**loky if workers > 1 else {"backend": "sequential"}):
-        with _interrupts_wait():
-            results = joblib.Parallel(
-                n_jobs=workers, return_as="generator_unordered", batch_size=1
-            )(jobs)
-        bar = tqdm(
-            results,
-            f"preparing {clips[0].corpus}",
-            len(clips),
-            unit="clip",
-            disable=not progress,
-            initial=len(clips) - len(todo),
-        )
-        without_face = bad = 0
-        for found in bar:
-            bad += found is None
-            without_face += found == 0
-            if bad or without_face:
-                bar.set_postfix(skipped=bad, faceless=without_face, refresh=False)
-
-
-@contextlib.contextmanager
-def _interrupts_wait() -> Iterator[None]:
-    """Processes started in here never see Ctrl-C, which a terminal sends to all: their parent does, and ends them."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(
-        signal.SIG_BLOCK, {signal.SIGINT}
-    )  # inherited; what comes meanwhile waits
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _check_room(parts: Path, count: int, settings: dict) -> None:
-    """OSError(ENOSPC) if the disk obviously cannot hold the result."""
-    frames = settings["frames_per_clip"] or 120
-    need = count * (frames * settings["image_size"] ** 2 * 3 + 2 * spectrograms.N_MELS**2) * 2
-    if shutil.disk_usage(parts).free < need:
-        raise OSError(errno.ENOSPC, f"about {need / 1e6:.0f} MB are needed")
-
-
-def _write_part(path: Path, clip: Clip, settings: dict) -> float | None:
-    """Prepare one clip into ``path``.npz, or say in ``path``.json why not; face rate (1 for sound only), or None."""
-    torch.set_num_threads(1)
-    try:
-        arrays, row = prepare_clip(clip, **settings)
-    except Exception as error:  # one bad clip never stops a corpus
-        reason = str(error) if isinstance(error, (media.MediaError, corpora.CorpusError)) else ""
-        reason = reason or f"{type(error).__name__}: {error}"
-        arrays, row = None, {"reason": reason}
-    suffix = ".json" if arrays is None else ".npz"
-    temporary = path.with_suffix(f"{suffix}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            text = json.dumps(row).encode()
-            if arrays is None:
-                file.write(text)
-            else:
-                np.savez(file, row=np.frombuffer(text, np.uint8), **arrays)
-        os.replace(temporary, path.with_suffix(suffix))
-    finally:
-        temporary.unlink(missing_ok=True)
-    return None if arrays is None else row["face_rate"] if row["n_frames"] else 1.0
-
-
-def prepare_clip(clip: Clip, image_size: int, frames_per_clip: int) -> tuple[dict, dict]:
-    """One clip -> arrays ``frames`` (n, S, S, 3) uint8 and ``mel`` (128, 128) float16; its share of the table."""
-    mel, heard = _mel(clip)
-    frames, seen = _frames(clip, image_size, frames_per_clip)
-    return {"frames": frames, "mel": mel}, heard | seen
-
-
-def _mel(clip: Clip) -> tuple[np.ndarray, dict]:
-    """Mel spectrogram; duration (0: unknown) and whether it is silent."""
-    if clip.frames and clip.audio_path.suffix == ".npy":
-        mel, seconds = processed.read_spectrogram(clip.audio_path), 0.0
-        silent = not mel.any()
-    else:
-        sound, rate = media.read_audio(clip.audio_path or clip.path)
-        mel, seconds = (
-            spectrograms.mel_spectrogram(sound, rate, released=bool(clip.frames)),
-            len(sound) / rate,
-        )
-        silent = not mel.any() if clip.frames else spectrograms.is_silent(sound)
-    return mel.astype(np.float16), {"duration": seconds, "silent": bool(silent)}
-
-
-def _frames(clip: Clip, image_size: int, frames_per_clip: int) -> tuple[np.ndarray, dict]:
-    """Face crops; how many, the share of those looked at that have a face, and the video's duration."""
-    if clip.frames:  # finished crops
-        wanted = media.evenly_spaced(frames_per_clip, len(clip.frames))
-        frames = np.stack([processed.read_picture(clip.frames[i], image_size) for i in wanted])
-        return frames, {"n_frames": len(frames), "face_rate": 1.0}
-    if not clip.has_video:
-        return np.zeros((0, image_size, image_size, 3), np.uint8), {"n_frames": 0, "face_rate": 0.0}
-    info = media.video_info(clip.path)
-    wanted = media.evenly_spaced(frames_per_clip, info.frames)
-    if len(wanted) <= 2 * FRAMES_TO_SEARCH:  # few: decoded once, all looked at
-        frames, report = tracking.crop_faces(list(media.iter_frames(clip.path, wanted)), image_size)
-    else:  # many: looked at here and there
-        looks = media.evenly_spaced(FRAMES_TO_SEARCH, info.frames)
-        if 1.5 * info.pixels * len(wanted) < MAX_BUFFERED_BYTES:  # decoded once
-            both = sorted({*looks, *wanted})
-            held = dict(zip(both, media.iter_decoded(clip.path, both)))
-            track, report = tracking.track_face([held[number]() for number in looks], looks)
-            pairs = ((number, held.pop(number)()) for number in wanted)
-        else:  # decoded again one by one, so that memory stays small
-            track, report = tracking.track_face(list(media.iter_frames(clip.path, looks)), looks)
-            pairs = zip(wanted, media.iter_frames(clip.path, wanted))
-        frames = np.stack([track.crop(frame, number, image_size) for number, frame in pairs])
-    return frames, {
-        "duration": info.seconds,
-        "n_frames": len(frames),
-        "face_rate": report.found_rate,
-    }
-
-
 def clip_columns(clip: Clip, root: Path) -> dict:
-    """What a clip's name and place say of it, as columns of ``Store.clips``."""
+    """What the name and the place of a clip tell, as columns of ``Store.clips``."""
     return {
         "name": clip.name,
         "actor": clip.actor,
@@ -374,80 +197,258 @@ def clip_columns(clip: Clip, root: Path) -> dict:
     }
 
 
-def assemble(part: Path, raw: UnpreparedCorpus, started: float) -> None:
-    """Part files -> arrays, tables and card in the folder ``part``."""
-    kept, rows, first, left_out = [], [], 0, [(str(path), reason) for path, reason in raw.skipped]
-    for i, clip in enumerate(raw.recordings):
-        path = part / "clips" / f"{i:06d}.npz"
-        if path.exists():
-            with np.load(path) as stored:
-                row = json.loads(stored["row"].tobytes())
-            names = clip_columns(clip, raw.root)
-            files = {column: names.pop(column) for column in ("file", "sound")}
-            rows.append(
-                names
-                | {
-                    "duration": round(row["duration"], 4),
-                    "first_frame": first,
-                    "n_frames": row["n_frames"],
-                    "face_found": row["face_rate"] > 0,
-                    "face_rate": round(row["face_rate"], 3),
-                    "silent": row["silent"],
-                }
-                | files
-            )
-            first += row["n_frames"]
-            kept.append(path)
-        else:
-            left_out.append(
-                (str(clip.path), json.loads(path.with_suffix(".json").read_text())["reason"])
-            )
-    if not rows:
+# -------------------------------------------------------------------- preparing
+
+
+def prepare(
+    corpus: str,
+    profile: Profile | str = "quick",
+    root: str | Path | None = None,
+    cache: str | Path | None = None,
+    workers: int | None = None,
+    progress: bool | None = None,
+) -> Store:
+    """The prepared corpus: opened if it is there, else prepared now, or continued.
+
+    ``root``: folder of the corpus. Default: ``$CM_DATA``/corpus or data/corpus, else the folder it
+    was last prepared from.
+    ``cache``: where prepared corpora are kept. Default: ``$CM_CACHE`` or data/prepared.
+    ``workers``: number of processes. Default: one for each core.
+    ``progress``: whether a bar is shown. Default: as ``files.progress``.
+
+    CorpusError where the corpus is not there; StoreError where no clip of it can be used, or where
+    the disk is full.
+    """
+    if isinstance(profile, str):
+        profile = get_profile(profile)
+    cache = Path(cache or corpora.cache_root())
+    unprepared = UnpreparedCorpus.scan(corpus, profile, root, cache)
+    folder = unprepared.folder_in(cache)
+    if folder.exists():
+        return Store.open(folder)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with _locked(folder):
+            if not folder.exists():  # it does if another process was faster
+                _prepare_into(folder, unprepared, workers, progress)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
         raise StoreError(
-            f"{raw.root}: none of {len(raw.recordings)} clips can be used; the first: {left_out[-1][1]}"
-        )
-    table = pd.DataFrame(rows)
-    total, size = int(table.n_frames.sum()), raw.settings["image_size"]
-    shapes = {
-        "frames": ((total, size, size, 3), "|u1"),
-        "mels": ((len(rows), spectrograms.N_MELS, spectrograms.N_MELS), "<f2"),
-    }
-    for name, (shape, kind) in shapes.items():
-        with open(
-            part / f"{name}.npy", "wb"
-        ) as file:  # written in one go: a full disk is an error here, not later
-            np.lib.format.write_array_header_2_0(
-                file, {"descr": kind, "fortran_order": False, "shape": shape}
-            )
-            for path in kept:
-                with np.load(path) as stored:
-                    file.write(
-                        np.ascontiguousarray(
-                            stored["frames" if name == "frames" else "mel"]
-                        ).tobytes()
-                    )
-    np.save(
-        part / "frame_clip.npy", np.repeat(np.arange(len(rows), dtype=np.int32), table.n_frames)
+            f"{cache}: the disk is full; make room, or set CM_CACHE to a larger one, and run "
+            "again: what is done is kept"
+        ) from None
+    return Store.open(folder)
+
+
+def _prepare_into(
+    folder: Path, unprepared: UnpreparedCorpus, workers: int | None, progress: bool | None
+) -> None:
+    """Prepare all clips in a folder beside ``folder``, which gets its name when it is whole."""
+    started = time.monotonic()
+    unfinished = folder.with_name(folder.name + ".part")
+    (unfinished / "clips").mkdir(parents=True, exist_ok=True)
+    _prepare_clips(
+        unprepared.recordings, unfinished / "clips", unprepared.settings, workers, progress
     )
-    table.to_csv(part / "clips.csv", index=False)
-    reasons = pd.DataFrame(left_out, columns=["path", "reason"])
-    reasons.to_csv(part / "skipped.csv", index=False)
+    assemble(unfinished, unprepared, started)
+    os.replace(unfinished, folder)
+    shutil.rmtree(folder / "clips", ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process prepares, others wait. The lock goes with its process, however that ends."""
+    lock = FileLock(folder.with_name(folder.name + ".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"another process is preparing {folder.name}: waiting for it", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _prepare_clips(
+    clips: list[Clip], folder: Path, settings: dict, workers: int | None, progress: bool | None
+) -> None:
+    """Give every clip a file in ``folder``, unless it has one already."""
+    for leftover in folder.glob("*.part"):  # of a process that was killed
+        leftover.unlink()
+    finished = {path.stem for path in folder.iterdir()}
+    remaining = [(i, clip) for i, clip in enumerate(clips) if f"{i:06d}" not in finished]
+    if not remaining:
+        return
+    _check_room(folder, len(remaining), settings)
+    import joblib  # here, so that the demo starts sooner
+
+    workers = workers or max(1, min(joblib.cpu_count(), len(remaining) // CLIPS_PER_WORKER))
+    jobs = (
+        joblib.delayed(_prepare_to_file)(folder / f"{number:06d}", clip, settings)
+        for number, clip in remaining
+    )
+    # The processes of loky do not run the caller's file again, so this works in notebooks and in
+    # scripts of any kind.
+    backend = {"backend": "sequential"}
+    if workers > 1:
+        backend = {"backend": "loky", "inner_max_num_threads": 1, "idle_worker_timeout": 10}
+    with joblib.parallel_config(**backend):
+        with _sigint_blocked():
+            outcomes = joblib.Parallel(
+                n_jobs=workers,
+                return_as="generator_unordered",
+                batch_size=1,  # pyright: ignore[reportArgumentType]  its hint forgets numbers
+            )(jobs)
+        bar = files.progress(
+            outcomes,
+            f"preparing {clips[0].corpus}",
+            shown=progress,
+            total=len(clips),
+            initial=len(clips) - len(remaining),
+            unit="clip",
+        )
+        counts = Counter()
+        for outcome in bar:
+            counts[outcome] += 1
+            if outcome != "whole":
+                bar.set_postfix(
+                    skipped=counts["skipped"], faceless=counts["faceless"], refresh=False
+                )
+
+
+@contextlib.contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    """Processes started in here never see Ctrl-C: their parent does, and ends them.
+
+    A terminal sends Ctrl-C to all processes. A blocked signal stays blocked in those that are
+    started meanwhile, and reaches the parent as soon as the block ends.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _check_room(folder: Path, count: int, settings: dict) -> None:
+    """OSError(ENOSPC) if the disk obviously cannot hold the result."""
+    frames = settings["frames_per_clip"] or 120  # about as many as a clip of RAVDESS has
+    bytes_per_clip = frames * settings["image_size"] ** 2 * 3 + 2 * spectrograms.N_MELS**2
+    needed = 2 * count * bytes_per_clip  # as files of clips, and in the arrays
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(errno.ENOSPC, f"about {needed / 1e6:.0f} MB are needed")
+
+
+def _prepare_to_file(path: Path, clip: Clip, settings: dict) -> str:
+    """Prepare one clip into ``path``.npz, or write to ``path``.json why that is impossible.
+
+    Returns "whole", "faceless" or "skipped".
+    """
+    torch.set_num_threads(1)
+    try:
+        arrays, facts = prepare_clip(clip, **settings)
+    except Exception as error:  # one bad clip never stops a corpus
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, (media.MediaError, corpora.CorpusError)) and str(error):
+            reason = str(error)
+        files.write_text(path.with_suffix(".json"), json.dumps({"reason": reason}))
+        return "skipped"
+    row = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    with files.write_atomically(path.with_suffix(".npz")) as temporary:
+        with open(temporary, "wb") as file:
+            np.savez(file, row=row, **arrays)
+    return "faceless" if facts["n_frames"] and not facts["face_rate"] else "whole"
+
+
+# -------------------------------------------------------------------- assembling
+
+
+def assemble(folder: Path, unprepared: UnpreparedCorpus, started: float) -> None:
+    """Turn the files of clips in ``folder``/clips into the arrays, tables and card of ``folder``.
+
+    ``started`` is the value of ``time.monotonic`` when the work began.
+    """
+    prepared, table, skipped = _collect(folder / "clips", unprepared)
+    n_frames = int(table.n_frames.sum())
+    _write_arrays(folder, prepared, table, (n_frames, unprepared.settings["image_size"]))
+    table.to_csv(folder / "clips.csv", index=False)
+    skipped.to_csv(folder / "skipped.csv", index=False)
+    names = [f"{name}.csv" for name in TABLES] + [f"{name}.npy" for name in ARRAYS]
     card = {
         "format": provenance.VERSIONS["preparation"],
-        "key": raw.key,
-        "corpus": raw.corpus,
-        "root": str(raw.root.resolve()),
-        "settings": raw.settings,
-        "clips": len(rows),
+        "key": unprepared.key,
+        "corpus": unprepared.corpus,
+        "root": str(unprepared.root.resolve()),
+        "settings": unprepared.settings,
+        "clips": len(table),
         "actors": int(table.actor.nunique()),
-        "frames": total,
-        "skipped": len(reasons),
+        "frames": n_frames,
+        "skipped": len(skipped),
         "clips_without_face": int(((table.n_frames > 0) & ~table.face_found).sum()),
         "silent_clips": int(table.silent.sum()),
-        "sha256": {
-            n: checksum(part / n)
-            for n in ("clips.csv", "skipped.csv", *(f"{a}.npy" for a in ARRAYS))
-        },
+        "sha256": {name: files.checksum(folder / name) for name in names},
         "seconds": round(time.monotonic() - started, 1),
     }
-    (part / "card.json").write_text(json.dumps(card, indent=1))
+    (folder / "card.json").write_text(json.dumps(card, indent=1))
+
+
+def _collect(
+    folder: Path, unprepared: UnpreparedCorpus
+) -> tuple[list[Path], pd.DataFrame, pd.DataFrame]:
+    """The files of prepared clips, their table ``Store.clips``, and ``Store.skipped``."""
+    prepared, rows = [], []
+    skipped = [(str(path), reason) for path, reason in unprepared.skipped]
+    first_frame = 0
+    for number, clip in enumerate(unprepared.recordings):
+        path = folder / f"{number:06d}.npz"
+        if not path.exists():
+            reason = json.loads(path.with_suffix(".json").read_text())["reason"]
+            skipped.append((str(clip.path), reason))
+            continue
+        with np.load(path) as stored:
+            facts = json.loads(stored["row"].tobytes())
+        columns = clip_columns(clip, unprepared.root)
+        paths = {"file": columns.pop("file"), "sound": columns.pop("sound")}
+        measured = {
+            "duration": round(facts["duration"], 4),
+            "first_frame": first_frame,
+            "n_frames": facts["n_frames"],
+            "face_found": facts["face_rate"] > 0,
+            "face_rate": round(facts["face_rate"], 3),
+            "silent": facts["silent"],
+        }
+        rows.append(columns | measured | paths)
+        prepared.append(path)
+        first_frame += facts["n_frames"]
+    if not rows:
+        raise StoreError(
+            f"{unprepared.root}: none of {len(unprepared.recordings)} clips can be used; "
+            f"the first: {skipped[-1][1]}"
+        )
+    return prepared, pd.DataFrame(rows), pd.DataFrame(skipped, columns=["path", "reason"])
+
+
+def _write_arrays(
+    folder: Path, prepared: list[Path], table: pd.DataFrame, size: tuple[int, int]
+) -> None:
+    """Write ``frames.npy``, ``mels.npy`` and ``frame_clip.npy``, with one clip in memory at a time.
+
+    ``size`` is the number of all frames, and the pixels of their side.
+    """
+    n_frames, side = size
+    n_mels = spectrograms.N_MELS
+
+    def stored(name: str) -> Iterator[np.ndarray]:
+        for path in prepared:
+            with np.load(path) as arrays:
+                yield arrays[name]
+
+    save_in_blocks(folder / "frames.npy", (n_frames, side, side, 3), "|u1", stored("frames"))
+    save_in_blocks(folder / "mels.npy", (len(prepared), n_mels, n_mels), "<f2", stored("mel"))
+    frame_clip = np.repeat(np.arange(len(prepared), dtype=np.int32), table.n_frames)
+    np.save(folder / "frame_clip.npy", frame_clip)

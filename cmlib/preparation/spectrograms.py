@@ -82,8 +82,8 @@ def mel_spectrogram(
 ) -> np.ndarray:
     """Mono waveform (N,) at ``rate`` hertz -> (128 bands from low to high, 128 times) float32.
 
-    Values are 0...1, and a silent clip gives zeros. ``released`` asks for the bands that networks of
-    the released code were trained on.
+    Values are 0...1, and a silent clip gives zeros. ``released`` asks for the bands that networks
+    of the released code were trained on.
     """
     waveform = pad_or_crop(resample(waveform, rate))
     if is_silent(waveform):

@@ -3,40 +3,40 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
-from cmlib import corpora, provenance
+from cmlib import corpora, files, provenance
 from cmlib.corpora import archives
 from cmlib.files import checksum
 
 ARRAYS = ("frames", "frame_clip", "mels")
+TABLES = ("clips", "skipped")
 
 
 class StoreError(RuntimeError):
     """A prepared corpus cannot be made or read; the message says why and what to do."""
 
 
-# -------------------------------------------------------------------- reading
-
-
 @dataclass(frozen=True)
 class Store:
-    """A prepared corpus; arrays are memory-mapped: opening costs nothing, rows are read when they are asked for."""
+    """A prepared corpus. Its arrays are memory-mapped, so opening it costs nothing."""
 
     folder: Path
 
     @classmethod
     def open(cls, path: str | Path) -> Store:
-        """Open a prepared folder; StoreError where it is none, or of another format."""
+        """Open a prepared folder; StoreError where it is none, or is of another format."""
         store = cls(Path(path))
-        files = ("card.json", "clips.csv", "skipped.csv", *(f"{name}.npy" for name in ARRAYS))
-        missing = [name for name in files if not (store.folder / name).exists()]
+        names = ["card.json"]
+        names += [f"{name}.csv" for name in TABLES]
+        names += [f"{name}.npy" for name in ARRAYS]
+        missing = [name for name in names if not (store.folder / name).exists()]
         if missing:
             raise StoreError(
                 f"{path}: not a prepared corpus ({', '.join(missing)} missing); run cm prepare"
@@ -44,17 +44,18 @@ class Store:
         version = provenance.VERSIONS["preparation"]
         if store.card["format"] != version:
             raise StoreError(
-                f"{path}: format {store.card['format']}, wanted {version};"
-                " remove it and run cm prepare"
+                f"{path}: format {store.card['format']}, wanted {version}; "
+                "remove it and run cm prepare"
             )
         return store
 
-    def __reduce__(self):  # to another process goes the folder, not the arrays
+    def __reduce__(self):
+        """Another process gets the folder, not the arrays."""
         return Store.open, (self.folder,)
 
     @cached_property
     def card(self) -> dict:
-        """key, corpus, settings, counts, checksums of the arrays, versions, seconds."""
+        """key, corpus, settings, counts, checksums of the files and seconds of work."""
         return json.loads((self.folder / "card.json").read_text())
 
     @property
@@ -69,16 +70,23 @@ class Store:
 
     @cached_property
     def clips(self) -> pd.DataFrame:
-        """A row for each clip: name, actor, emotion, label (index in EMOTIONS), intensity, statement, repetition,
-        duration in seconds (0: unknown), first_frame, n_frames, face_found (bool; without a face the crops are the
-        middle of the picture), face_rate (share of the frames looked at that have a face), silent (bool), file, sound
-        (paths below the corpus's root)."""
-        return pd.read_csv(self.folder / "clips.csv", keep_default_na=False)
+        """A row for each clip.
+
+        name, actor, emotion, label (index in EMOTIONS), intensity, statement and repetition;
+        duration in seconds (0: unknown); first_frame and n_frames, rows of ``frames``; face_found
+        (bool; without a face, the crops are the middle of the picture) and face_rate (share of the
+        searched frames that have a face); silent (bool); file and sound (paths below the root of
+        the corpus).
+        """
+        return self._table("clips")
 
     @cached_property
     def skipped(self) -> pd.DataFrame:
         """A row for each file that was left out: path, reason."""
-        return pd.read_csv(self.folder / "skipped.csv", keep_default_na=False)
+        return self._table("skipped")
+
+    def _table(self, name: str) -> pd.DataFrame:
+        return pd.read_csv(self.folder / f"{name}.csv", keep_default_na=False)
 
     @cached_property
     def frames(self) -> np.ndarray:
@@ -96,9 +104,9 @@ class Store:
         return self._array("mels")
 
     def _array(self, name: str) -> np.ndarray:
-        path = self.folder / f"{name}.npy"
-        empty = name != "mels" and not self.card["frames"]
-        return np.load(path, mmap_mode=None if empty else "r")
+        # A file without a row cannot be memory-mapped.
+        is_empty = name != "mels" and not self.card["frames"]
+        return np.load(self.folder / f"{name}.npy", mmap_mode=None if is_empty else "r")
 
     @property
     def has_faces(self) -> bool:
@@ -108,8 +116,9 @@ class Store:
     def path(self, clip: pd.Series) -> Path:
         """The file that holds the sound of a row of ``clips``, where the corpus lies now."""
         for root in (self.root, corpora.default_root(self.card["corpus"])):
-            if archives.exists(found := root / clip.sound):
-                return found
+            path = root / clip.sound
+            if archives.exists(path):
+                return path
         raise StoreError(
             f"{clip.sound}: not in {self.root} any more; put the corpus back, or set CM_DATA"
         )
@@ -123,34 +132,28 @@ class Store:
         """The mel spectrogram of a row of ``clips``: (128, 128) float32 in 0...1."""
         return np.asarray(self.mels[clip], np.float32)
 
-    def dataset(self, rows: np.ndarray | None = None, flip: bool = False) -> FrameDataset:
-        """A torch Dataset over the frames ``rows`` (None: all); ``flip`` mirrors every second one by chance."""
-        return FrameDataset(self, np.arange(len(self.frames)) if rows is None else rows, flip)
-
     def verify(self) -> list[str]:
-        """What is wrong with the files, compared with the checksums in the card; empty if nothing is."""
+        """What is wrong with the files, by the checksums in the card; empty if nothing is."""
         faults = []
         for name, wanted in self.card["sha256"].items():
             path = self.folder / name
             if not path.exists():
                 faults.append(f"{path}: missing")
-            elif checksum(path) != wanted:
+            elif files.checksum(path) != wanted:
                 faults.append(f"{path}: changed since it was written")
         return faults
 
 
-class FrameDataset(torch.utils.data.Dataset):
-    """Frames as (picture (3, S, S) float32 in 0...1, row of the clip)."""
+def save_in_blocks(
+    path: Path, shape: tuple[int, ...], dtype: str, blocks: Iterable[np.ndarray]
+) -> None:
+    """Write an array that need not fit into memory to a ``.npy`` file, from blocks of its rows.
 
-    def __init__(self, store: Store, rows: np.ndarray, flip: bool = False):
-        self.store, self.rows, self.flip = store, np.asarray(rows), flip
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        row = int(self.rows[index])
-        picture = torch.from_numpy(np.array(self.store.frames[row])).permute(2, 0, 1).float() / 255
-        if self.flip and torch.rand(()) < 0.5:
-            picture = picture.flip(-1)
-        return picture, int(self.store.frame_clip[row])
+    They are appended, not written into ``np.lib.format.open_memmap``: where the disk fills up, that
+    ends the process with a bus error, and this raises an OSError that can be explained.
+    """
+    header = {"descr": dtype, "fortran_order": False, "shape": shape}
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_2_0(file, header)
+        for block in blocks:
+            file.write(np.ascontiguousarray(block).tobytes())

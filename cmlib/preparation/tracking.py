@@ -37,8 +37,8 @@ class Track:
 def track_face(frames: Sequence[np.ndarray], numbers: Sequence[int]) -> tuple[Track, FaceReport]:
     """Find the face in frames (H, W, 3) of one clip and lay a steady crop through them.
 
-    ``numbers`` are the numbers of the frames in the clip. Where none of them has a face, the crop is
-    the central square of the frame and the rate is 0.
+    ``numbers`` are the numbers of the frames in the clip. Where none of them has a face, the
+    crop is the central square of the frame and the rate is 0.
     """
     found_numbers, squares = [], []
     for number, points in zip(numbers, find_faces(frames)):

@@ -1,0 +1,29 @@
+"""What every corpus consists of: clips, and files that are none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+Skipped = tuple[Path, str]  # a file that was left out, and the reason
+
+
+class CorpusError(ValueError):
+    """A corpus is not there or cannot be used; the message says where and what to do."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording of one utterance, and the files that hold it."""
+
+    path: Path  # the video, or the first of ``frames``, or the sound where there is no picture
+    audio_path: Path | None  # sound in a file of its own, beside a video without sound
+    has_video: bool
+    corpus: str
+    actor: int
+    emotion: str
+    intensity: int
+    statement: int
+    repetition: int
+    name: str  # unique in its corpus
+    frames: tuple[Path, ...] = ()  # instead of a video: finished pictures, in order

@@ -1,0 +1,60 @@
+"""Where corpora and what is prepared from them lie, and which files are in a folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from cmlib import files
+from cmlib.files import ROOT
+
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm")
+SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a")
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+
+def default_root(corpus: str) -> Path:
+    """The folder of a corpus: ``$CM_DATA``/corpus, or ``data/``corpus beside the package.
+
+    It is the same whatever is added to the corpus, as in "ravdess+song".
+    """
+    data = Path(os.environ.get("CM_DATA") or ROOT / "data")
+    return data / corpus.partition("+")[0]
+
+
+def cache_root() -> Path:
+    """The folder of prepared corpora: ``$CM_CACHE``, or ``data/prepared`` beside the package."""
+    return Path(os.environ.get("CM_CACHE") or ROOT / "data" / "prepared")
+
+
+def list_files(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """Every file below ``root`` with one of these suffixes, sorted.
+
+    Hidden files and folders, such as ``._x.mp4`` of macOS, are passed over.
+    """
+    matching = []
+    for path in root.rglob("*"):
+        if path.suffix.lower() not in suffixes or not path.is_file():
+            continue
+        if not any(name.startswith(".") for name in path.relative_to(root).parts):
+            matching.append(path)
+    return sorted(matching)
+
+
+def verify(root: Path) -> list[str]:
+    """What is wrong with the files of a corpus, by its list ``checksums.sha256``.
+
+    The list has the format of ``sha256sum``; a corpus without one has no faults.
+    """
+    checksums = root / "checksums.sha256"
+    if not checksums.exists():
+        return []
+    faults = []
+    for line in checksums.read_text().splitlines():
+        wanted, name = line.split(maxsplit=1)
+        path = root / name.lstrip("*")
+        if not path.exists():
+            faults.append(f"{path}: missing; get it again")
+        elif files.checksum(path) != wanted:
+            faults.append(f"{path}: not what it was when the corpus was made; get it again")
+    return faults
