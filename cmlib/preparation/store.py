@@ -13,7 +13,6 @@ import pandas as pd
 
 from cmlib import corpora, files, provenance
 from cmlib.corpora import archives
-from cmlib.files import checksum
 
 ARRAYS = ("frames", "frame_clip", "mels")
 TABLES = ("clips", "skipped")
