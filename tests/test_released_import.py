@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import face, tone
 from test_processed import ravdess  # noqa: F401  (a fixture)
-from test_released_parity import ORACLE, assert_close, needs_oracle, released_state
+from test_released_parity import ORACLE, assert_close, released_attention, released_state
 from torch import nn
 
 from cmlib import checkpoints, config
@@ -23,7 +23,7 @@ from cmlib.cli import main
 from cmlib.corpora.names import CLASSES, MEAD_CLASSES
 from cmlib.experiment.run import Run
 from cmlib.import_released import HEAD, import_checkpoint
-from cmlib.models import Can, Classifier, Posterior, VaeGan
+from cmlib.models import Can, Classifier, VaeGan
 from cmlib.perceiver import Perceiver
 
 SMALL = dict(size=64, latent=16, width=0.125)
@@ -291,7 +291,6 @@ def test_a_torn_file_is_one_line(stages, tmp_path):
         import_checkpoint(tmp_path / "x.ckpt", tmp_path / "out")
 
 
-@needs_oracle
 @pytest.mark.parametrize("name, seed, channels", [("face", 2024, 3), ("voice", 2025, 1)])
 def test_imported_networks_reproduce_the_oracle(tmp_path, name, seed, channels):
     state, g = released_state(seed, voice=channels == 1)
@@ -315,19 +314,12 @@ def test_imported_networks_reproduce_the_oracle(tmp_path, name, seed, channels):
             assert_close(torch.sigmoid(logit), oracle["realness"])
 
 
-@needs_oracle
 def test_imported_attention_reproduces_the_oracle_and_a_run_of_the_paper_finds_it(
     tmp_path, monkeypatch
 ):
-    oracle, tiny = (
-        np.load(ORACLE / "released_parity_attention.npz"),
-        dict(size=32, latent=512, width=0.0625),
-    )
-    weights = {
-        k.replace("_", "."): torch.from_numpy(oracle[k])
-        for k in oracle.files
-        if k.endswith(("_weight", "_bias"))
-    }
+    oracle = np.load(ORACLE / "released_parity_attention.npz")
+    weights, face, voice = released_attention()
+    tiny = dict(size=32, latent=512, width=0.0625)
     state = {
         f"{part}.{k}": v for part in ("att_mu", "att_logvar") for k, v in weights.items()
     } | under(HEAD, nn.Linear(512, 7))
@@ -335,12 +327,8 @@ def test_imported_attention_reproduces_the_oracle_and_a_run_of_the_paper_finds_i
     out = tmp_path / "checkpoints" / "ravdess_released-paper"
     import_checkpoint(lightning(tmp_path / "best.ckpt", state), out)
     can = checkpoints.load(out / "can", Can)[0]
-    pair = [
-        Posterior(torch.from_numpy(oracle[f"{m}_mu"]), torch.zeros(4, 512))
-        for m in ("face", "voice")
-    ]
     for strength, key in ((1.0, "shifted_t1"), (0.5, "shifted_t05")):
-        assert_close(can.shift(*pair, strength).mu, oracle[key])
+        assert_close(can.shift(face, voice, strength).mu, oracle[key])
     monkeypatch.setattr(files_room, "ROOT", tmp_path)
     run = Run("ravdess_released", "paper", fold=0)
     assert all(run.find(name) == out / name for name in ("face", "voice", "classifier_face", "can"))
