@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from cmlib import cli
+
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PAGES = [
@@ -158,3 +160,23 @@ def test_readme_names_the_rooms_of_each_notebook():
         used = {name.split(".")[1] for name in imports(path).values() if name.startswith("cmlib.")}
         assert set(re.findall(r"`(\w+)`", rows[path.stem[:2]])) == used - COMMON, path.stem
         assert used >= COMMON, f"{path.stem} does without {COMMON - used}"
+
+
+@pytest.mark.parametrize("path", [p for p in PAGES if p != LOG], ids=lambda p: p.stem)
+def test_commands_and_figures_in_the_prose_exist(path):
+    commands = {
+        function.__name__.replace("_", "-") for group in cli.COMMANDS.values() for function in group
+    }
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.M)
+    drawn = {picture.stem for picture in (ROOT / "docs" / "figures" / "preview").glob("*.png")}
+    unknown = []
+    for text in names_in_code(path):
+        program, *words = text.split()
+        if program == "cm" and words and words[0] not in commands and words[0] != "--help":
+            unknown.append(text)
+        if program == "make" and words and words[0] not in targets:
+            unknown.append(text)
+        if text.startswith("cm figures"):
+            names = [word for word in words[1:] if re.match(r"\d\d_|mental", word)]
+            unknown += [text] if not drawn.issuperset(names) else []
+    assert not unknown
