@@ -59,6 +59,7 @@ def simulate(root: Path, sizes: Sizes) -> Store:
             "n_frames": len(frames),
             "face_rate": 1.0,
             "silent": False,
+            "uses_spare_audio": False,
         }
         mel = spectrograms.mel_spectrogram(sound, RATE).astype(np.float16)
         text = np.frombuffer(json.dumps(row).encode(), np.uint8)

@@ -178,8 +178,8 @@ def one_after_the_other(parameters: dict) -> nbformat.NotebookNode:
     """
     cells = [nbformat.v4.new_code_cell("", metadata={"tags": ["parameters"]})]
     cells[0].source = "\n".join(f"{name} = None" for name in parameters)
-    undrawn = "figures.save = lambda *a, **k: None\nfigures.Plot._repr_png_ = lambda figure: None"
-    cells.append(nbformat.v4.new_code_cell(f"from cmlib import figures\n\n{undrawn}"))
+    undrawn = "style.save = lambda *a, **k: None\nstyle.Plot._repr_png_ = lambda figure: None"
+    cells.append(nbformat.v4.new_code_cell(f"from cmlib.plots import style\n\n{undrawn}"))
     for book in (nbformat.read(path, 4) for path in NOTEBOOKS):
         for cell in book.cells:
             if "parameters" in cell.metadata.get("tags", []):

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 
-import joblib
 import numpy as np
 import pytest
 import soundfile
@@ -28,7 +27,7 @@ def cache(tmp_path):
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory, good_clip):
-    """Clips of five actors, of sound and picture, of sound only, and without a face: prepared once."""
+    """Clips of five actors, one without a face and one without a voice: prepared once."""
     root = tmp_path_factory.mktemp("tree")
     for actor in (1, 2, 3, 4):
         folder = root / f"Actor_{actor:02d}"
@@ -118,13 +117,26 @@ def test_the_key_is_the_same_in_another_place_and_at_another_time(prepared, tmp_
         assert preparing.inputs_key(clips, clone, settings) != s.card["key"]
 
 
-def test_workers_give_the_same_bytes(large_corpus, tmp_path):
-    every = dataclasses.replace(SMOKE, data=dataclasses.replace(SMOKE.data, frames_per_clip=0))
-    one = prepare("actors", every, large_corpus, tmp_path / "one", workers=1)
-    two = prepare("actors", every, large_corpus, tmp_path / "two", workers=2)
-    joblib.externals.loky.get_reusable_executor().shutdown()
-    assert len(one.clips) == 32 and one.card["frames"] == 20 * 32
-    assert one.card["sha256"] == two.card["sha256"]
+def test_two_processes_give_the_bytes_of_one_and_do_not_run_the_script_again(corpus, tmp_path):
+    """Nothing guards the script with ``if __name__ == "__main__"``: a notebook's cells do not."""
+    every_frame = dataclasses.replace(SMOKE.data, frames_per_clip=0)
+    one = prepare(
+        "actors", dataclasses.replace(SMOKE, data=every_frame), corpus, tmp_path / "one", workers=1
+    )
+    script = f"""
+import dataclasses, json
+from cmlib.config import get_profile
+from cmlib.preparation.prepare import prepare
+
+smoke = get_profile("smoke")
+profile = dataclasses.replace(smoke, data=dataclasses.replace(smoke.data, frames_per_clip=0))
+print(json.dumps(prepare("actors", profile, {str(corpus)!r}, {str(tmp_path / "two")!r}, 2).card))"""
+    process = subprocess.run(
+        [sys.executable, "-"], input=script, cwd=ROOT, capture_output=True, text=True
+    )
+    (line,) = process.stdout.splitlines() or [process.stderr[-2000:]]
+    assert len(one.clips) == 8 and one.card["frames"] == 20 * 8
+    assert json.loads(line)["sha256"] == one.card["sha256"]
 
 
 def test_a_few_clips_can_be_looked_at_before_anything_is_prepared(prepared, cache, monkeypatch):
@@ -230,7 +242,7 @@ def test_a_moved_corpus_is_found_again(prepared, tmp_path, monkeypatch):
     assert moved.path(s.clips.iloc[0]).exists()
 
 
-def test_the_folder_given_once_is_remembered(prepared, tmp_path, monkeypatch):
+def test_the_folder_of_the_last_preparation_is_remembered(prepared, tmp_path, monkeypatch):
     """`cm prepare NAME --root FOLDER`, then notebooks that know only NAME."""
     s, root = prepared
     monkeypatch.setenv("CM_DATA", str(tmp_path))
@@ -240,18 +252,38 @@ def test_the_folder_given_once_is_remembered(prepared, tmp_path, monkeypatch):
         prepare("actors", SMOKE, cache=s.folder.parent)
 
 
-def test_it_works_from_a_script_without_main_guard(large_corpus, cache):
-    """The worker processes must not run the caller's file again."""
-    script = f"""print("once")
-from cmlib.preparation.prepare import prepare
-print(len(prepare("actors", "smoke", {str(large_corpus)!r}, {str(cache)!r}, workers=2).clips))"""
-    done = subprocess.run(
-        [sys.executable, "-"], input=script, cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
-    assert done.stdout.split() == ["once", "32"], done.stderr[-2000:]
+def test_a_film_without_sound_is_heard_by_its_sound_file(tmp_path, cache):
+    """Its name says that it has sound, and a second file of the same recording has it."""
+    film, sound = tmp_path / "01-01-04-01-01-01-02.mp4", tmp_path / "03-01-04-01-01-01-02.wav"
+    write_clip(film, talking(), None)
+    soundfile.write(sound, tone(0.8), 48_000)
+    s = prepare("ravdess", SMOKE, tmp_path, cache)
+    assert s.clips.file.tolist() == [film.name] and s.clips.sound.tolist() == [sound.name]
+    assert s.clips.face_found.all() and s.mels[0].any() and s.skipped.empty
+    assert s.path(s.clips.iloc[0]) == sound
+    sound.unlink()
+    other_key = preparing.UnpreparedCorpus.scan("ravdess", SMOKE, tmp_path, cache).key
+    assert other_key != s.key, "the sound belongs to the inputs"
 
 
-def test_the_real_sample_prepares_without_a_skip(shared_sample, cache):
-    s = prepare("ravdess", SMOKE, shared_sample, cache)
+def test_real_sound_prepares_without_a_skip(shared_sample, cache):
+    s = prepare("ravdess", SMOKE, shared_sample / "audio", cache)
     assert len(s.clips) == 96 and s.skipped.empty and s.clips.actor.nunique() == 18
     assert np.isfinite(s.mels).all() and not s.clips.silent.any() and s.mels.max() == 1
+
+
+def test_real_videos_prepare_as_they_are(shared_sample, tmp_path, cache):
+    """One of 640 x 480 pixels with its sound, and a silent one with a sound file of its length."""
+    shutil.copytree(shared_sample / "video", tmp_path / "video")
+    with_sound, silent = sorted((tmp_path / "video").glob("*.mp4"))
+    alone = prepare("ravdess", SMOKE, tmp_path / "video", cache)
+    assert alone.clips.name.tolist() == [with_sound.stem]
+    assert alone.skipped.path.tolist() == [str(silent)]
+    assert alone.skipped.reason[0].endswith("no sound track; use a recording with sound")
+
+    soundfile.write(tmp_path / "video" / f"03{silent.stem[2:]}.wav", tone(4.0), 48_000)
+    both = prepare("ravdess", SMOKE, tmp_path / "video", cache)
+    assert both.clips.actor.tolist() == [1, 19] and both.skipped.empty
+    assert both.clips.emotion.tolist() == ["disgust", "surprised"]
+    assert both.clips.face_rate.eq(1).all() and not both.clips.silent.any()
+    assert both.clips.duration.between(3.9, 4.2).all()

@@ -27,3 +27,4 @@ class Clip:
     repetition: int
     name: str  # unique in its corpus
     frames: tuple[Path, ...] = ()  # instead of a video: finished pictures, in order
+    spare_audio_path: Path | None = None  # heard where the video turns out to have no sound track

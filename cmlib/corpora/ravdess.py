@@ -2,7 +2,8 @@
 
 Folders ``Actor_NN`` may lie anywhere below the root, with video, sound or both. Of one recording
 the audio-visual file (01) is taken; else the video-only file (02) with the sound of the audio-only
-file (03); else the audio-only file. So no sound is ever counted twice.
+file (03); else the audio-only file. So no sound is ever counted twice. The sound of an audio-visual
+file that turns out to be silent film is that of the audio-only file too.
 Livingstone & Russo (2018), PLoS ONE 13(5): e0196391; Zenodo record 1188976.
 """
 
@@ -54,11 +55,14 @@ def scan(
 def _clip(files: Files, corpus: str) -> Clip:
     """The clip of one recording, from the best of its files."""
     videos = files[AUDIO_VISUAL] or files[VIDEO_ONLY]
-    sounds = [] if files[AUDIO_VISUAL] else files[AUDIO_ONLY]
+    sounds = files[AUDIO_ONLY]
     path, name = (videos or sounds)[0]
+    separate_sound = sounds[0][0] if videos and sounds else None
+    has_own_sound = bool(files[AUDIO_VISUAL])  # by its name: known only when it is opened
     return Clip(
         path=path,
-        audio_path=sounds[0][0] if videos and sounds else None,
+        audio_path=None if has_own_sound else separate_sound,
+        spare_audio_path=separate_sound if has_own_sound else None,
         has_video=bool(videos),
         corpus=corpus,
         actor=name.actor,

@@ -26,19 +26,34 @@ def prepare_clip(clip: Clip, image_size: int, frames_per_clip: int) -> tuple[dic
 
 
 def load_spectrogram(clip: Clip) -> tuple[np.ndarray, dict]:
-    """The mel spectrogram (128, 128) float16; duration in seconds (0: unknown), and silent."""
+    """The mel spectrogram (128, 128) float16; duration, silent and uses_spare_audio.
+
+    The duration is in seconds, 0 where it is unknown.
+    """
     processed_by_authors = bool(clip.frames)
     sound_path = clip.audio_path or clip.path
+    uses_spare_audio = False
     if processed_by_authors and sound_path.suffix == ".npy":
         mel = processed.read_spectrogram(sound_path)
         seconds = 0.0
         silent = not mel.any()
     else:
-        sound, rate = media.read_audio(sound_path)
+        try:
+            sound, rate = media.read_audio(sound_path)
+        except media.NoSoundTrack:
+            if clip.spare_audio_path is None:
+                raise
+            sound, rate = media.read_audio(clip.spare_audio_path)
+            uses_spare_audio = True
         mel = spectrograms.mel_spectrogram(sound, rate, released=processed_by_authors)
         seconds = len(sound) / rate
         silent = not mel.any() if processed_by_authors else spectrograms.is_silent(sound)
-    return mel.astype(np.float16), {"duration": seconds, "silent": bool(silent)}
+    facts = {
+        "duration": seconds,
+        "silent": bool(silent),
+        "uses_spare_audio": uses_spare_audio,
+    }
+    return mel.astype(np.float16), facts
 
 
 def load_face_crops(clip: Clip, image_size: int, frames_per_clip: int) -> tuple[np.ndarray, dict]:

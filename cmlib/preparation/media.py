@@ -34,6 +34,10 @@ class MediaError(ValueError):
     """A file that cannot be read; the message names the file, the fault and the remedy."""
 
 
+class NoSoundTrack(MediaError):
+    """A video without sound."""
+
+
 @dataclass(frozen=True)
 class VideoInfo:
     """Length and size of a video."""
@@ -201,7 +205,7 @@ def _sound_of_sound_file(path: Path) -> tuple[np.ndarray, int]:
 def _sound_of_video(path: Path) -> tuple[np.ndarray, int]:
     with _open_container(path) as container:
         if not container.streams.audio:
-            raise MediaError(f"{path}: no sound track; use a recording with sound")
+            raise NoSoundTrack(f"{path}: no sound track; use a recording with sound")
         stream = container.streams.audio[0]
         rate = stream.rate
         to_float = av.AudioResampler(format="fltp")

@@ -172,8 +172,10 @@ def choose_spread(clips: list[Clip], limit: int | None) -> list[Clip]:
 def inputs_key(clips: list[Clip], root: Path, settings: dict) -> str:
     """12 hexadecimal digits that change with the files (name, size, content) and the settings."""
     digest = hashlib.sha256()
-    paths = {path for clip in clips for path in (clip.path, clip.audio_path) if path}
-    for path in sorted(paths):
+    paths = set()
+    for clip in clips:
+        paths |= {clip.path, clip.audio_path, clip.spare_audio_path}
+    for path in sorted(paths - {None}):
         digest.update(f"\n{path.relative_to(root).as_posix()} ".encode())
         digest.update(archives.fingerprint(path, HASHED_EDGE_BYTES))
     for clip in clips:
@@ -401,19 +403,22 @@ def _collect(
     folder: Path, unprepared: UnpreparedCorpus
 ) -> tuple[list[Path], pd.DataFrame, pd.DataFrame]:
     """The files of prepared clips, their table ``Store.clips``, and ``Store.skipped``."""
-    prepared, rows = [], []
-    skipped = [(str(path), reason) for path, reason in unprepared.skipped]
+    prepared, rows, unusable = [], [], []
+    spares = set()  # spare sounds that were heard
     first_frame = 0
     for number, clip in enumerate(unprepared.recordings):
         path = folder / f"{number:06d}.npz"
         if not path.exists():
             reason = json.loads(path.with_suffix(".json").read_text())["reason"]
-            skipped.append((str(clip.path), reason))
+            unusable.append((clip.path, reason))
             continue
         with np.load(path) as stored:
             facts = json.loads(stored["row"].tobytes())
         columns = clip_columns(clip, unprepared.root)
         paths = {"file": columns.pop("file"), "sound": columns.pop("sound")}
+        if facts["uses_spare_audio"] and clip.spare_audio_path:
+            spares.add(clip.spare_audio_path)
+            paths["sound"] = clip.spare_audio_path.relative_to(unprepared.root).as_posix()
         measured = {
             "duration": round(facts["duration"], 4),
             "first_frame": first_frame,
@@ -428,8 +433,10 @@ def _collect(
     if not rows:
         raise StoreError(
             f"{unprepared.root}: none of {len(unprepared.recordings)} clips can be used; "
-            f"the first: {skipped[-1][1]}"
+            f"the first: {unusable[0][1]}"
         )
+    skipped = [item for item in unprepared.skipped if item[0] not in spares] + unusable
+    skipped = [(str(path), reason) for path, reason in skipped]
     return prepared, pd.DataFrame(rows), pd.DataFrame(skipped, columns=["path", "reason"])
 
 
