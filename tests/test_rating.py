@@ -15,7 +15,7 @@ from cmlib.perceiver import Perceiver
 
 @pytest.fixture(scope="module")
 def run():
-    """As much of a Run as the study asks for: two test actors with three emotions, and a third actor."""
+    """As much of a Run as the study asks for: two test actors with three emotions, and a third."""
     rng = np.random.default_rng(0)
     rows = [(a, e, i) for a in (1, 2, 3) for e in ("neutral", "happy", "sad") for i in (1, 2)]
     clips = pd.DataFrame(rows, columns=["actor", "emotion", "intensity"])
@@ -34,7 +34,7 @@ def run():
 
 
 @pytest.fixture(scope="module")
-def things():
+def items():
     """Items of five actors without a network behind them."""
     shown = [
         ("original", ""),
@@ -48,7 +48,7 @@ def things():
 
 def test_items_are_test_actors_in_three_kinds(run):
     perceiver = Perceiver(*networks().values())
-    items = rating.items(run, perceiver)
+    items = rating.create_items(run, perceiver)
     assert [(i.actor, i.kind, i.voice) for i in items[:4]] == [
         (1, "original", ""),
         (1, "reconstruction", ""),
@@ -63,58 +63,64 @@ def test_items_are_test_actors_in_three_kinds(run):
     np.testing.assert_array_equal(items[1].picture, perceiver.encode_face(frame).reconstruction)
     voice = run.store.mels[3].astype(np.float32)  # the strong happy clip of actor 1
     np.testing.assert_array_equal(items[2].picture, perceiver.perceive(frame, voice).perceived)
-    assert (
-        items[2].key != rating.items(run, perceiver, strength=0.5)[2].key
-        and items[0].key == rating.items(run, perceiver)[0].key
-    )
 
 
-def test_every_rater_has_one_random_order_of_all(things):
-    first, again, other = (
-        rating.order(things, "a"),
-        rating.order(things, "a"),
-        rating.order(things, "b"),
-    )
-    assert first == again != other and sorted(i.key for i in first) == sorted(i.key for i in things)
-    assert rating.order(things, "a", seed=1) != first
+def test_the_key_of_an_item_changes_with_its_picture_and_only_with_it(run):
+    perceiver = Perceiver(*networks().values())
+    items = rating.create_items(run, perceiver)
+    weaker = rating.create_items(run, perceiver, strength=0.5)
+    assert [a.key == b.key for a, b in zip(items, weaker)] == 2 * [True, True, False, False]
 
 
-def test_answers_are_on_the_disk_at_once_and_a_rater_goes_on(things, tmp_path):
-    study = Study(things, tmp_path)
+def test_every_rater_has_one_random_order_of_all(items):
+    first = rating.random_order(items, "a")
+    assert first == rating.random_order(items, "a")
+    assert first != rating.random_order(items, "b")
+    assert first != rating.random_order(items, "a", seed=1)
+    assert sorted(item.key for item in first) == sorted(item.key for item in items)
+
+
+def test_every_answer_is_on_the_disk_at_once(items, tmp_path):
+    study = Study(items, tmp_path)
     study.begin("ann")
-    asked = []
     for number in range(1, 4):
-        asked.append(study.item.key)
         study.answer("sad", number, 8 - number)
-        assert len(pd.read_csv(tmp_path / "ann.csv")) == number == study.progress.value
-    back = Study(things, tmp_path)
+        table = pd.read_csv(tmp_path / "ann.csv")
+        assert table.intensity.tolist() == list(range(1, number + 1))
+        assert study.progress.value == number
+
+
+def test_a_rater_who_comes_back_goes_on_where_they_stopped(items, tmp_path):
+    study = Study(items, tmp_path)
+    study.begin("ann")
+    order = [item.key for item in study.queue]
+    for _ in range(3):
+        study.answer("sad", 1, 1)
+    back = Study(items, tmp_path)
     back.begin("ann")
-    assert back.item == study.item and back.progress.description == f"3 of {len(things)}"
+    assert back.item == study.item
+    assert back.progress.description == f"3 of {len(items)}"
     while back.item:
-        asked.append(back.item.key)
         back.answer("happy", 1, 1)
-    assert sorted(asked) == sorted(i.key for i in things) and "thank you" in back.status.value
-    table = rating.read(tmp_path)
-    assert (
-        table.item.tolist() == asked
-        and table.intensity.tolist()[:3] == [1, 2, 3]
-        and table.position.tolist() == list(range(1, 46))
-    )
-    assert not table.simulated.any() and list(table.columns) == list(rating.COLUMNS)
+    assert "thank you" in back.status.value
+    table = rating.read_ratings(tmp_path)
+    assert table.item.tolist() == order
+    assert table.position.tolist() == list(range(1, 46))
+    assert not table.simulated.any() and list(table.columns) == rating.COLUMNS
 
 
-def test_a_picture_that_has_changed_is_asked_again(things, tmp_path):
-    study = Study(things, tmp_path)
+def test_a_picture_that_has_changed_is_asked_again(items, tmp_path):
+    study = Study(items, tmp_path)
     study.begin("bo")
     study.answer("sad", 1, 1)
-    changed = [Item(i.kind, i.actor, i.voice, i.picture, i.key + "x") for i in things]
+    changed = [Item(i.kind, i.actor, i.voice, i.picture, i.key + "x") for i in items]
     study = Study(changed, tmp_path)
     study.begin("bo")
-    assert len(study.queue) == len(things)
+    assert len(study.queue) == len(items)
 
 
-def test_buttons_do_the_same_and_wait_for_all_three_answers(things, tmp_path):
-    study = Study(things, tmp_path)
+def test_buttons_do_the_same_and_wait_for_all_three_answers(items, tmp_path):
+    study = Study(items, tmp_path)
     assert study.questions.layout.display == "none"
     study.name.value = " eve "
     study.start.click()
@@ -132,8 +138,8 @@ def test_buttons_do_the_same_and_wait_for_all_three_answers(things, tmp_path):
     ].to_numpy().tolist() == [["calm", 2, 7]]
 
 
-def test_nothing_on_the_screen_gives_the_kind_away(things, tmp_path):
-    study = Study(things, tmp_path)
+def test_nothing_on_the_screen_gives_the_kind_away(items, tmp_path):
+    study = Study(items, tmp_path)
     study.begin("kim")
     texts = [
         w.value if hasattr(w, "value") else ""
@@ -146,8 +152,8 @@ def test_nothing_on_the_screen_gives_the_kind_away(things, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a b", "x" * 33, "Zoë"])
-def test_a_name_that_is_no_file_name_is_one_line(things, tmp_path, name):
-    study = Study(things, tmp_path)
+def test_a_name_that_is_no_file_name_is_one_line(items, tmp_path, name):
+    study = Study(items, tmp_path)
     study.name.value = name
     study.start.click()
     assert (
@@ -160,8 +166,8 @@ def test_a_name_that_is_no_file_name_is_one_line(things, tmp_path, name):
 @pytest.mark.parametrize(
     "answer", [("furious", 1, 1), ("sad", 0, 1), ("sad", 1, 8), ("sad", None, 3), (None, 1, 1)]
 )
-def test_an_answer_off_the_scale_is_not_kept(things, tmp_path, answer):
-    study = Study(things, tmp_path)
+def test_an_answer_off_the_scale_is_not_kept(items, tmp_path, answer):
+    study = Study(items, tmp_path)
     with pytest.raises(RatingError, match="begin first"):
         study.answer("sad", 1, 1)
     study.begin("joe")
@@ -170,42 +176,44 @@ def test_an_answer_off_the_scale_is_not_kept(things, tmp_path, answer):
     assert not study.file.exists()
 
 
-def test_a_spoiled_file_is_named_and_left_alone(things, tmp_path):
+def test_a_spoiled_file_is_named_and_left_alone(items, tmp_path):
     (file := tmp_path / "ann.csv").write_text("rater,item\nann,1\n")
-    study = Study(things, tmp_path)
+    study = Study(items, tmp_path)
     study.name.value = "ann"
     study.start.click()
     assert "ann.csv: no column" in study.status.value and file.read_text() == "rater,item\nann,1\n"
-    table = rating.simulate(things, 1).assign(intensity=9)
+    table = rating.simulate_ratings(items, 1).assign(intensity=9)
     table.to_csv(file, index=False)
     with pytest.raises(RatingError, match="intensity outside 1 to 7"):
-        rating.read(tmp_path)
+        rating.read_ratings(tmp_path)
 
 
 def test_no_ratings_are_an_empty_table(tmp_path):
-    assert rating.read(tmp_path / "nowhere").empty
+    assert rating.read_ratings(tmp_path / "nowhere").empty
 
 
-def test_naming_is_compared_with_the_reconstruction_of_the_same_face(things):
-    answers = rating.simulate(things, 2)
-    named = rating.named(answers)
+def test_naming_is_compared_with_the_reconstruction_of_the_same_face(items):
+    answers = rating.simulate_ratings(items, 2)
+    named = rating.score_naming(answers)
     assert len(named) == 2 * 5 * 7 * 2 and named.groupby("kind", observed=True).size().tolist() == [
         70,
         70,
     ]
-    said = answers.set_index(["rater", "actor", "kind", "voice"]).emotion
+    emotions = answers.set_index(["rater", "actor", "kind", "voice"]).emotion
     for row in named.sample(40, random_state=0).itertuples():
         voice = row.voice if row.kind == "mental representation" else ""
-        assert row.named == (said[row.rater, row.actor, row.kind, voice] == row.voice)
+        assert row.named == (emotions[row.rater, row.actor, row.kind, voice] == row.voice)
     assert list(named.voice.cat.categories) == list(EMOTIONS[1:])
 
 
-def test_the_model_finds_what_was_put_in(things):
-    answers = rating.simulate(things, 60, seed=3, effect=0.2, intensity=0.6, realism=-0.4)
+def test_the_model_finds_what_was_put_in(items):
+    answers = rating.simulate_ratings(items, 60, seed=3, effect=0.2, intensity=0.6, realism=-0.4)
     assert (
         answers.simulated.all() and answers[["intensity", "realism"]].isin(rating.SCALE).all().all()
     )
-    rise = rating.effects(rating.fit(rating.named(answers), "named")).iloc[1]
+    rise = rating.fixed_effects(rating.fit_mixed_model(rating.score_naming(answers), "named")).iloc[
+        1
+    ]
     expected = 0.2 * (1 - 0.4 / 7)  # who would have named it anyway rises no further
     assert (
         rise.effect == "mental representation against it"
@@ -214,31 +222,31 @@ def test_the_model_finds_what_was_put_in(things):
     )
     for outcome, put_in in (("intensity", 0.6), ("realism", -0.4)):
         row = (
-            rating.effects(rating.fit(answers, outcome))
+            rating.fixed_effects(rating.fit_mixed_model(answers, outcome))
             .set_index("effect")
             .loc["mental representation against it"]
         )
         assert row.value == pytest.approx(put_in, abs=0.12) and row.high - row.low < 0.4
 
 
-def test_the_model_is_least_squares_within_raters_where_all_see_all(things):
+def test_the_model_is_least_squares_within_raters_where_all_see_all(items):
     """Balanced data: the fixed effects of the mixed model are plain differences of means."""
-    answers = rating.simulate(things, 8)
-    table = rating.effects(rating.fit(answers, "realism"))
+    answers = rating.simulate_ratings(items, 8)
+    table = rating.fixed_effects(rating.fit_mixed_model(answers, "realism"))
     means = answers.groupby("kind").realism.mean()
     level = means["reconstruction"]
     expected = [level, means["original"] - level, means["mental representation"] - level]
     np.testing.assert_allclose(table.value, expected, atol=1e-4)
 
 
-def test_two_raters_are_too_few(things):
+def test_two_raters_are_too_few(items):
     with pytest.raises(RatingError, match="at least three"):
-        rating.fit(rating.simulate(things, 2), "realism")
+        rating.fit_mixed_model(rating.simulate_ratings(items, 2), "realism")
 
 
-def test_means_are_over_raters(things):
-    answers = rating.simulate(things, 6)
-    table = rating.means(answers, "realism", ("kind",), 200).set_index("kind")
+def test_means_are_over_raters(items):
+    answers = rating.simulate_ratings(items, 6)
+    table = rating.mean_ratings(answers, "realism", ("kind",), 200).set_index("kind")
     assert table.value["original"] == pytest.approx(
         answers[answers.kind == "original"].realism.mean()
     )
