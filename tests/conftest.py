@@ -160,33 +160,39 @@ def corpus(tmp_path, good_clip) -> Path:
     return tmp_path / "corpus"
 
 
-@pytest.fixture(scope="module")
-def toy_project(tmp_path_factory, good_clip) -> Iterator[Path]:
-    """A project of its own in an empty folder: nothing is shipped, prepared or trained there.
-
-    Its corpus ``actors`` has two neutral, one happy and one angry clip each of actors 1, 2, 3 and
-    10.  Fold 1 tests actor 2, fold 2 actor 3, fold 3 actor 10, fold 5 actor 1, fold 4 nobody.  Its
-    crowd are the first twenty people of the shipped one.
-    """
-    home = tmp_path_factory.mktemp("project")
+@pytest.fixture(scope="session")
+def toy_data(tmp_path_factory, good_clip) -> Path:
+    """A folder of data for ``toy_project``, whose cache all of them share."""
+    home = tmp_path_factory.mktemp("toy")
     for actor in (1, 2, 3, 10):
         for name in ("01-01-01", "01-01-02", "03-01-01", "05-01-01"):
             clip = f"01-01-{name}-01-{actor:02d}.mp4"
             path = home / "data" / "actors" / f"Actor_{actor:02d}" / clip
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(good_clip, path)
-    small_crowd = home / "crowd"
-    small_crowd.mkdir()
+    (home / "crowd").mkdir()
     people = pd.read_csv(crowd.SHIPPED / "faces.csv").head(240)
-    people.to_csv(small_crowd / "faces.csv", index=False)
+    people.to_csv(home / "crowd" / "faces.csv", index=False)
     with open(crowd.SHIPPED / "faces.bin", "rb") as pictures:
         end = people.offset.iloc[-1] + people.bytes.iloc[-1]
-        (small_crowd / "faces.bin").write_bytes(pictures.read(end))
+        (home / "crowd" / "faces.bin").write_bytes(pictures.read(end))
+    return home
+
+
+@pytest.fixture(scope="module")
+def toy_project(tmp_path_factory, toy_data) -> Iterator[Path]:
+    """A project of its own in an empty folder: nothing is shipped or trained there.
+
+    Its corpus ``actors`` has two neutral, one happy and one angry clip each of actors 1, 2, 3 and
+    10.  Fold 1 tests actor 2, fold 2 actor 3, fold 3 actor 10, fold 5 actor 1, fold 4 nobody.  Its
+    crowd are the first twenty people of the shipped one.
+    """
+    home = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CM_DATA", str(home / "data"))
-        patch.setenv("CM_CACHE", str(home / "cache"))
+        patch.setenv("CM_DATA", str(toy_data / "data"))
+        patch.setenv("CM_CACHE", str(toy_data / "cache"))
         patch.setattr(files, "ROOT", home)
-        patch.setattr(crowd, "SHIPPED", small_crowd)
+        patch.setattr(crowd, "SHIPPED", toy_data / "crowd")
         yield home
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import math
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,8 +29,8 @@ from cmlib.training.batches import Pictures, batches
 from cmlib.training.loop import launch
 
 EPOCHS = 12
-BATCH = 64
-LEARNING_RATE = 2e-3
+BATCH = 64  # pictures of one step
+LEARNING_RATE = 2e-3  # the highest of the schedule
 MOST_FRAMES = 4000  # about so many frames of a run teach a judge
 
 # -------------------------------------------------------------- a judge that learns from the corpus
@@ -69,7 +70,7 @@ def judge_for_run(run: Run, learns_from: str = "others", epochs: int | None = No
 
     ``learns_from`` is "others", "validation" or "training".  "others" are all actors but those
     tested.  "validation" is the strict one.  The judged networks were never trained on the people
-    that it learns from, but these are five people only (or four). ``epochs``: 12 unless given,
+    that it learns from, but these are five people only (or four).  ``epochs``: 12 unless given,
     fewer in profile smoke.  The seed is 0, so that runs of all seeds face the same judge.
     """
     teachers = {
@@ -136,7 +137,7 @@ def _train(
     fabric = launch()
     judge = CnnJudge(int(labels.max()) + 1).to(fabric.device).to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(judge.parameters(), lr=LEARNING_RATE, weight_decay=1e-2)
-    steps = epochs * -(-len(rows) // BATCH)
+    steps = epochs * math.ceil(len(rows) / BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps + 1)
 
     for _ in files.progress(range(epochs), "judge", unit="epoch"):
