@@ -1,11 +1,19 @@
-"""All hyper-parameters, as frozen dataclasses: no other tunable number shapes a network of the project (those
-that only measure, the judge and the critic of expressions, hold their own).
+"""All settings that shape a network, as frozen dataclasses, and the profiles that choose them.
 
-Seven profiles: ``smoke`` (tests: seconds), ``laptop`` (``quick`` with voices learnt from the corpus alone), ``tuned`` (``quick``
-with both VAE-GANs trained further on the corpus: for faces and voices that are not of the embedded kind), ``quick`` (the main
-job, minutes on two cores: the VAE-GANs are those of the crowd), ``gestures`` (``quick`` whose shift learns from the corpus
-alone: turns of the head count), ``cpu`` (hours), ``paper`` (as released: a GPU); ``quick-8`` ... have neutral as eighth class.
-``get_profile("quick")`` returns one; ``dataclasses.asdict`` turns it into what is stored in every checkpoint's card.
+A profile is one complete choice of settings:
+
+* ``smoke``: for tests, done in seconds.
+* ``quick``: the main one, minutes on two cores.  Its VAE-GANs are the shipped ones of the crowd.
+* ``laptop``: ``quick``, but the voices are learnt from the corpus alone.
+* ``tuned``: ``quick``, but both VAE-GANs are trained further on the corpus.  This is for faces and
+  voices of another kind than those of the embedded corpus.
+* ``gestures``: ``quick``, but the shift is learnt from the corpus alone.  So turns of the head count.
+* ``cpu``: hours on two cores.
+* ``paper``: as released, for a GPU.
+
+``quick-8`` and the like have neutral as an eighth class.  ``get_profile("quick")`` returns a
+profile. ``dataclasses.asdict`` turns its parts into what is stored in the card of a checkpoint.
+Networks that only measure, the judge and the critic of expressions, hold their own settings.
 """
 
 from __future__ import annotations
@@ -16,52 +24,63 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class DataConfig:
-    image_size: int = 128  # side of the square face crop, pixels; a multiple of 32
-    frames_per_clip: int = 0  # frames kept per clip, evenly spaced; 0 = every frame
-    clips_limit: int | None = None  # at most this many clips (a spread-out choice); None = all
-    crowd_limit: int | None = (
-        0  # pictures of the image-only corpus `crowd` added to face training; None = all
-    )
+    """What is taken of a corpus."""
+
+    # Side of the square face crop in pixels, a multiple of 32.
+    image_size: int = 128
+    # Frames that are kept of each clip, evenly spaced; 0 keeps all.
+    frames_per_clip: int = 0
+    # At most this many clips, chosen evenly; None takes all.
+    clips_limit: int | None = None
+    # Pictures of the corpus `crowd` that are added to the training of faces; None adds all.
+    crowd_limit: int | None = 0
 
 
 @dataclass(frozen=True)
 class VaeGanConfig:
-    """One VAE-GAN and its training.  Released values are the defaults (Larsen et al. 2016, arXiv 1512.09300)."""
+    """One VAE-GAN (Larsen et al. 2016, arXiv 1512.09300) and its training; defaults as released."""
 
-    width: float = 1.0  # scales every channel count
-    latent: int = 512
-    epochs: int = 500  # 0: the network `start` as it is
+    # ---- network
+    width: float = 1.0  # multiplies the number of channels of every layer
+    latent: int = 512  # dimensions
+    bounded: bool = False  # a sigmoid at the end of the decoder; as released its output is linear
+    # A shipped network, as a path below checkpoints/, whose weights training starts from; "" starts
+    # from random weights.
+    start: str = ""
+
+    # ---- training
+    epochs: int = 500  # 0 uses the network `start` as it is
     batch: int = 128
+    accumulate: int = 1  # batches whose gradients are averaged into one step, to save memory
+    optimiser: str = "rmsprop"  # as released, with alpha 0.9; or "adam"
     learning_rate: float = 3e-4
-    optimiser: str = "rmsprop"  # rmsprop (alpha 0.9) as released, or adam
-    milestones: tuple[int, ...] = (200, 350)  # epochs at which the learning rate is divided by ten
-    schedule: str = "milestones"  # milestones as released, or cosine
+    schedule: str = "milestones"  # as released; or "cosine"
+    milestones: tuple[int, ...] = (200, 350)  # epochs after which the rate is divided by ten
+    # Training stops after this many epochs without a lower validation error, and the best weights
+    # are kept; 0 never stops.
+    patience: int = 0
+    # Training pictures are moved at random by at most so many (rows, columns).
+    translate: tuple[int, int] = (0, 0)
+
+    # ---- losses: a weight of 0 leaves a term out
     kl_weight: float = 0.00033
-    feature_level: int = (
-        2  # discriminator level whose features measure the reconstruction; 0 = pixels
-    )
+    # Level of the discriminator whose features measure the reconstruction; 0 takes the pixels.
+    feature_level: int = 2
     feature_weight: float = 1.0
-    pixel_weight: float = 0.0  # adds a pixel-wise error to the learned metric; released: none
-    detail_weight: float = 0.0  # adds the error of image gradients; released: none
-    focus: float = 0.0  # how much more pixels and details count at brows, eyes and mouth of an aligned face; released: none
-    adversarial_weight: float = 0.0  # released: 1 - lambda with lambda = 1, so exactly 0
-    expression_weight: float = 0.0  # features of a discriminator that has learnt the labels measure the reconstruction, too; released: none
-    label_weight: float = 0.0  # cross-entropy of a linear head on the latent mean; released: none
-    labels: str = "all"  # whose labels: "all", or "crowd", so that training actors are read no more easily than strangers
-    translate: tuple[int, int] = (
-        0,
-        0,
-    )  # training pictures moved by at most so many (rows, columns); released: not
-    equilibrium: bool = False  # gate discriminator and decoder when their losses leave 0.68 +- 0.35
-    start: str = ""  # shipped network (a path below checkpoints/) whose weights training starts from; "" = random weights
-    bounded: bool = False  # sigmoid on the decoder's output; released: linear
-    accumulate: int = (
-        1  # batches whose gradients are averaged into one step: a larger batch than memory holds
-    )
-    patience: int = 0  # epochs without a lower validation error after which training stops, with the best weights; 0 = never
-    compile: bool = (
-        False  # torch.compile: minutes at the start, pays on a GPU; the numbers agree to rounding
-    )
+    pixel_weight: float = 0.0  # pixel-wise error, beside the learnt metric
+    detail_weight: float = 0.0  # error of the gradients of the picture
+    # How much more pixels and details count at the brows, eyes and mouth of an aligned face.
+    focus: float = 0.0
+    # The paper's 1 - lambda; as released lambda is 1, so there is no adversarial term.
+    adversarial_weight: float = 0.0
+    # Train the discriminator or the decoder only while neither is far ahead of the other.
+    equilibrium: bool = False
+    # Features of a discriminator that has learnt the labels measure the reconstruction, too.
+    expression_weight: float = 0.0
+    label_weight: float = 0.0  # cross-entropy of a linear head on the latent mean
+    # Whose labels count: "all", or those of the "crowd", so that expressions of training actors are
+    # read no more easily than those of strangers.
+    labels: str = "all"
 
 
 @dataclass(frozen=True)
@@ -72,41 +91,45 @@ class ClassifierConfig:
     batch: int = 128
     learning_rate: float = 3e-4
     weight_decay: float = 0.1
-    sample: bool = True  # train on z ~ N(mu, sigma^2), as released; False: on the mean
+    sample: bool = True  # train on z ~ N(mu, sigma^2), as released; False trains on the mean
 
 
 @dataclass(frozen=True)
 class CanConfig:
-    """The context attention network and the fine-tuning of its classifier."""
+    """The context attention network and its training; the defaults are as released."""
 
+    # ---- network
+    attention: str = "softmax"  # or "linear", which an ablation compares
+    normalise: bool = False  # read both latents in units of their spread in training
+    # The shift keeps to this many directions of expression; 0 leaves it the whole latent.
+    directions: int = 0
+
+    # ---- training
     epochs: int = 30
     batch: int = 128
     learning_rate: float = 3e-4
     weight_decay: float = 0.0  # of the attention
     classifier_decay: float = 0.1  # of the classifier, as in its own training
-    kl_weight: float = 1e-5
-    kl_direction: str = (
-        "prior_to_shifted"  # KL(N || N') as released, or "shifted_to_prior", KL(N' || N)
-    )
     finetune: bool = True  # the classifier goes on learning
-    sample: bool = True
-    normalise: bool = False  # read both latents in units of their training spread; released: raw
-    attention: str = "softmax"  # as released; "linear" is an ablation
-    directions: int = (
-        0  # the shift keeps to this many directions of expression; released: 0, the whole latent
-    )
-    neutral: float = (
-        0.0  # share of faces replaced by neutral ones, to be read as the voice says; released: none
-    )
-    crowd: float = 0.0  # share of expressive faces that are the crowd's; if any, its neutral ones and its directions count, too; released: none
-    pairing: str = "own"  # the voice beside a face: of its own clip, or "emotion": of any training clip of that emotion
-    voice_noise: float = (
-        0.0  # noise on the voice latent while training, in units of its spread; released: none
-    )
+    kl_weight: float = 1e-5
+    kl_direction: str = "prior_to_shifted"  # KL(N || N'); "shifted_to_prior" is KL(N' || N)
+
+    # ---- what it sees
+    sample: bool = True  # z ~ N(mu, sigma^2) in place of the mean
+    # The voice beside a face: of its "own" clip, or of any training clip of the same "emotion".
+    pairing: str = "own"
+    voice_noise: float = 0.0  # noise on the latents of voices, in units of their spread
+    # The share of faces that are replaced by neutral ones, which are then read as the voice says.
+    neutral: float = 0.0
+    # The share of expressive faces that are the crowd's.  If there are any, the neutral faces of
+    # the crowd and its directions of expression count, too.
+    crowd: float = 0.0
 
 
 @dataclass(frozen=True)
 class Profile:
+    """A choice of all settings."""
+
     name: str
     data: DataConfig = field(default_factory=DataConfig)
     face: VaeGanConfig = field(default_factory=VaeGanConfig)
@@ -114,17 +137,23 @@ class Profile:
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     can: CanConfig = field(default_factory=CanConfig)
     bootstrap: int = 2000  # resamples of the actors for a confidence interval
-    neutral: bool = False  # neutral clips are an eighth class; released: no
+    neutral: bool = False  # neutral clips are an eighth class
 
     def untrained(self, stage: str) -> str:
-        """The path below ``checkpoints/`` of the shipped network that ``stage``, "face" or "voice", is as it is; "" if the stage is trained."""
+        """The shipped network that ``stage`` uses as it is, as a path below ``checkpoints/``.
+
+        "" for a stage that is trained.
+        """
         settings = getattr(self, stage, None)
-        return settings.start if isinstance(settings, VaeGanConfig) and not settings.epochs else ""
+        if isinstance(settings, VaeGanConfig) and settings.epochs == 0:
+            return settings.start
+        return ""
 
 
-# `cm pretrain`: faces of the crowd alone, as the paper learns faces from CelebA first; no actor is seen, so it serves every fold.
-# The moods of the crowd as labels make the latent hold the expression, which the reconstruction alone hardly asks for.  Pixels
-# alone leave mouths shut: in the second part a critic that reads moods says how well a reconstruction shows them.
+# `cm pretrain` learns faces of the crowd alone, as the paper learns faces from CelebA first.  It
+# sees no actor, so its network serves every fold.  The moods of the crowd as labels make the latent
+# hold the expression, which the reconstruction alone hardly demands.  Pixels alone leave mouths
+# shut: in the second part a critic that reads moods says how well a reconstruction shows them.
 _CROWD = VaeGanConfig(
     width=0.25,
     latent=128,
@@ -143,7 +172,8 @@ CROWD = (
     dataclasses.replace(_CROWD, epochs=40, learning_rate=1e-3, focus=8.0, expression_weight=0.3),
 )
 
-# `cm pretrain --voices`: the same for voices; 600 speakers tell more about emotions than the 14 of a fold
+# `cm pretrain --voices` does the same for voices: 600 speakers tell more about emotions than the 14
+# of a fold.
 CROWD_VOICE = VaeGanConfig(
     width=0.125,
     latent=128,
@@ -160,7 +190,8 @@ CROWD_VOICE = VaeGanConfig(
     translate=(3, 12),
 )
 
-# No discriminator of real and decoded: on few people its features cost identity and sharpness and bought nothing (docs/experiments.md, 26 to 30)
+# There is no discriminator of real and decoded faces: on few people its features cost identity and
+# sharpness and gained nothing (docs/experiments.md, 26 to 30).
 _TUNED_FACE = VaeGanConfig(
     width=0.25,
     latent=128,
@@ -181,10 +212,10 @@ _TUNED_FACE = VaeGanConfig(
 )
 _OWN_VOICE = dataclasses.replace(CROWD_VOICE, epochs=20)
 _TUNED_VOICE = dataclasses.replace(CROWD_VOICE, epochs=8, learning_rate=5e-4, start="crowd/voice")
-_QUICK_FACE, _QUICK_VOICE = (
-    dataclasses.replace(tuned, epochs=0) for tuned in (_TUNED_FACE, _TUNED_VOICE)
-)
-# 784 clips of 14 actors: without these the attention learns its training voices by heart (docs/experiments.md)
+_QUICK_FACE = dataclasses.replace(_TUNED_FACE, epochs=0)
+_QUICK_VOICE = dataclasses.replace(_TUNED_VOICE, epochs=0)
+# A fold has 784 clips of 14 actors.  With less decay, noise and pairing than this, the attention
+# learns its training voices by heart (docs/experiments.md).
 _QUICK_CLASSIFIER = ClassifierConfig(weight_decay=0.5)
 _QUICK_CAN = CanConfig(
     weight_decay=3e-3,
@@ -260,8 +291,13 @@ PROFILES = {
     ),
     "paper": Profile("paper"),
 }
-EIGHT = {f"{n}-8": dataclasses.replace(p, name=f"{n}-8", neutral=True) for n, p in PROFILES.items()}
-PROFILES = EIGHT | PROFILES
+_WITH_NEUTRAL = {
+    f"{name}-8": dataclasses.replace(profile, name=f"{name}-8", neutral=True)
+    for name, profile in PROFILES.items()
+}
+# The best profile comes last: who loads networks by the name of a corpus gets those of the last
+# one.
+PROFILES = _WITH_NEUTRAL | PROFILES
 
 
 def get_profile(name: str) -> Profile:

@@ -125,7 +125,7 @@ def _step(channels: int, size: int, settings: VaeGanConfig) -> tuple[float, floa
         started = time.perf_counter()
         rows = np.arange(count * settings.batch)
         one = dataclasses.replace(
-            settings, epochs=1, start="", label_weight=0.0, compile=False, accumulate=1
+            settings, epochs=1, start="", label_weight=0.0, accumulate=1
         )
         data = TrainingData(pictures, train=rows, validation=rows[:0], flips=False)
         train_vaegan(data, one, fabric=fabric)

@@ -207,7 +207,6 @@ def train_vaegan(
     is_first_device = fabric.is_global_zero
     write_log = open_log(log if is_first_device else None, training.epochs_done)
     training.prepare_discriminator()
-    training.compile()
     with training.progress_bar() as bar:
         while not training.is_over():
             row = training.train_epoch(bar)
@@ -316,11 +315,6 @@ class VaeGanTraining:
                 for tensor in discriminator.state_dict().values():
                     tensor.copy_(self.fabric.broadcast(tensor))
         discriminator.requires_grad_(False)
-
-    def compile(self) -> None:
-        if self.settings.compile:
-            for module in (self.model.encoder, self.model.decoder, self.model.discriminator):
-                module.compile()
 
     def progress_bar(self) -> tqdm:
         """A bar that counts steps, from where the training goes on."""
