@@ -308,6 +308,25 @@ def test_patience_stops_on_validation_and_takes_the_best_weights(
         assert torch.equal(value, seen[2][key]), key
 
 
+@pytest.mark.parametrize("discriminator_learns, coder_learns", [(True, False), (False, True)])
+def test_equilibrium_leaves_alone_what_is_far_ahead(
+    pictures, monkeypatch, discriminator_learns, coder_learns
+):
+    settings = dataclasses.replace(TINY, epochs=1, adversarial_weight=0.1, equilibrium=True)
+    first, _ = fit(pictures, dataclasses.replace(settings, learning_rate=0.0))
+    gates = discriminator_learns, coder_learns
+    monkeypatch.setattr(vaegan.losses, "equilibrium_gates", lambda real, fake: gates)
+    model, _ = fit(pictures, settings)
+    before = dict(first.named_parameters())
+    moved = {
+        name.split(".")[0]
+        for name, parameter in model.named_parameters()
+        if not torch.equal(parameter, before[name])
+    }
+    assert ("discriminator" in moved) == discriminator_learns
+    assert ("encoder" in moved) == ("decoder" in moved) == coder_learns
+
+
 def test_nan_is_named(pictures):
     with pytest.raises(loop.TrainingError, match="term 'kl' is"):
         fit(pictures, dataclasses.replace(TINY, learning_rate=float("inf")))
