@@ -343,7 +343,7 @@ def test_an_imported_network_is_evaluated_on_the_authors_split(
     monkeypatch.setenv("CM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(files_room, "ROOT", tmp_path)
     small = dataclasses.replace(
-        config.PROFILES["paper"], data=config.Data(image_size=64, frames_per_clip=2)
+        config.PROFILES["paper"], data=config.DataConfig(image_size=64, frames_per_clip=2)
     )
     monkeypatch.setitem(config.PROFILES, "paper", small)
     import_checkpoint(files["can"], tmp_path / "checkpoints" / "ravdess_released-paper")

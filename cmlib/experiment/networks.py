@@ -13,7 +13,7 @@ from torch import nn
 
 from cmlib import checkpoints, files, provenance
 from cmlib.checkpoints import CheckpointError
-from cmlib.corpora import crowd
+from cmlib.corpora import CorpusError, crowd
 from cmlib.experiment.rows import CorpusRows
 from cmlib.provenance import Provenance
 
@@ -47,7 +47,10 @@ class StoredNetworks(CorpusRows):
         )
 
     def _data_keys(self, name: str) -> dict[str, str]:
-        keys = {"corpus": f"{self.corpus}-{self.shown.key}"}
+        try:
+            keys = {"corpus": f"{self.corpus}-{self.shown.key}"}
+        except CorpusError:  # networks of others are found without the data that they have seen
+            keys = {"corpus": "not there"}
         if provenance.uses_crowd(name, self.profile):
             # The context network needs the crowd.  A face VAE-GAN does without where it is missing.
             missing = name == "face" and crowd.table(limit=self.profile.data.crowd_limit).empty
