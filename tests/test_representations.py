@@ -146,11 +146,10 @@ def test_a_neutral_face_meets_every_labelled_voice_of_its_actor(run):
     assert set(face.emotion) == {"neutral"} and set(voice.emotion) == {"happy", "angry"}
     assert (face.actor.to_numpy() == voice.actor.to_numpy()).all()
     assert set(face.actor) == {2}
-    assert set(clips.actor.iloc[representations.neutral_pairs(run, "validation").clips]) == {3}
 
 
 def test_at_strength_zero_the_picture_is_the_reconstruction_of_the_face(run, can):
-    judge = judges.judge_for_run(run, epochs=1)
+    judge = judges.judge_for_run(run)
     pairs = representations.neutral_pairs(run)
     fisherfaces = Fisherfaces(*blob_people(12, 6), components=20, directions=8)
     table = representations.measure(run, can, pairs, judge, fisherfaces, (0.0, 1.0))

@@ -41,11 +41,11 @@ class Fisherfaces:
         self.lda.fit(self.pca.transform(flat), people)
 
     @classmethod
-    def of_crowd(cls, size: int, limit: int | None = CROWD_PICTURES) -> Fisherfaces:
-        """Learnt from the people of the crowd (``crowd.home``); CorpusError without it."""
+    def of_crowd(cls, size: int) -> Fisherfaces:
+        """Learnt from the people of the crowd, in pictures of ``size``; CorpusError without it."""
         home = crowd.home()
-        pictures = crowd.load(size, limit, home)
-        return cls(pictures, crowd.table(home, limit).person.to_numpy())
+        pictures = crowd.load(size, CROWD_PICTURES, home)
+        return cls(pictures, crowd.table(home, CROWD_PICTURES).person.to_numpy())
 
     @staticmethod
     def _flatten(pictures: Tensor) -> np.ndarray:

@@ -65,21 +65,21 @@ class CnnJudge(nn.Module):
         return self.head(F.dropout(features, 0.3, self.training))
 
 
-def judge_for_run(run: Run, learns_from: str = "others", epochs: int | None = None) -> CnnJudge:
+def judge_for_run(run: Run, learns_from: str = "others") -> CnnJudge:
     """A judge that learns from real frames of some of the run's actors.
 
     ``learns_from`` is "others", "validation" or "training".  "others" are all actors but those
     tested.  "validation" is the strict one.  The judged networks were never trained on the people
-    that it learns from, but these are five people only (or four).  ``epochs``: 12 unless given,
-    fewer in profile smoke.  The seed is 0, so that runs of all seeds face the same judge.
+    that it learns from, but these are five people only (or four).  The seed is 0, so that runs of
+    all seeds face the same judge.
     """
     teachers = {
         "others": (run.split.train, run.split.val),
         "validation": (run.split.val,),
         "training": (run.split.train,),
     }[learns_from]
-    if epochs is None:  # a profile whose face network is a shipped one has no epochs of its own
-        epochs = min(EPOCHS, 4 * run.profile.face.epochs) or EPOCHS
+    # Few in profile smoke.  A profile whose face network is a shipped one has no epochs of its own.
+    epochs = min(EPOCHS, 4 * run.profile.face.epochs) or EPOCHS
     rows = run.frames_of(np.concatenate(teachers))
     rows = rows[:: 1 + len(rows) // MOST_FRAMES]
     return train_judge(run.faces, rows, run.clip_labels[run.frame_clip], epochs=epochs)

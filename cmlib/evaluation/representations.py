@@ -22,7 +22,6 @@ from cmlib import metrics
 from cmlib.evaluation import judges
 from cmlib.evaluation.identity import Fisherfaces, Typicality, actor_vectors
 from cmlib.evaluation.judges import Judge
-from cmlib.evaluation.scoring import clips_of
 from cmlib.experiment.run import Run
 from cmlib.models import Can, Posterior, VaeGan
 from cmlib.models.vaegan import INFERENCE_BATCH
@@ -38,13 +37,10 @@ class FaceVoicePairs:
     clips: np.ndarray
 
 
-def neutral_pairs(run: Run, subset: str = "test") -> FaceVoicePairs:
-    """The middle frame of every neutral clip with every labelled voice of the same actor.
-
-    ``subset``: "validation" or "test" actors.
-    """
+def neutral_pairs(run: Run) -> FaceVoicePairs:
+    """The middle frame of every neutral test clip with every labelled voice of the same actor."""
     table = run.store.clips
-    clips = clips_of(run, subset)
+    clips = run.split.test
     is_neutral = ((table.emotion == "neutral") & (table.n_frames > 0)).to_numpy()
     faces = clips[is_neutral[clips]]
     voices = run.labelled(clips)
@@ -158,14 +154,14 @@ class _IdentityWitness:
 
 
 @torch.no_grad()
-def judge_frames(run: Run, judge: Judge, subset: str = "test") -> pd.DataFrame:
-    """What a judge says of faces without context: middle frames, real and reconstructed.
+def judge_frames(run: Run, judge: Judge) -> pd.DataFrame:
+    """What a judge says of faces without context: middle frames of test clips.
 
     One row per picture: actor, emotion (played), pictures ("real", "reconstructed"), probability
     and first_choice as in ``measure``; only emotions that the judge knows.
     """
     table = run.store.clips
-    clips = run.labelled(clips_of(run, subset))
+    clips = run.labelled(run.split.test)
     known = np.isin(table.emotion, judges.known_emotions(judge, run.classes))
     known &= (table.n_frames > 0).to_numpy()
     clips = clips[known[clips]]

@@ -10,7 +10,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from cmlib import metrics
-from cmlib.evaluation.scoring import Predictions, clips_of
+from cmlib.evaluation.scoring import Predictions
 from cmlib.experiment.run import MODELS, Run
 from cmlib.models import Can, Posterior, VaeGan, concatenation, product_of_experts
 from cmlib.models.vaegan import INFERENCE_BATCH
@@ -21,6 +21,8 @@ from cmlib.training.batches import Pictures
 SNRS = (20, 10, 5, 0, -5)  # decibels of voice over white noise
 BLURS = (1, 2, 4)  # standard deviations of a Gaussian, pixels
 BARS = {"eyes covered": (0.25, 0.5), "mouth covered": (0.6, 0.85)}  # rows, as shares of the height
+MOST_CLIPS = 140  # each is heard and seen ten times over, so not all clips of a large corpus
+SEED = 0  # of the sample of clips and of the noise: networks of all seeds get the same
 
 
 # -------------------------------------------------------------------- disturbances
@@ -51,26 +53,20 @@ def cover(pictures: np.ndarray, rows: tuple[float, float]) -> np.ndarray:
 
 
 @torch.no_grad()
-def robustness(
-    run: Run,
-    subset: str = "test",
-    max_clips: int | None = 140,
-    models: Iterable[str] = MODELS,
-    seed: int = 0,
-) -> pd.DataFrame:
+def robustness(run: Run, models: Iterable[str] = MODELS) -> pd.DataFrame:
     """Clip accuracy while one sense is disturbed.
 
     Columns: disturbance, level, model, value, low, high.
 
-    At most ``max_clips`` labelled clips of the subset, of every emotion as many (None: all).  White
-    noise in the voice (``SNRS``), a blurred face (``BLURS``), a grey bar over eyes and brows or
-    over the mouth (``BARS``), and a missing sense: its latent is the mean of the training clips',
-    or that of silence.  "nothing": the same clips undisturbed. Where voices come as finished
-    spectrograms there is no sound to add noise to: no rows of noise, and a line says so.
+    At most ``MOST_CLIPS`` labelled test clips, of every emotion as many, with white noise in the
+    voice (``SNRS``), a blurred face (``BLURS``), a grey bar over eyes and brows or over the mouth
+    (``BARS``), or without a sense: its latent is then the mean of the training clips', or that of
+    silence.  "nothing" are the same clips undisturbed.  Where voices come as finished spectrograms
+    there is no sound to add noise to: no rows of noise, and a line says so.
     """
-    clips = run.labelled(clips_of(run, subset))
+    clips = run.labelled(run.split.test)
     clips = clips[run.store.clips.n_frames.to_numpy()[clips] > 0]
-    clips = sample_clips(run, clips, max_clips, seed)
+    clips = sample_clips(run, clips, MOST_CLIPS)
     frames = run.frames_of(clips)
     clip_of_frame = run.frame_clip[frames]
     labels = run.clip_labels[clip_of_frame]
@@ -78,7 +74,7 @@ def robustness(
     classifiers = {name: run.reader(name) for name in models}
 
     rows = []
-    for disturbance, level, face, voice in disturbed_latents(run, clips, frames, seed):
+    for disturbance, level, face, voice in disturbed_latents(run, clips, frames):
         log_probabilities = {
             name: _logits(name, classifier, face, voice).log_softmax(1).numpy()
             for name, classifier in classifiers.items()
@@ -90,19 +86,19 @@ def robustness(
     return pd.DataFrame(rows)
 
 
-def sample_clips(run: Run, clips: np.ndarray, count: int | None, seed: int = 0) -> np.ndarray:
+def sample_clips(run: Run, clips: np.ndarray, count: int) -> np.ndarray:
     """A random sample of at most ``count`` of the rows ``clips``, sorted.
 
     Every emotion is drawn about equally often.
     """
-    shuffled = run.store.clips.iloc[clips].assign(row=clips).sample(frac=1, random_state=seed)
+    shuffled = run.store.clips.iloc[clips].assign(row=clips).sample(frac=1, random_state=SEED)
     # the first clip of every emotion, then the second of every emotion, and so on
     order = shuffled.groupby("emotion").cumcount().sort_values(kind="stable").index
     return np.sort(shuffled.row[order].to_numpy()[:count])
 
 
 def disturbed_latents(
-    run: Run, clips: np.ndarray, frames: np.ndarray, seed: int
+    run: Run, clips: np.ndarray, frames: np.ndarray
 ) -> Iterator[tuple[str, str, Posterior, Posterior]]:
     """Disturbances as (name, level, latents of the faces, latents of the voices), each (N, D).
 
@@ -120,7 +116,7 @@ def disturbed_latents(
         print(f"{run.corpus}: spectrograms without their sound, so no noise in the voice is tried")
     for snr in SNRS if waveforms else ():
         noisy = [
-            add_noise(waveform, snr, np.random.default_rng([seed, clip]))
+            add_noise(waveform, snr, np.random.default_rng([SEED, clip]))
             for clip, waveform in zip(clips, waveforms)
         ]
         mels = np.stack(

@@ -19,13 +19,6 @@ from cmlib.experiment.run import MODELS, Run
 SUBSETS = ("validation", "test")  # of a split, that models are scored on
 
 
-def clips_of(run: Run, subset: str) -> np.ndarray:
-    """Rows of the clips of the "validation" or "test" actors; ValueError for another word."""
-    if subset not in SUBSETS:
-        raise ValueError(f"subset {subset!r}: scored are {' and '.join(SUBSETS)} clips")
-    return run.split.val if subset == "validation" else run.split.test
-
-
 # -------------------------------------------------------------------- predictions
 
 
@@ -80,9 +73,11 @@ def missing_networks(run: Run) -> list[str]:
 def predict(run: Run, subset: str = "test", models: Iterable[str] = MODELS) -> Predictions:
     """Predictions for the labelled frames of the "validation" or "test" clips.
 
-    Networks that are missing are trained first.
+    Networks that are missing are trained first.  ValueError for another word.
     """
-    frames = run.frames_of(clips_of(run, subset))
+    if subset not in SUBSETS:
+        raise ValueError(f"subset {subset!r}: scored are {' and '.join(SUBSETS)} clips")
+    frames = run.frames_of(run.split.val if subset == "validation" else run.split.test)
     clips = run.frame_clip[frames]
     log_probabilities = {name: run.log_probabilities(name, frames) for name in models}
     actors = run.store.clips.actor.to_numpy()[clips]
