@@ -266,12 +266,6 @@ def test_a_film_without_sound_is_heard_by_its_sound_file(tmp_path, cache):
     assert other_key != s.key, "the sound belongs to the inputs"
 
 
-def test_real_sound_prepares_without_a_skip(shared_sample, cache):
-    s = prepare("ravdess", SMOKE, shared_sample / "audio", cache)
-    assert len(s.clips) == 96 and s.skipped.empty and s.clips.actor.nunique() == 18
-    assert np.isfinite(s.mels).all() and not s.clips.silent.any() and s.mels.max() == 1
-
-
 def test_real_videos_prepare_as_they_are(shared_sample, tmp_path, cache):
     """One of 640 x 480 pixels with its sound, and a silent one with a sound file of its length."""
     shutil.copytree(shared_sample / "video", tmp_path / "video")
