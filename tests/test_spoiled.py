@@ -1,4 +1,4 @@
-"""Forty spoiled or odd inputs in one tree: each is used rightly or reported, none stops the rest."""
+"""Forty spoiled or odd inputs in one tree: each is used or reported, and none stops the rest."""
 
 import errno
 import os
