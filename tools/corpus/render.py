@@ -138,6 +138,7 @@ def _sum(units, *names):
     )
 
 
+# Long: the way of one picture from pose to pixels, in headed blocks.
 def render(
     actor: Actor,
     units: Mapping[str, float],

@@ -88,6 +88,7 @@ def arrow(start: Box, end: Box, words: str) -> str:
     )
 
 
+# Long: a list of boxes and arrows, with nothing to decide.
 def diagram() -> str:
     """The whole picture as SVG."""
     x = COLUMNS
