@@ -114,7 +114,6 @@ def scores(
     clips: np.ndarray,
     actors: np.ndarray,
     resamples: int = 2000,
-    seed: int = 0,
 ) -> dict[str, dict[str, float]]:
     """Frame accuracy, clip accuracy and unweighted average recall over clips.
 
@@ -127,10 +126,10 @@ def scores(
     clip_labels, clip_actors = labels[first_frames], actors[first_frames]
     clip_hits = by_clip(log_probabilities, clips)[1].argmax(1) == clip_labels
     return {
-        "frame_accuracy": mean_interval(frame_hits, actors, resamples, seed=seed),
-        "clip_accuracy": mean_interval(clip_hits, clip_actors, resamples, seed=seed),
+        "frame_accuracy": mean_interval(frame_hits, actors, resamples),
+        "clip_accuracy": mean_interval(clip_hits, clip_actors, resamples),
         "unweighted_average_recall": mean_interval(
-            clip_hits, clip_actors, resamples, seed=seed, groups=clip_labels
+            clip_hits, clip_actors, resamples, groups=clip_labels
         ),
     }
 
@@ -140,8 +139,6 @@ def paired_difference(
     second: np.ndarray,
     actors: np.ndarray,
     resamples: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
 ) -> dict[str, float]:
     """Mean difference of the (N,) scores of two models on the same clips, with its interval and p.
 
@@ -159,13 +156,13 @@ def paired_difference(
         bits = (np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums))) & 1
         signs = 1 - 2 * bits
     else:
-        signs = np.random.default_rng(seed).choice((-1, 1), (RANDOM_FLIPS, len(sums)))
+        signs = np.random.default_rng(0).choice((-1, 1), (RANDOM_FLIPS, len(sums)))
     as_extreme = (np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).sum()
     if exact:
         p = as_extreme / len(signs)
     else:  # the sum that was observed counts as one of the draws, so that p is never 0
         p = (as_extreme + 1) / (len(signs) + 1)
-    return mean_interval(differences, actors, resamples, level, seed) | {"p": float(p)}
+    return mean_interval(differences, actors, resamples) | {"p": float(p)}
 
 
 def mean_and_sd(values: Sequence[float] | np.ndarray) -> dict[str, float]:

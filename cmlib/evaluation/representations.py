@@ -117,6 +117,7 @@ def measure(
 
 
 def _take(latents: Posterior, rows: np.ndarray) -> Posterior:
+    """Rows of posteriors (N, D)."""
     return latents.map(lambda x: x[rows])
 
 
@@ -127,9 +128,8 @@ def _judge_columns(
 
     ``picture`` (N,) is the row of each pair in ``pictures``.
     """
-    probabilities = np.exp(judges.predict(judge, pictures, INFERENCE_BATCH))[
-        picture
-    ]  # (N, classes)
+    log_probabilities = judges.predict(judge, pictures, INFERENCE_BATCH)  # (pictures, classes)
+    probabilities = np.exp(log_probabilities)[picture]  # (N, classes)
     return {
         "probability": probabilities[np.arange(len(label)), label],
         "first_choice": probabilities.argmax(1) == label,
