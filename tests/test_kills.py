@@ -1,4 +1,4 @@
-"""Killed ten times at random moments and started again, a training ends with the numbers of an undisturbed one.
+"""Killed at ten random moments and resumed, a training ends with the numbers of an undisturbed one.
 
 Run as a script, this file is a parent that loads torch once and forks a process for every start:
 ``python tests/test_kills.py FOLDER SEED``.
@@ -13,15 +13,18 @@ import sys
 import time
 from pathlib import Path
 
+# Imported late by ``launch`` and, as torch._dynamo, by optimisers: here once, not in every start.
+import lightning_fabric  # noqa: F401
 import numpy as np
 import pandas as pd
 import torch
-import torch._dynamo  # which optimisers import when they are made: once here rather than in every start
+import torch._dynamo
 
 from cmlib.config import VaeGanConfig
 from cmlib.training import batches, loop, vaegan
 
-KILLS, EPOCHS = 10, 12
+KILLS = 10
+EPOCHS = 10
 SETTINGS = VaeGanConfig(
     width=0.0625,
     latent=8,
@@ -39,9 +42,11 @@ SETTINGS = VaeGanConfig(
 
 
 class Pictures(batches.Pictures):
-    """Tell by the file ``started`` that the first batch is asked for."""
+    """Tell by a file that the first batch is asked for."""
 
-    started: Path
+    def __init__(self, array: np.ndarray, started: Path):
+        super().__init__(array)
+        self.started = started
 
     def batch(self, *arguments):
         self.started.touch()
@@ -50,12 +55,11 @@ class Pictures(batches.Pictures):
 
 def train(folder: Path) -> None:
     torch.set_num_threads(1)
-    rng = np.random.default_rng(0)
-    pictures = Pictures(rng.integers(0, 256, size=(112, 32, 32, 3), dtype=np.uint8))
-    pictures.started = folder / "started"
-    labels = np.arange(112) % 3 - 1
+    noise = np.random.default_rng(0).integers(0, 256, size=(60, 32, 32, 3), dtype=np.uint8)
+    pictures = Pictures(noise, folder / "started")
+    labels = np.arange(60) % 3 - 1
     model, _ = vaegan.train_vaegan(
-        batches.TrainingData(pictures, np.arange(96), np.arange(96, 112), labels),
+        batches.TrainingData(pictures, np.arange(48), np.arange(48, 60), labels),
         SETTINGS,
         state=folder / "face.state.pt",
         log=folder / "face.history.csv",
@@ -65,9 +69,13 @@ def train(folder: Path) -> None:
 
 
 def start(folder: Path) -> int:
-    """Fork a process that trains; its number, once it does.  The parent never computes, so that the fork is safe."""
+    """Fork a process that trains, wait until it does, and return its number.
+
+    The parent never computes, so that the fork is safe.
+    """
     (folder / "started").unlink(missing_ok=True)
-    if not (child := os.fork()):
+    child = os.fork()
+    if not child:
         train(folder)
         os._exit(0)
     while not (folder / "started").exists():
@@ -76,55 +84,65 @@ def start(folder: Path) -> int:
     return child
 
 
-def done(folder: Path) -> int:
-    """Epochs that the log holds."""
+def epochs_logged(folder: Path) -> int:
     log = folder / "face.history.csv"
-    return max(len(log.read_text().splitlines()) - 1, 0) if log.exists() else 0
+    if not log.exists():
+        return 0
+    return max(len(log.read_text().splitlines()) - 1, 0)
 
 
 def main(folder: Path, seed: int) -> None:
-    """Train in ``folder``/whole undisturbed and in ``folder``/killed with kills, which ``folder``/kills.json lists."""
-    rng, whole, killed, kills = random.Random(seed), folder / "whole", folder / "killed", []
+    """Train undisturbed in ``folder``/whole, and with the kills of kills.json in ``folder``/killed."""
+    rng = random.Random(seed)
+    whole, killed = folder / "whole", folder / "killed"
     assert os.waitpid(start(whole), 0)[1] == 0
-    epoch = pd.read_csv(whole / "face.history.csv").seconds.median()
+    seconds_per_epoch = pd.read_csv(whole / "face.history.csv").seconds.median()
+    kills = []
     while len(kills) < KILLS:
-        before, child = done(killed), start(killed)
-        while len(kills) % 2 and done(killed) == before:  # every second one may end an epoch first
-            time.sleep(0.001)
-        time.sleep(wait := rng.uniform(0, epoch))
+        before = epochs_logged(killed)
+        child = start(killed)
+        if len(kills) % 2:  # every second start may end an epoch first
+            while epochs_logged(killed) == before:
+                time.sleep(0.001)
+        wait = rng.uniform(0, seconds_per_epoch)
+        time.sleep(wait)
         os.kill(child, signal.SIGKILL)
-        if os.WIFEXITED(os.waitpid(child, 0)[1]):
+        _, status = os.waitpid(child, 0)
+        if os.WIFEXITED(status):
             break  # it had finished
-        kills.append((round(wait, 4), done(killed)))
+        kills.append((round(wait, 4), epochs_logged(killed)))
     assert os.waitpid(start(killed), 0)[1] == 0
     (folder / "kills.json").write_text(json.dumps(kills))
 
 
 def test_ten_kills_change_no_number(tmp_path):
-    seed = int(time.time())
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
     environment = os.environ | {"CM_QUIET": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [sys.executable, __file__, tmp_path, str(seed)],
+    process = subprocess.run(
+        [sys.executable, __file__, tmp_path, "0"],
         env=environment,
         capture_output=True,
         text=True,
         timeout=200,
     )
-    assert done.returncode == 0, f"seed {seed}: {done.stderr[-3000:]}"
+    assert process.returncode == 0, process.stderr[-3000:]
     kills = json.loads((tmp_path / "kills.json").read_text())
-    print(f"seed {seed}; killed after (seconds, epochs done): {kills}")
+    print(f"killed after (seconds, epochs done): {kills}")
     assert len(kills) == KILLS and 5 <= kills[-1][1] < EPOCHS  # they fell into the training
+
     whole, killed = (
         torch.load(tmp_path / name / "face.pt", weights_only=True) for name in ("whole", "killed")
     )
     for key, value in whole.items():
         assert torch.equal(killed[key], value), key
-    logs = (pd.read_csv(tmp_path / name / "face.history.csv") for name in ("whole", "killed"))
-    whole, killed = (log.drop(columns="seconds") for log in logs)
-    assert whole.epoch.tolist() == list(range(1, EPOCHS + 1)) and whole.validation.nunique() > 1
-    pd.testing.assert_frame_equal(whole, killed, check_exact=True)
+    whole_log, killed_log = (
+        pd.read_csv(tmp_path / name / "face.history.csv").drop(columns="seconds")
+        for name in ("whole", "killed")
+    )
+    assert whole_log.epoch.tolist() == list(range(1, EPOCHS + 1))
+    assert whole_log.validation.nunique() > 1
+    pd.testing.assert_frame_equal(whole_log, killed_log, check_exact=True)
 
 
 if __name__ == "__main__":

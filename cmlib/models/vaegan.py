@@ -78,7 +78,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latent (B, D) -> picture (B, C, S, S); linear output as released, or in 0...1 (``bounded``)."""
+    """Latent (B, D) -> picture (B, C, S, S): linear as released, or in 0...1 where ``bounded``."""
 
     def __init__(self, channels: int, size: int, latent: int, width: float, bounded: bool = False):
         super().__init__()
