@@ -92,7 +92,7 @@ def epochs_logged(folder: Path) -> int:
 
 
 def main(folder: Path, seed: int) -> None:
-    """Train undisturbed in ``folder``/whole, and with the kills of kills.json in ``folder``/killed."""
+    """Train undisturbed in ``folder``/whole and, with the kills of kills.json, in /killed."""
     rng = random.Random(seed)
     whole, killed = folder / "whole", folder / "killed"
     assert os.waitpid(start(whole), 0)[1] == 0
