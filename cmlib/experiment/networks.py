@@ -138,7 +138,8 @@ class StoredNetworks(CorpusRows):
         checkpoints.save(self.path(name), model, self.card(name, scores))
         path = self.path(name).with_suffix(".history.csv")
         if len(history):
-            history.to_csv(path, index=False)
+            with files.write_atomically(path) as temporary:
+                history.to_csv(temporary, index=False)
         else:
             path.unlink(missing_ok=True)  # that of another training
 

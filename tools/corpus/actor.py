@@ -350,7 +350,7 @@ class Actor:
         if self.hair_style in ("afro", "curly"):
             self.strands = noise(rng, (64, 1024), (2.0, 6.0)).astype(np.float32)
 
-    # Long: a list of all parts of a head, one after the other.
+    # Long: part after part is added (clothes, hair, glasses), then all are joined.
     def _assemble(self, rng, garment, glasses):
         """Add what does not deform: clothes, hair, glasses.
 
