@@ -1,18 +1,21 @@
-"""What a profile will cost on this machine before it starts: steps, time and memory of each stage, measured on a few steps.
+"""What a profile will cost on this machine before it starts: steps, time and memory of each stage.
 
-Time and memory come from real training steps on random pictures, each in a process of its own.  Where the profile's
-batch is larger than those tried, time is taken to grow in proportion, and memory along the line through both.
-Encoding is not counted.
+Time and memory come from a few real training steps on random pictures, each in a process of its
+own.  Where the profile's batch is larger than those tried, time is taken to grow in proportion, and
+memory along the line through both.  Encoding is not counted.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -20,148 +23,187 @@ import torch
 
 from cmlib import corpora
 from cmlib.config import Profile, VaeGanConfig, get_profile
-from cmlib.corpora import crowd
+from cmlib.corpora import Clip, crowd
 from cmlib.corpora.names import CLASSES, classes_of
 from cmlib.corpora.splits import split
 from cmlib.preparation.media import video_info
 from cmlib.preparation.prepare import UnpreparedCorpus
 
-STEPS = 3  # timed, after one to warm up
-SMALL = (4, 16)  # batches that are tried, where the profile's is larger
-SAMPLE = 24  # clips whose length is looked at, where every frame is kept
+TIMED_STEPS = 3  # after one to warm up
+TIMED_LATENT_EPOCHS = 12  # of one step each, after one to warm up
+TRIED_BATCHES = (4, 16)  # where the profile's batch is larger
+SAMPLED_CLIPS = 24  # whose length is looked at, where every frame is kept
+FACE_CHANNELS, VOICE_CHANNELS = 3, 1
+VOICE_SIZE = 128  # mel bands, frames
+COLUMNS = ["stage", "pictures", "epochs", "steps", "seconds_per_step", "hours", "memory_gb"]
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Seconds of one training step, and bytes at the peak of the process, or of the GPU."""
+
+    seconds: float
+    memory: float
 
 
 def plan(corpus: str = "actors", profile: Profile | str = "quick", fold: int = 1) -> pd.DataFrame:
-    """A row for each VAE-GAN and for the latents: stage, pictures, epochs, steps, seconds_per_step, hours, memory_gb.
+    """A row for each VAE-GAN, for the classifier and for the context network.
 
-    ``memory_gb`` (1e9 bytes) is the peak of the process, or of the GPU where there is one.  CorpusError where the
+    Columns: stage, pictures, epochs, steps, seconds_per_step, hours, memory_gb.  ``memory_gb`` (1e9
+    bytes) is the peak of the process, or of the GPU where there is one.  CorpusError where the
     corpus is not there.
     """
     profile = get_profile(profile) if isinstance(profile, str) else profile
     clips = UnpreparedCorpus.scan(corpus, profile, None, corpora.cache_root()).recordings
     classes = classes_of(corpus, profile.neutral)
     table = pd.DataFrame(
-        {"actor": [c.actor for c in clips], "labelled": [c.emotion in classes for c in clips]}
+        {
+            "actor": [clip.actor for clip in clips],
+            "has_label": [clip.emotion in classes for clip in clips],
+        }
     )
-    train = table.iloc[split(table, fold).train]
-    each, seen = frames_per_clip(clips, profile), any(c.has_video for c in clips)
-    people = len(crowd.table(limit=profile.data.crowd_limit))
+    training = table.iloc[split(table, fold).train]
+    has_faces = any(clip.has_video for clip in clips)
+    frames = mean_frames_per_clip(clips, profile)
+
     rows = []
-    if seen:
-        rows.append(
-            _row(
-                "face", round(len(train) * each) + people, 3, profile.data.image_size, profile.face
-            )
-        )
-    rows.append(_row("voice", len(train), 1, 128, profile.voice))
-    labelled = int(train.labelled.sum()) * (round(each) if seen else 1)
-    for name, settings in (("classifier", profile.classifier), ("can", profile.can)):
-        seconds = _latent_step(name, profile)
-        steps = -(-labelled // settings.batch) * settings.epochs
-        rows.append(
-            [name, labelled, settings.epochs, steps, seconds, steps * seconds / 3600, np.nan]
-        )
-    names = ["stage", "pictures", "epochs", "steps", "seconds_per_step", "hours", "memory_gb"]
-    return pd.DataFrame(rows, columns=names)
+    if has_faces:
+        n_faces = round(len(training) * frames) + len(crowd.table(limit=profile.data.crowd_limit))
+        size = profile.data.image_size
+        rows.append(_vaegan_row("face", n_faces, FACE_CHANNELS, size, profile.face))
+    rows.append(_vaegan_row("voice", len(training), VOICE_CHANNELS, VOICE_SIZE, profile.voice))
+    n_labelled = int(training.has_label.sum()) * (round(frames) if has_faces else 1)
+    for stage in ("classifier", "can"):
+        rows.append(_latent_row(stage, n_labelled, profile))
+    return pd.DataFrame(rows, columns=pd.Index(COLUMNS))
 
 
-def frames_per_clip(clips: list, profile: Profile) -> float:
-    """Frames that are kept of a clip: the profile's number, or the mean length of a sample of clips."""
+def mean_frames_per_clip(clips: Sequence[Clip], profile: Profile) -> float:
+    """Frames kept of a clip: the profile's number, or the mean length of a sample of clips."""
     if profile.data.frames_per_clip:
         return profile.data.frames_per_clip
-    videos = [c for c in clips if c.has_video]
-    picked = [
-        videos[i]
-        for i in np.linspace(0, len(videos) - 1, min(SAMPLE, len(videos))).round().astype(int)
-    ]
-    return (
-        float(np.mean([len(c.frames) or video_info(c.path).frames for c in picked]))
-        if picked
-        else 0.0
-    )
+    videos = [clip for clip in clips if clip.has_video]
+    if not videos:
+        return 0.0
+    count = min(SAMPLED_CLIPS, len(videos))
+    spread = np.linspace(0, len(videos) - 1, count).round().astype(int)
+    lengths = [len(videos[i].frames) or video_info(videos[i].path).frames for i in spread]
+    return float(np.mean(lengths))
 
 
-def _row(stage: str, pictures: int, channels: int, size: int, settings: VaeGanConfig) -> list:
-    seconds, memory = cost(channels, size, settings) if settings.epochs else (0.0, 0.0)
-    steps = -(-pictures // settings.batch) * settings.epochs
-    return [stage, pictures, settings.epochs, steps, seconds, steps * seconds / 3600, memory / 1e9]
+def _vaegan_row(
+    stage: str, pictures: int, channels: int, size: int, settings: VaeGanConfig
+) -> list:
+    cost = StepCost(0.0, 0.0)
+    if settings.epochs:
+        cost = measure_vaegan_step(channels, size, settings)
+    steps = math.ceil(pictures / settings.batch) * settings.epochs
+    return _row(stage, pictures, settings.epochs, steps, cost)
 
 
-def cost(channels: int, size: int, settings: VaeGanConfig) -> tuple[float, float]:
-    """(seconds, bytes at the peak) of one VAE-GAN training step of the profile's batch, forward and backward."""
-    tried = [b for b in SMALL if b < settings.batch] or [settings.batch]
-    answers = []
-    for batch in tried:
-        job = json.dumps(
-            [channels, size, dataclasses.asdict(dataclasses.replace(settings, batch=batch))]
-        )
-        done = subprocess.run(
-            [sys.executable, "-m", "cmlib.experiment.plan", job], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise RuntimeError(
-                f"a training step at batch {batch} failed: {done.stderr.strip().splitlines()[-1]}"
-            )
-        answers.append(json.loads(done.stdout.splitlines()[-1]))
-    if len(tried) == 1:
-        return tuple(answers[0])
-    (_, m0), (s1, m1) = answers
-    more = (settings.batch - tried[1]) / (tried[1] - tried[0])
-    return s1 * settings.batch / tried[1], m1 + max(m1 - m0, 0) * more
+def _latent_row(stage: str, examples: int, profile: Profile) -> list:
+    """Of a stage that trains on latents; its memory is not worth a number."""
+    settings = getattr(profile, stage)
+    steps = math.ceil(examples / settings.batch) * settings.epochs
+    cost = StepCost(measure_latent_step(stage, profile), np.nan)
+    return _row(stage, examples, settings.epochs, steps, cost)
 
 
-def _step(channels: int, size: int, settings: VaeGanConfig) -> tuple[float, float]:
-    """The same for the batch as given, in this process."""
+def _row(stage: str, examples: int, epochs: int, steps: int, cost: StepCost) -> list:
+    hours = steps * cost.seconds / 3600
+    return [stage, examples, epochs, steps, cost.seconds, hours, cost.memory / 1e9]
+
+
+# -------------------------------------------------------------------- measuring
+
+
+def measure_vaegan_step(channels: int, size: int, settings: VaeGanConfig) -> StepCost:
+    """One training step of a VAE-GAN with the batch of ``settings``, forward and backward.
+
+    ``channels`` and ``size`` are those of its pictures.  RuntimeError where a step fails.
+    """
+    batches = [batch for batch in TRIED_BATCHES if batch < settings.batch] or [settings.batch]
+    costs = [_measure_in_process(channels, size, settings, batch) for batch in batches]
+    if len(costs) == 1:
+        return costs[0]
+    small, large = costs
+    seconds = large.seconds * settings.batch / batches[1]
+    extrapolation = (settings.batch - batches[1]) / (batches[1] - batches[0])
+    return StepCost(seconds, large.memory + max(large.memory - small.memory, 0) * extrapolation)
+
+
+def _measure_in_process(channels: int, size: int, settings: VaeGanConfig, batch: int) -> StepCost:
+    """In a process of its own, whose peak of memory is that of this step alone."""
+    settings = dataclasses.replace(settings, batch=batch)
+    job = json.dumps([channels, size, dataclasses.asdict(settings)])
+    command = [sys.executable, "-m", "cmlib.experiment.plan", job]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode:
+        reason = process.stderr.strip().splitlines()[-1]
+        raise RuntimeError(f"a training step at batch {batch} failed: {reason}")
+    return StepCost(*json.loads(process.stdout.splitlines()[-1]))
+
+
+def _run_vaegan_steps(channels: int, size: int, settings: VaeGanConfig) -> StepCost:
+    """What that process does: train on random pictures, and look at the clock and at the memory."""
     from cmlib.training.batches import Pictures, TrainingData
     from cmlib.training.loop import launch
     from cmlib.training.vaegan import train_vaegan
 
-    fabric, rng = launch(), np.random.default_rng(0)
-    shape = (settings.batch * STEPS, size, size, 3)[: 3 + (channels == 3)]
-    pictures = Pictures(
-        rng.integers(0, 256, shape, np.uint8) if channels == 3 else rng.random(shape, np.float32)
-    )
-    for count in (1, STEPS):  # to warm up; to be timed
+    fabric = launch()
+    rng = np.random.default_rng(0)
+    count = settings.batch * TIMED_STEPS
+    if channels == FACE_CHANNELS:
+        array = rng.integers(0, 256, (count, size, size, channels), np.uint8)
+    else:
+        array = rng.random((count, size, size), np.float32)
+    pictures = Pictures(array)
+    one_epoch = dataclasses.replace(settings, epochs=1, start="", label_weight=0.0, accumulate=1)
+    seconds = 0.0
+    for steps in (1, TIMED_STEPS):  # to warm up; to be timed
         started = time.perf_counter()
-        rows = np.arange(count * settings.batch)
-        one = dataclasses.replace(
-            settings, epochs=1, start="", label_weight=0.0, accumulate=1
-        )
+        rows = np.arange(steps * settings.batch)
         data = TrainingData(pictures, train=rows, validation=rows[:0], flips=False)
-        train_vaegan(data, one, fabric=fabric)
-        seconds = (time.perf_counter() - started) / count
+        train_vaegan(data, one_epoch, fabric=fabric)
+        seconds = (time.perf_counter() - started) / steps
     if fabric.device.type == "cuda":
-        return seconds, float(torch.cuda.max_memory_allocated())
-    unit = 1 if sys.platform == "darwin" else 1024
-    return seconds, float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+        return StepCost(seconds, float(torch.cuda.max_memory_allocated()))
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB on Linux
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return StepCost(seconds, float(peak * unit))
 
 
-def _latent_step(name: str, profile: Profile) -> float:
-    """Seconds of one step of the classifier or of the context attention network, on random latents."""
+def measure_latent_step(stage: str, profile: Profile) -> float:
+    """Seconds of one step of the stage "classifier" or "can", on random latents."""
     from cmlib.models import Posterior
     from cmlib.training.can import train_can
     from cmlib.training.classifier import train_classifier
 
-    settings = getattr(profile, name)
-    count, rng = settings.batch, np.random.default_rng(0)
-    labels, people = rng.integers(0, len(CLASSES), count), np.arange(count) % 2
-    face, voice = (
-        Posterior(torch.randn(*shape), torch.zeros(shape))
-        for shape in ((1, count, profile.face.latent), (count, profile.voice.latent))
-    )
-    for epochs in (1, 4 * STEPS):  # to warm up; to be timed
-        short, started = dataclasses.replace(settings, epochs=epochs), time.perf_counter()
-        if name == "classifier":
+    settings = getattr(profile, stage)
+    count = settings.batch
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, len(CLASSES), count)
+    people = np.arange(count) % 2
+    face_shape, voice_shape = (1, count, profile.face.latent), (count, profile.voice.latent)
+    face = Posterior(torch.randn(face_shape), torch.zeros(face_shape))
+    voice = Posterior(torch.randn(voice_shape), torch.zeros(voice_shape))
+    seconds = 0.0
+    for epochs in (1, TIMED_LATENT_EPOCHS):  # to warm up; to be timed
+        short = dataclasses.replace(settings, epochs=epochs)
+        started = time.perf_counter()
+        if stage == "classifier":
             train_classifier(face, labels, short)
         else:
-            train_can(
-                face, voice, np.where(rng.random(count) < 0.1, -1, labels), short, people=people
-            )
+            some_unlabelled = np.where(rng.random(count) < 0.1, -1, labels)
+            train_can(face, voice, some_unlabelled, short, people=people)
         seconds = (time.perf_counter() - started) / epochs
     return seconds
 
 
 if __name__ == "__main__":
-    job = json.loads(sys.argv[1])
-    job[2]["milestones"] = tuple(job[2]["milestones"])
-    print(json.dumps(_step(job[0], job[1], VaeGanConfig(**job[2]))))
+    channels, size, values = json.loads(sys.argv[1])
+    for name, value in values.items():
+        if isinstance(value, list):  # JSON has no tuples
+            values[name] = tuple(value)
+    cost = _run_vaegan_steps(channels, size, VaeGanConfig(**values))
+    print(json.dumps(dataclasses.astuple(cost)))
