@@ -144,32 +144,31 @@ def good_clip(tmp_path_factory) -> Path:
     return write_clip(path, talking(), tone(0.8))
 
 
+def write_toy_corpus(root: Path, clip: Path, names: tuple[str, ...]) -> Path:
+    """A RAVDESS tree in which actors 1, 2, 3 and 10 have the same clip under each of these names.
+
+    ``names`` are emotion, intensity and statement, as in "03-01-01".
+    """
+    for actor in (1, 2, 3, 10):
+        folder = root / f"Actor_{actor:02d}"
+        folder.mkdir(parents=True)
+        for name in names:
+            shutil.copy(clip, folder / f"01-01-{name}-01-{actor:02d}.mp4")
+    return root
+
+
 @pytest.fixture
 def corpus(tmp_path, good_clip) -> Path:
-    """A RAVDESS tree of 8 clips, 4 actors and 2 emotions, without faults."""
-    for actor in (1, 2, 3, 10):
-        for emotion in (3, 5):
-            path = (
-                tmp_path
-                / "corpus"
-                / f"Actor_{actor:02d}"
-                / f"01-01-{emotion:02d}-01-01-01-{actor:02d}.mp4"
-            )
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(good_clip.read_bytes())
-    return tmp_path / "corpus"
+    """A RAVDESS tree of 8 clips without faults: 4 actors, happy and angry."""
+    return write_toy_corpus(tmp_path / "corpus", good_clip, ("03-01-01", "05-01-01"))
 
 
 @pytest.fixture(scope="session")
 def toy_data(tmp_path_factory, good_clip) -> Path:
     """A folder of data for ``toy_project``, whose cache all of them share."""
     home = tmp_path_factory.mktemp("toy")
-    for actor in (1, 2, 3, 10):
-        for name in ("01-01-01", "01-01-02", "03-01-01", "05-01-01"):
-            clip = f"01-01-{name}-01-{actor:02d}.mp4"
-            path = home / "data" / "actors" / f"Actor_{actor:02d}" / clip
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(good_clip, path)
+    names = ("01-01-01", "01-01-02", "03-01-01", "05-01-01")
+    write_toy_corpus(home / "data" / "actors", good_clip, names)
     (home / "crowd").mkdir()
     people = pd.read_csv(crowd.SHIPPED / "faces.csv").head(240)
     people.to_csv(home / "crowd" / "faces.csv", index=False)
@@ -208,6 +207,7 @@ def large_corpus(corpus) -> Path:
 @pytest.fixture
 def shared_sample() -> Path:
     """A real sample of RAVDESS beside the repository, for those who have it."""
-    if not (sample := SHARED / "ravdess_sample").is_dir():
+    sample = SHARED / "ravdess_sample"
+    if not sample.is_dir():
         pytest.skip("no real sample of RAVDESS beside the repository")
     return sample

@@ -35,14 +35,14 @@ def test_a_recording_is_counted_once_whatever_files_it_has(tmp_path):
         "03-01-04-01-01-01-02.wav",
         None,
     ]
-    assert [c.emotion for c in clips] == ["happy", "sad", "angry"] and [c.actor for c in clips] == [
+    assert [c.emotion for c in clips] == ["happy", "sad", "angry"]
+    assert [c.actor for c in clips] == [
         1,
         2,
         3,
     ]
-    assert len(skipped) == 3 and all(
-        "duplicate: the same recording" in reason for _, reason in skipped
-    )
+    assert len(skipped) == 3
+    assert all("duplicate: the same recording" in reason for _, reason in skipped)
 
 
 def test_song_is_left_out_unless_asked_for(tmp_path):
@@ -71,10 +71,8 @@ def test_what_is_no_clip_is_listed_or_passed_over(tmp_path):
     assert len(clips) == 1
     reasons = {path.name: reason for path, reason in skipped}
     assert "seven two-digit numbers" in reasons.pop("holiday.mp4")
-    assert (
-        all("does not fit the modality" in reason for reason in reasons.values())
-        and len(reasons) == 2
-    )
+    assert all("does not fit the modality" in reason for reason in reasons.values())
+    assert len(reasons) == 2
 
 
 def test_order_does_not_depend_on_the_file_system(tmp_path):

@@ -39,18 +39,14 @@ def small_crowd(tmp_path, monkeypatch):
 
 def test_crowd_is_decoded_once_in_order(small_crowd):
     pictures = crowd.load(32)
-    assert (
-        pictures.shape == (6, 32, 32, 3)
-        and pictures.dtype == np.uint8
-        and isinstance(pictures, np.memmap)
-    )
+    assert pictures.shape == (6, 32, 32, 3)
+    assert pictures.dtype == np.uint8
+    assert isinstance(pictures, np.memmap)
     assert np.allclose(pictures.mean((1, 2, 3)), 40 * np.arange(6), atol=3)
     three = crowd.load(32, 3).mean((1, 2, 3))
     assert np.allclose(three, [0, 80, 200], atol=3) or np.allclose(three, [0, 120, 200], atol=3)
-    assert (
-        np.array_equal(crowd.load(32), pictures)
-        and len(list((small_crowd.parent / "cache").iterdir())) == 2
-    )
+    assert np.array_equal(crowd.load(32), pictures)
+    assert len(list((small_crowd.parent / "cache").iterdir())) == 2
 
 
 def test_moods_of_the_crowd_are_classes_in_the_order_of_its_pictures(small_crowd):

@@ -21,9 +21,8 @@ def test_a_person_says_every_emotion_and_the_same_again(tmp_path):
         tmp_path / "two" / "voices.npy"
     ).read_bytes()
     assert pictures.shape == (15, 128, 128, 1) and set(pictures.reshape(15, -1).max(1)) == {255}
-    assert list(zip(table.mood, table.intensity)) == list(population.CELLS) and set(
-        table.statement
-    ) == {1, 2}
+    assert list(zip(table.mood, table.intensity)) == list(population.CELLS)
+    assert set(table.statement) == {1, 2}
     assert set(table.person) == {made.FIRST} and set(table.sex) == {"female"}
     loud = pictures.astype(float).mean((1, 2, 3))
     assert loud[1:].std() > 1  # emotions do not all sound alike

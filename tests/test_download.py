@@ -133,9 +133,8 @@ def test_archives_come_whole_with_their_sums_and_only_once(host, tmp_path):
 
 
 def test_sound_only_is_one_archive(host, tmp_path):
-    assert fetch(tmp_path, audio_only=True, url=host.url) == [tmp_path / NAMES[2]] and whole(
-        host, tmp_path, NAMES[2]
-    )
+    assert fetch(tmp_path, audio_only=True, url=host.url) == [tmp_path / NAMES[2]]
+    assert whole(host, tmp_path, NAMES[2])
 
 
 @pytest.mark.parametrize("fault", ["cut", "stuck", "slow", "503", "429", "416"])
@@ -284,10 +283,8 @@ def test_the_command_fetches_and_prepare_reads_the_archives_packed(
     ]
     assert main(["verify", *arguments]) == 0
     (root / NAMES[0]).write_bytes(host.files[NAMES[0]][:-1] + b"!")
-    assert (
-        main(["verify", *arguments]) == 1
-        and f"{NAMES[0]}: not what it was" in capsys.readouterr().err
-    )
+    assert main(["verify", *arguments]) == 1
+    assert f"{NAMES[0]}: not what it was" in capsys.readouterr().err
     host.faults = {NAMES[1]: ["404"]}
     (root / NAMES[1]).unlink()
     assert main(["fetch", "ravdess", "--actors", "2", "--root", str(root), "--url", host.url]) == 1

@@ -1,6 +1,6 @@
 """RAVDESS and MEAD as their publishers lay them out, made of embedded clips.
 
-They go through `cm prepare` and then through notebooks 01 to 07.
+They go through `cm prepare` and then through the notebooks.
 """
 
 import contextlib

@@ -74,17 +74,16 @@ def test_sound_joins_its_picture_and_prepare_reads_both(tree, tmp_path):
         "neutral",
         "contempt",
         "happy",
-    ] and clips.label.tolist() == [4, 0, -1, 2]
+    ]
+    assert clips.label.tolist() == [4, 0, -1, 2]
     assert clips.sound["W009-contempt-1-012"] == "W009/audio/contempt/level_1/012.m4a"
     assert clips.file["W009-contempt-1-012"] == "W009/video/front/contempt/level_1/012.mp4"
     assert (clips.n_frames == 2).all() and clips.face_found.all() and not clips.silent.any()
     assert s.frames.shape == (8, 32, 32, 3) and s.mels.astype(float).std((1, 2)).min() > 0.05
     reasons = "\n".join(s.skipped.reason)
-    assert (
-        "view: left_30, 1 videos" in reasons
-        and "missing: front of angry level_1" in reasons
-        and "(20 of 22)" in reasons
-    )
+    assert "view: left_30, 1 videos" in reasons
+    assert "missing: front of angry level_1" in reasons
+    assert "(20 of 22)" in reasons
 
 
 def test_other_views_are_clips_of_the_same_recording(tree):
@@ -110,9 +109,8 @@ def test_what_was_added_is_prepared_once_and_found_by_its_name(tree, tmp_path, m
     monkeypatch.setenv("CM_CACHE", str(tmp_path / "cache"))
     assert main(["prepare", "mead+left_30", "--root", str(tree), "--profile", "smoke"]) == 0
     run = Run("mead+left_30", "smoke")
-    assert (
-        len(run.store.clips) == 5 and len(list((tmp_path / "cache").glob("mead*-*/card.json"))) == 1
-    )
+    assert len(run.store.clips) == 5
+    assert len(list((tmp_path / "cache").glob("mead*-*/card.json"))) == 1
     assert run.classes == MEAD_CLASSES and run.store.card["corpus"] == run.corpus
     assert run.folder.name == "mead+left_30-smoke"
     assert (
@@ -165,15 +163,11 @@ def test_the_sound_track_of_a_video_serves_where_there_is_no_sound_file(tmp_path
 
 
 def test_classes_keep_their_number_and_contempt_takes_calm(tree):
-    assert (
-        len(MEAD_CLASSES) == 7
-        and set(MEAD_CLASSES) - set(CLASSES) == {"contempt"}
-        and MEAD_CLASSES[1:] == CLASSES[1:]
-    )
-    assert (
-        classes_of("mead") == classes_of("mead_released") == MEAD_CLASSES
-        and classes_of("ravdess") == CLASSES
-    )
+    assert len(MEAD_CLASSES) == 7
+    assert set(MEAD_CLASSES) - set(CLASSES) == {"contempt"}
+    assert MEAD_CLASSES[1:] == CLASSES[1:]
+    assert classes_of("mead") == classes_of("mead_released") == MEAD_CLASSES
+    assert classes_of("ravdess") == CLASSES
     assert classes_of("mead", neutral=True) == (*MEAD_CLASSES, "neutral")
     assert (
         MeadName.parse("M009/audio/sad/level_1/001.m4a").number
@@ -220,11 +214,11 @@ def test_training_knows_seven_classes_or_eight(small, profile, classes):
     small("contempt", "angry", "neutral")
     run = Run("mead", profile)
     seven = len(classes) == 7
-    assert run.classes == classes and sorted(set(run.clip_labels)) == (
-        [-1, 0, 3] if seven else [0, 3, 7]
-    )
+    assert run.classes == classes
+    assert sorted(set(run.clip_labels)) == ([-1, 0, 3] if seven else [0, 3, 7])
     rows = run.frames_of(run.split.test)
-    assert len(rows) == (4 if seven else 6) and run.log_probabilities("voice", rows).shape == (
+    assert len(rows) == (4 if seven else 6)
+    assert run.log_probabilities("voice", rows).shape == (
         len(rows),
         len(classes),
     )
@@ -245,10 +239,8 @@ def test_contempt_has_the_faces_of_the_corpus_alone(small, crowd_of, monkeypatch
     )
     run = Run("mead", "smoke")
     _, labels, people = run.crowd_faces()
-    assert (
-        labels.tolist() == [-1, run.classes.index("angry"), run.classes.index("happy")] * 5
-        and len(people) == 15
-    )  # calm is no class of MEAD
+    assert labels.tolist() == [-1, run.classes.index("angry"), run.classes.index("happy")] * 5
+    assert len(people) == 15  # calm is no class of MEAD
     can = run.can()
     assert (
         can.config["directions"] == 3

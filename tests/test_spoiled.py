@@ -145,10 +145,8 @@ def test_the_contact_sheet_shows_each_actor_and_emotion(corpus, tmp_path, capsys
         str(tmp_path / "cache"),
     ]
     assert main([*command, "--sheet", str(tmp_path / "new" / "sheet.png")]) == 0
-    assert (
-        Image.open(tmp_path / "new" / "sheet.png").width > 300
-        and "contact sheet: " in capsys.readouterr().out
-    )
+    assert Image.open(tmp_path / "new" / "sheet.png").width > 300
+    assert "contact sheet: " in capsys.readouterr().out
     crops, actors, emotions, captions = drawn["grid"]
     assert actors == ["1", "2", "3", "10"] and emotions == list(EMOTIONS)
     assert [[c is not None for c in row] for row in crops] == [

@@ -143,19 +143,15 @@ def test_a_few_clips_can_be_looked_at_before_anything_is_prepared(prepared, cach
     s, root = prepared
     monkeypatch.setattr(corpora, "default_root", lambda corpus: root)
     raw = preparing.open_or_scan("actors", SMOKE, cache)
-    assert (
-        isinstance(raw, preparing.UnpreparedCorpus)
-        and raw.has_faces
-        and raw.key == s.key
-        and not cache.exists()
-    )
-    assert raw.clips.n_frames.eq(1).all() and raw.clips.drop(columns="n_frames").equals(
-        s.clips[raw.clips.columns[:-1]]
-    )
+    assert isinstance(raw, preparing.UnpreparedCorpus)
+    assert raw.has_faces
+    assert raw.key == s.key
+    assert not cache.exists()
+    assert raw.clips.n_frames.eq(1).all()
+    assert raw.clips.drop(columns="n_frames").equals(s.clips[raw.clips.columns[:-1]])
     for clip in range(len(s.clips)):
-        assert np.array_equal(raw.frame(clip), s.frame(clip)) and np.array_equal(
-            s.frame(clip), s.frames[2 * clip + 1]
-        )
+        assert np.array_equal(raw.frame(clip), s.frame(clip))
+        assert np.array_equal(s.frame(clip), s.frames[2 * clip + 1])
         assert np.array_equal(raw.mel(clip), s.mel(clip)) and s.mel(clip).dtype == np.float32
         assert raw.path(raw.clips.iloc[clip]) == s.path(s.clips.iloc[clip])
     assert not cache.exists(), "looking has written something"
@@ -200,9 +196,8 @@ def test_a_limit_spreads_over_actors_and_emotions():
     chosen = preparing.choose_spread(clips, 96)
     assert len(chosen) == 96 and chosen == sorted(chosen, key=lambda c: c.name)
     actors, emotions = ([getattr(c, field) for c in chosen] for field in ("actor", "emotion"))
-    assert {actors.count(a) for a in range(1, 25)} == {4} and {
-        emotions.count(e) for e in "abcdefgh"
-    } == {12}
+    assert {actors.count(a) for a in range(1, 25)} == {4}
+    assert {emotions.count(e) for e in "abcdefgh"} == {12}
     assert preparing.choose_spread(clips, None) == preparing.choose_spread(clips, 1000) == clips
 
 
