@@ -7,7 +7,7 @@ A profile is one complete choice of settings:
 * ``laptop``: ``quick``, but the voices are learnt from the corpus alone.
 * ``tuned``: ``quick``, but both VAE-GANs are trained further on the corpus.  This is for faces and
   voices of another kind than those of the embedded corpus.
-* ``gestures``: ``quick``, but the shift is learnt from the corpus alone.  So turns of the head count.
+* ``gestures``: ``quick``, but the shift is learnt from the corpus alone, with turns of the head.
 * ``cpu``: hours on two cores.
 * ``paper``: as released, for a GPU.
 

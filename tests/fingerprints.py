@@ -21,9 +21,9 @@ PROFILE = Profile(
 )
 CLASSES = ("calm", "happy")
 
-# The versions count as 1 here, so that these values stay when a version is raised.  They change with
-# a new setting, or with another default of one: then half-trained states and cached arrays get other
-# names.  If that is meant, put the new values here.
+# The versions count as 1 here, so that these values stay when a version is raised. They change with
+# a new setting or another default. Half-trained states and cached arrays then get other names. If
+# this is meant, put the new values here.
 GOLDEN = {
     "preparation": "9b27e0454239",
     "cropping": "423f3dba0faa",

@@ -1,4 +1,7 @@
-"""The benchmarks compare like with like, and run: the released order of passes gives the same networks as ours."""
+"""The benchmarks run, and compare like with like.
+
+The released order of passes gives the same networks as ours.
+"""
 
 import csv
 import math
@@ -39,8 +42,10 @@ NAMES = (
 
 @pytest.fixture(autouse=True)
 def doubles(monkeypatch):
-    """The library takes its losses in float32 whatever the network computes in; here they stay in float64, so that
-    nothing but the order of sums differs."""
+    """Losses stay in float64, so that nothing but the order of sums differs.
+
+    The library takes them in float32, whatever the network computes in.
+    """
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
 
 
@@ -67,7 +72,10 @@ def ours(settings: VaeGanConfig) -> VaeGan:
 
 
 def released(settings: VaeGanConfig, **order) -> VaeGan:
-    """The network after three steps in the released order, from the same weights, pictures and seeds."""
+    """The network after three steps in the released order.
+
+    It starts from the same weights, pictures and seeds.
+    """
     model, pictures = start()
     three = optimisers(model, settings)
     for number, x in enumerate(pictures):
@@ -77,7 +85,7 @@ def released(settings: VaeGanConfig, **order) -> VaeGan:
 
 
 def furthest(a: VaeGan, b: VaeGan) -> dict[str, float]:
-    """For each of the three networks: the largest difference of a parameter, in units of the rate of learning."""
+    """The largest difference of a parameter of each network, in units of the learning rate."""
     return {
         part: max(
             float((p - q).detach().abs().max()) / SETTINGS.learning_rate
@@ -87,8 +95,9 @@ def furthest(a: VaeGan, b: VaeGan) -> dict[str, float]:
     }
 
 
-# One noise for both reconstructions, and all three networks step from one and the same point: only the work differs.
-# Running statistics of the batch norms are no parameters, and differ: the released order updates them more often.
+# Both reconstructions have the same noise, and all three networks step from the same point, so that
+# only the work differs. The running statistics of the batch norms are not parameters. They differ,
+# because the released order updates them more often.
 ALIKE = {"in_turn": False, "fresh_noise": False}
 
 
@@ -111,13 +120,19 @@ def test_another_objective_shows(change):
 
 @pytest.mark.parametrize("order", [{"in_turn": False}, {"fresh_noise": False}])
 def test_what_the_released_order_does_differently_shows(order):
-    """New noise for the second reconstruction; networks that step one after the other: another algorithm each."""
+    """New noise for the second reconstruction is another algorithm.
+
+    So are networks that step one after the other.
+    """
     gap = furthest(ours(SETTINGS), released(SETTINGS, **order))
     assert gap["encoder"] > 1e-2, gap
 
 
 def test_passes_are_as_many_as_described(monkeypatch):
-    """Three decoder passes, ten discriminator passes, three backward passes over a retained graph."""
+    """Three decoder passes, ten discriminator passes and three backward passes.
+
+    The backward passes go over a retained graph.
+    """
     model, pictures = start()
     count = {"decoder": 0, "discriminator": 0, "encoder": 0}
     for part in count:

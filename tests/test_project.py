@@ -21,8 +21,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CONDA_NAMES = {"pytorch": "torch", "pysoundfile": "soundfile"}
 # A room may import from the rooms before it, never from those behind it.
 ROOMS = (
-    "files config provenance corpora preparation models training checkpoints import_released metrics"
-    " perceiver experiment evaluation plots figures redraw apps cli"
+    "files config provenance corpora preparation models training checkpoints import_released"
+    " metrics perceiver experiment evaluation plots figures redraw apps cli"
 ).split()
 LONGEST = 60  # lines of a function without a comment above it that says why it is longer
 
@@ -240,7 +240,7 @@ def test_notebook_is_clean(path):
     for cell in code(book):
         kinds = [output["output_type"] for output in cell["outputs"]]
         assert "error" not in kinds, f"a traceback is kept under: {source(cell)[:60]}"
-    # paths of somebody's machine, wherever they stand; data addresses of pictures have no such prefix
+    # Paths of somebody's machine, anywhere. Data addresses of pictures have no such prefix.
     found = re.search(
         r"(?<![\w./+=-])(/(home|root|Users|work|tmp|mnt|opt)/[\w.-]+|[A-Z]:\\\\\\\\[\w.-]+)", text
     )

@@ -281,7 +281,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def copy(tmp_path):
-    """A copy of the project whose notebooks are not executed, but write an empty file of numbers."""
+    """A copy of the project whose notebooks only write an empty file of numbers."""
     for name in ("cmlib", "tools", "notebooks"):
         ignored = shutil.ignore_patterns("__pycache__", "corpus", "*.png")
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)

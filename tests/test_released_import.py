@@ -1,4 +1,7 @@
-"""Checkpoints with the released names become our networks, or a report of what is wrong; no code in them is run."""
+"""Checkpoints with the released names become our networks, or a report of what is wrong.
+
+No code in them is run.
+"""
 
 import argparse
 import dataclasses
@@ -54,7 +57,10 @@ def lightning(path, state, **more):
 
 @pytest.fixture
 def stages(tmp_path):
-    """Files of the four stages, small, and the networks in them: face, voice, classifier (of its own drifted face), can."""
+    """Small files of the four stages, and the networks in them.
+
+    They are face, voice, classifier (with its own, drifted face network) and can.
+    """
     torch.manual_seed(0)
     face, drifted, last = (VaeGan(3, **SMALL).eval() for _ in range(3))
     voice = VaeGan(1, **SMALL | {"size": 128}).eval()
@@ -336,8 +342,11 @@ def test_imported_attention_reproduces_the_oracle_and_a_run_of_the_paper_finds_i
 
 
 def test_an_imported_network_is_evaluated_on_the_authors_split(
-    stages, ravdess, tmp_path, monkeypatch
-):  # noqa: F811
+    stages,
+    ravdess,  # noqa: F811
+    tmp_path,
+    monkeypatch,
+):
     files, made = stages
     monkeypatch.setenv("CM_DATA", str(ravdess.parent))
     monkeypatch.setenv("CM_CACHE", str(tmp_path / "cache"))

@@ -1,4 +1,4 @@
-"""Shipped networks are the run's, rounded to half precision, with its test scores in their cards."""
+"""Shipped networks are the run's, in half precision, with its test scores in their cards."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Numbers that each stage gives today.  They guard against a version that was forgotten to be raised.
+"""Numbers that each stage gives today, so that nobody forgets to raise a version.
 
 A tiny computation of each kind is compared with the numbers that it gave when its version was set,
 with a tolerance for other machines.
@@ -28,12 +28,41 @@ TOLERANCE = 1e-3  # relative
 NUMBERS = {
     "cropping": (2, [110.667, 103.417, 135.823, 163.404, 151.06, 46.082]),
     "preparation": (1, [3.0, 11.0, 18.0, 26.0, 0.11322, 0.25012, 0.350677, 0.814646, 0.0, 0.0]),
-    "encoding": (1, [0.0122578, 0.0270159, -0.139112, 0.0301137, 0.0533485, 0.0463225, 0.168014, 0.080411, 0.0438444]),
+    "encoding": (
+        1,
+        [
+            0.0122578,
+            0.0270159,
+            -0.139112,
+            0.0301137,
+            0.0533485,
+            0.0463225,
+            0.168014,
+            0.080411,
+            0.0438444,
+        ],
+    ),
     "face": (1, [2.48106, 0.587304, 0.537474, 1.1276, 2.26289, 0.213781, 1.24935, 0.394787]),
     "voice": (1, [2.56835, 1.21017, 2.26178, 0.19904, 0.339315]),
     "classifier": (1, [1.23925, 0.325, 0.453846]),
     "can": (1, [1.44192, 0.463501, 0.333333, 0.603638, 1.06696]),
-    "judge": (1, [-0.996842, -1.36633, -0.97839, -0.986428, -1.34216, -1.00563, -1.02136, -1.33562, -0.975774, -0.997167, -1.36476, -0.97914]),
+    "judge": (
+        1,
+        [
+            -0.996842,
+            -1.36633,
+            -0.97839,
+            -0.986428,
+            -1.34216,
+            -1.00563,
+            -1.02136,
+            -1.33562,
+            -0.975774,
+            -0.997167,
+            -1.36476,
+            -0.97914,
+        ],
+    ),
     "evaluation": (1, [0.283333, 0.21625, 0.366667, 0.2, 0.05, 0.4, 0.198413, 0.0553571, 0.348241]),
 }
 
@@ -157,5 +186,5 @@ def test_a_stage_gives_the_numbers_of_its_version(stage, tmp_path, monkeypatch):
     )
     assert numbers == pytest.approx(expected, rel=TOLERANCE, abs=1e-6), (
         f"the stage {stage} gives other numbers than its version {version} did; if this change is"
-        f" meant, raise provenance.VERSIONS[{stage!r}], so that what was made before counts as stale"
+        f" meant, raise provenance.VERSIONS[{stage!r}], so that everything made before is stale"
     )
