@@ -1,8 +1,12 @@
-"""Checkpoints of the released research code -> this project's own; no code in the file is run.
+"""Checkpoints of the released research code become checkpoints of this project.
 
-Such a file is Lightning's; its ``state_dict`` holds, by the names in front, a VAE-GAN (``model.``), a classifier with
-the VAE-GAN that it reads (``model.`` and ``classifer.classify.0.``), or the context network with all that it needs
-(``model_imgs.``, ``model_audio.``, ``att_mu.``, ``att_logvar.``, ``classifer.classify.0.``).
+No code in the file is run. Such a file is Lightning's. The prefixes of the keys in its
+``state_dict`` tell what it holds:
+
+- a VAE-GAN (``model.``),
+- a classifier with the VAE-GAN that it reads (``model.`` and ``classifer.classify.0.``),
+- or the context network with everything that it needs (``model_imgs.``, ``model_audio.``,
+  ``att_mu.``, ``att_logvar.``, ``classifer.classify.0.``).
 """
 
 from __future__ import annotations
@@ -27,49 +31,60 @@ from cmlib.models import Can, Classifier, VaeGan
 from cmlib.models.vaegan import CHANNELS, scaled
 from cmlib.provenance import Provenance
 
-HEAD = "classifer.classify.0."  # spelt so there
+HEAD = "classifer.classify.0."  # the released code spells it like this
 PREFIXES = ("model.", "model_imgs.", "model_audio.", "att_mu.", "att_logvar.", HEAD)
-KINDS = (
-    "vaegan",
-    "classifier",
-    "can",
-)  # a network out of a later stage's file takes the place of an earlier one's
+# Kinds of files by stage. A network from the file of a later stage replaces that of an earlier one.
+KINDS = ("vaegan", "classifier", "can")
 STAGES = ("face", "voice", "classifier_face", "can")  # what a demo needs
 SHOWN = 6  # keys that a line of a report names
-PATHS = {
-    "PosixPath": pathlib.PurePosixPath,
-    "WindowsPath": pathlib.PureWindowsPath,
-}  # of any system, read on any
-HOMES = ("pathlib", "pathlib._local")  # of these in Python, and in Python 3.13
+
+# Plain values that Lightning stores beside the tensors and that hold no code. Paths of any system
+# are read as pure paths, under the names that they have in Python, and in Python 3.13.
+PATHS = {"PosixPath": pathlib.PurePosixPath, "WindowsPath": pathlib.PureWindowsPath}
+PATH_MODULES = ("pathlib", "pathlib._local")
 VALUES = [
     argparse.Namespace,
-    *((PATHS[kind], f"{home}.{kind}") for kind in PATHS for home in HOMES),
-]  # no code in them
+    *((PATHS[kind], f"{module}.{kind}") for kind in PATHS for module in PATH_MODULES),
+]
 
 
 @dataclasses.dataclass(frozen=True)
 class Imported:
-    """What came of a file: its kind (of ``KINDS``), the checkpoints written, and lines to read."""
+    """What came of a file: its kind (one of ``KINDS``), the checkpoints written, and notes."""
 
     kind: str
     written: tuple[Path, ...]
     notes: tuple[str, ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Network:
+    """A network of the file's sizes, and the released key that each of its own keys comes from."""
+
+    model: nn.Module
+    released_keys: dict[str, str]
+
+    def without_discriminator(self, state: dict[str, Tensor]) -> bool:
+        """Whether the file holds this VAE-GAN without its discriminator."""
+        own = [key for key in self.released_keys if key.startswith("discriminator.")]
+        return bool(own) and not any(self.released_keys[key] in state for key in own)
+
+
 def read(path: Path) -> dict[str, Tensor]:
-    """The ``state_dict`` of a file, in float32; CheckpointError where it is none, is cut short, or would run code."""
+    """The ``state_dict`` of a file, in float32.
+
+    CheckpointError if there is none, if the file is cut short, or if it would run code.
+    """
     try:
         with torch.serialization.safe_globals(VALUES):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file; check the path") from None
     except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        fault = (
-            f"it needs code to be loaded ({named[1]}), and none is run"
-            if named
-            else "not a file of tensors"
-        )
+        fault = "not a file of tensors"
+        code = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if code:
+            fault = f"it needs code to be loaded ({code[1]}), and none is run"
         raise CheckpointError(f"{path}: {fault}; ask its makers for the state_dict alone") from None
     except Exception as error:
         line = " ".join(str(error).split())[:100] or type(error).__name__
@@ -77,138 +92,177 @@ def read(path: Path) -> dict[str, Tensor]:
             f"{path}: not a checkpoint, or cut short ({line}); download it again"
         ) from None
     state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if (
-        not isinstance(state, dict)
-        or not state
-        or not all(isinstance(v, Tensor) for v in state.values())
-    ):
+    if not (isinstance(state, dict) and state and all(map(torch.is_tensor, state.values()))):
         raise CheckpointError(
             f"{path}: holds no state_dict of tensors; use the .ckpt file that Lightning wrote"
         )
-    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+    return {key: x.float() if x.is_floating_point() else x for key, x in state.items()}
 
 
 def import_checkpoint(path: Path, out: Path, corpus: str = "ravdess_released") -> Imported:
-    """Write the networks in a released file as ``out``/face, voice, classifier_face (or _voice) and can.
+    """Write the networks of a released file to ``out``.
 
-    ``corpus`` says what the classes are.  CheckpointError with all keys that are missing, too many or of another shape:
-    then nothing is written.  A file may lack its discriminator, and hold tensors of no network, which are named.  The
-    context network's own classifier stands in for ``classifier_face`` until the file of that one is imported.
+    Their names are face, voice, classifier_face (or classifier_voice) and can. ``corpus`` says what
+    the classes are. A CheckpointError lists all keys that are missing, unexpected or of another
+    shape; then nothing is written. A file may lack its discriminator, and it may hold tensors of no
+    network, which a note names. The context network's own classifier stands in for
+    ``classifier_face`` until the file of that classifier is imported.
     """
-    path, out, state = Path(path), Path(out), read(path)
-    begins = {prefix for prefix in PREFIXES for key in state if key.startswith(prefix)}
-    kind = "can" if "att_mu." in begins else "classifier" if HEAD in begins else "vaegan"
-    networks, faults = _networks(state, kind), []
-    claimed = {source for _, sources in networks.values() for source in sources.values()}
-    without = {}
-    for name, (model, sources) in networks.items():
-        wanted = {source: ours for ours, source in sources.items()}
-        shapes = model.state_dict()
-        missing = [source for source in wanted if source not in state]
-        critic = [source for ours, source in sources.items() if ours.startswith("discriminator.")]
-        without[name] = ("discriminator",) if critic and not set(critic) & set(state) else ()
-        if gone := [source for source in missing if not (without[name] and source in critic)]:
-            faults.append(f"{name}: missing {_listed(gone)}")
-        if bent := [
-            f"{s} {_shape(state[s])} instead of {_shape(shapes[o])}"
-            for s, o in wanted.items()
-            if s in state and state[s].shape != shapes[o].shape
-        ]:
-            faults.append(f"{name}: misshapen {_listed(bent)}")
-    if extra := [key for key in state if key.startswith(PREFIXES) and key not in claimed]:
-        faults.append(f"unexpected {_listed(extra)}")
+    path, out = Path(path), Path(out)
+    state = read(path)
+    kind = _kind(state)
+    networks = _networks(state, kind)
+    faults = _faults(state, networks)
     if faults:
         raise CheckpointError(
             f"{path}: not the released architecture, so nothing is written\n  "
             + "\n  ".join(faults)
         )
+    if corpus.startswith("mead"):
+        order = _mead_order()
+        state |= {key: x[order] for key, x in state.items() if key.startswith(HEAD)}
+
+    notes = []
     strangers = [key for key in state if not key.startswith(PREFIXES)]
-    notes = [f"of no network, left out: {_listed(strangers)}"] if strangers else []
-    if order := corpus.startswith("mead") and _mead_order():
-        state |= {key: value[order] for key, value in state.items() if key.startswith(HEAD)}
-    written, earlier = [], {name: _before(out / name, name, kind) for name in networks}
-    for name, (model, sources) in networks.items():
-        if before := earlier[name]:
-            notes.append(f"{name}: left as {before} gave it, which goes before")
+    if strangers:
+        notes.append(f"of no network, left out: {_listed(strangers)}")
+    # All of these are looked up before anything is written, since one of them may be an error.
+    preferred = {name: _preferred_file(out / name, name, kind) for name in networks}
+    written = []
+    for name, network in networks.items():
+        if preferred[name]:
+            notes.append(f"{name}: left as {preferred[name]} gave it, which goes before")
             continue
-        model.load_state_dict(
-            model.state_dict() | {o: state[s] for o, s in sources.items() if s in state}
-        )
-        written.append(
-            checkpoints.save(
-                out / name, model, _card(name, kind, path, corpus), without=without[name]
-            )
-        )
-        notes += [f"{name}: no discriminator in the file, which only training needs"] * bool(
-            without[name]
-        )
+        _load(network, state)
+        without = ("discriminator",) if network.without_discriminator(state) else ()
+        card = _card(name, kind, path, corpus)
+        written.append(checkpoints.save(out / name, network.model, card, without=without))
+        if without:
+            notes.append(f"{name}: no discriminator in the file, which only training needs")
+    return Imported(kind, tuple(written), tuple(notes + _what_to_do_next(kind, written, out)))
+
+
+def _kind(state: dict[str, Tensor]) -> str:
+    """Which of ``KINDS`` a file is."""
+    prefixes = {prefix for prefix in PREFIXES for key in state if key.startswith(prefix)}
+    if "att_mu." in prefixes:
+        return "can"
+    return "classifier" if HEAD in prefixes else "vaegan"
+
+
+def _faults(state: dict[str, Tensor], networks: dict[str, _Network]) -> list[str]:
+    """A line for each way in which the keys of a file are not those of the networks."""
+    faults, known = [], set()
+    for name, network in networks.items():
+        shapes = network.model.state_dict()
+        without = network.without_discriminator(state)
+        missing, misshapen = [], []
+        for key, released in network.released_keys.items():
+            known.add(released)
+            if released not in state:
+                if not (without and key.startswith("discriminator.")):
+                    missing.append(released)
+            elif state[released].shape != shapes[key].shape:
+                misshapen.append(
+                    f"{released} {_shape(state[released])} instead of {_shape(shapes[key])}"
+                )
+        if missing:
+            faults.append(f"{name}: missing {_listed(missing)}")
+        if misshapen:
+            faults.append(f"{name}: misshapen {_listed(misshapen)}")
+    unexpected = [key for key in state if key.startswith(PREFIXES) and key not in known]
+    if unexpected:
+        faults.append(f"unexpected {_listed(unexpected)}")
+    return faults
+
+
+def _load(network: _Network, state: dict[str, Tensor]) -> None:
+    """Put the released weights into a network; what the file lacks keeps its random weights."""
+    weights = {key: state[r] for key, r in network.released_keys.items() if r in state}
+    network.model.load_state_dict(network.model.state_dict() | weights)
+
+
+def _what_to_do_next(kind: str, written: list[Path], out: Path) -> list[str]:
+    """Notes on files that a user may still want to import."""
+    notes = []
     if kind == "can" and out / "classifier_face.safetensors" in written:
         notes.append(
-            "classifier_face: the context network's own classifier stands in, until a classifier is imported"
+            "classifier_face: the context network's own classifier stands in, "
+            "until a classifier is imported"
         )
-    if missing := [stage for stage in STAGES if not (out / f"{stage}.safetensors").exists()]:
+    missing = [stage for stage in STAGES if not (out / f"{stage}.safetensors").exists()]
+    if missing:
         notes.append(
             f"for a demo {out} still lacks {', '.join(missing)}: import their files into it too"
         )
-    return Imported(kind, tuple(written), tuple(notes))
+    return notes
 
 
-def _networks(state: dict[str, Tensor], kind: str) -> dict[str, tuple[nn.Module, dict[str, str]]]:
-    """Name -> (a network of the file's sizes, its keys with the released keys that they come from)."""
-    found = {}
-    for prefix, channels in (
-        (("model_imgs.", 3), ("model_audio.", 1)) if kind == "can" else (("model.", None),)
-    ):
-        model = VaeGan(**_config(state, prefix, channels))
-        found["voice" if model.config["channels"] == 1 else "face"] = (
-            model,
-            {k: prefix + k for k in model.state_dict()},
-        )
-    side, latent = next(iter(found)), next(iter(found.values()))[0].config["latent"]
+def _networks(state: dict[str, Tensor], kind: str) -> dict[str, _Network]:
+    """The networks that a file of this kind holds, by name, without their weights."""
+    networks = {}
+    vaegans = (("model_imgs.", 3), ("model_audio.", 1)) if kind == "can" else (("model.", None),)
+    for prefix, channels in vaegans:
+        vaegan = VaeGan(**_config(state, prefix, channels))
+        name = "voice" if vaegan.config["channels"] == 1 else "face"
+        networks[name] = _Network(vaegan, {key: prefix + key for key in vaegan.state_dict()})
+    # The classifier reads the only VAE-GAN of its file, and in the context network the face.
+    sense = next(iter(networks))
+    latent = networks[sense].model.config["latent"]
     if kind != "vaegan":
         classifier = Classifier(latent)
-        found[f"classifier_{side}"] = (
-            classifier,
-            {k: k.replace("linear.", HEAD) for k in classifier.state_dict()},
-        )
+        keys = {key: key.replace("linear.", HEAD) for key in classifier.state_dict()}
+        networks[f"classifier_{sense}"] = _Network(classifier, keys)
     if kind == "can":
         can = Can(latent)
-        keys = [k for k in can.state_dict() if k.startswith(("att_", "classifier."))]
-        found["can"] = can, {k: k.replace("classifier.", HEAD) for k in keys}
-    return found
+        keys = [key for key in can.state_dict() if key.startswith(("att_", "classifier."))]
+        networks["can"] = _Network(can, {key: key.replace("classifier.", HEAD) for key in keys})
+    return networks
 
 
 def _config(state: dict[str, Tensor], prefix: str, channels: int | None) -> dict:
-    """Sizes of a VAE-GAN as its first and last encoder weights give them; the released ones where they cannot."""
-    first, mean = (
-        state.get(f"{prefix}encoder.main.0.weight"),
-        state.get(f"{prefix}encoder.mean.weight"),
-    )
+    """Sizes of a VAE-GAN, from its first and last encoder weights.
+
+    The released sizes are taken if these weights are missing or have the wrong number of axes.
+    """
+    first = state.get(f"{prefix}encoder.main.0.weight")
+    mean = state.get(f"{prefix}encoder.mean.weight")
     if first is None or mean is None or first.ndim != 4 or mean.ndim != 2:
         return {"channels": channels or 3}
     width = len(first) / CHANNELS[0]
-    side = math.isqrt(mean.shape[1] // scaled(CHANNELS, width)[-1])
-    return dict(
-        channels=channels or first.shape[1], size=32 * max(1, side), latent=len(mean), width=width
-    )
+    cells = math.isqrt(mean.shape[1] // scaled(CHANNELS, width)[-1])
+    return {
+        "channels": channels or first.shape[1],
+        "size": 32 * max(1, cells),
+        "latent": len(mean),
+        "width": width,
+    }
 
 
 def _mead_order() -> list[int]:
-    """Rows of a released classifier of MEAD, whose classes go by MEAD's alphabet, in the order of our classes."""
+    """For each of our classes, the row of a released classifier of MEAD.
+
+    The released classes are in MEAD's alphabetical order.
+    """
     theirs = [MEAD_EMOTIONS[word] for word in sorted(MEAD_EMOTIONS) if word != "neutral"]
     return [theirs.index(emotion) for emotion in classes_of("mead")]
 
 
-def _before(target: Path, name: str, kind: str) -> str | None:
-    """The file that gave the network which is there, where that goes before one out of a file of this ``kind``."""
+def _preferred_file(target: Path, name: str, kind: str) -> str | None:
+    """The file of the existing network, if that goes before one from a file of this ``kind``.
+
+    CheckpointError if the existing network was trained here.
+    """
     if not target.with_suffix(".safetensors").exists():
         return None
-    if (given := checkpoints.read_card(target).get("released")) is None:
+    released = checkpoints.read_card(target).get("released")
+    if released is None:
         raise CheckpointError(
             f"{target}.safetensors: was trained here; name another folder with --out"
         )
+    # A classifier of its own file goes before that of the context network.
     rank = KINDS[::-1] if name.startswith("classifier") else KINDS
-    return given["file"] if rank.index(given["kind"]) > rank.index(kind) else None
+    return released["file"] if rank.index(released["kind"]) > rank.index(kind) else None
 
 
 def _card(name: str, kind: str, path: Path, corpus: str) -> dict:
