@@ -1,24 +1,22 @@
-"""Every notebook runs, alone and in order, from its first to its last cell, in profile smoke."""
+"""Every notebook runs alone, from its first to its last cell, in profile smoke."""
 
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
+from PIL import Image
 
-from cmlib import redraw
 from cmlib.experiment.run import Run
+from cmlib.figures import catalogue
 from tools.notebooks import execute as execute_module
 from tools.notebooks import report
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """The folder that all notebooks of this test write to; each leaves its checkpoints there for the next."""
-    return tmp_path_factory.mktemp("actors-smoke")
+NOTEBOOKS = {path.stem: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+PARAMETERS = {"corpus": "actors", "profile": "smoke", "seed": 0, "fold": 1}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,102 +29,123 @@ def surroundings(tmp_path_factory):
         yield
 
 
-def execute(path: Path, run: Path, **more) -> dict:
-    """Execute a notebook in profile smoke, return the numbers that it recorded."""
-    parameters = {
-        "corpus": "actors",
-        "profile": "smoke",
-        "seed": 0,
-        "fold": 1,
-        "out_dir": str(run),
-        **more,
-    }
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder that all notebooks write to; each finds there what others have trained."""
+    return tmp_path_factory.mktemp("actors-smoke")
+
+
+@pytest.fixture(scope="module")
+def recorded(run):
+    """The numbers that a notebook records, by its name; it is executed when first asked for."""
+    numbers = {}
+
+    def numbers_of(name: str) -> dict:
+        if name not in numbers:
+            numbers[name] = execute(NOTEBOOKS[name], run)
+        return numbers[name]
+
+    return numbers_of
+
+
+def execute(path: Path, run: Path) -> dict:
     target = run / "notebooks" / path.name
     try:
-        execute_module.execute(path, target, parameters)
+        execute_module.execute(path, target, {**PARAMETERS, "out_dir": str(run)})
     except execute_module.NotebookError as error:
-        outputs = [
-            o for cell in json.loads(target.read_text())["cells"] for o in cell.get("outputs", [])
-        ]
-        pytest.fail(
-            "\n".join([str(error), *(line for o in outputs for line in o.get("traceback", []))]),
-            pytrace=False,
-        )
+        cells = json.loads(target.read_text())["cells"]
+        outputs = [output for cell in cells for output in cell.get("outputs", [])]
+        traceback = [line for output in outputs for line in output.get("traceback", [])]
+        pytest.fail("\n".join([str(error), *traceback]), pytrace=False)
     file = run / "metrics" / f"{path.stem}.json"
-    assert file.exists(), (
-        f"the last cell of {path.name} must call report.record(..., {path.stem!r}, ...)"
-    )
+    assert file.exists(), f"the last cell of {path.name} must call record(..., {path.stem!r}, ...)"
     return json.loads(file.read_text())
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_notebook_runs(path, run):
-    numbers = execute(path, run)
-    assert numbers
-    missing = [
-        name for name, value in walk(numbers) if value is None and not name.endswith("/sd")
-    ]  # of one fold there is none
-    assert not missing, "not a number"
-
-
-def walk(value, name=""):
+def leaves(value, name=""):
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from walk(inner, f"{name}/{key}")
+            yield from leaves(inner, f"{name}/{key}")
     else:
         yield name, value
 
 
-def test_report_of_the_run(run):
-    if not (run / "metrics" / f"{report.EVALUATION}.json").exists():
-        pytest.skip("the evaluation notebook has not run before this test")
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebook_runs_and_records_numbers(name, recorded):
+    numbers = dict(leaves(recorded(name)))
+    assert numbers
+    # Of one fold there is no standard deviation.
+    missing = [path for path, n in numbers.items() if n is None and not path.endswith("/sd")]
+    assert not missing, "not a number"
+
+
+def test_report_of_the_run(run, recorded):
+    recorded(report.EVALUATION)
     page = report.build(run).read_text(encoding="utf-8")
     scores = json.loads((run / "metrics.json").read_text())
     assert list(scores) == ["corpus", "profile", "fold", "seed", "chance", "models"]
     assert (scores["corpus"], scores["profile"]) == ("actors", "smoke")
-    for by in scores["models"].values():
-        assert set(by) == set(report.SCORES)
-        assert all(0 <= s["low"] <= s["value"] <= s["high"] <= 1 for s in by.values())
-    assert (
-        "https://" not in page.replace('xmlns="http', "")
-        and page.count("<img") == len(report.pictures(run)) > 0
-    )
+    for scores_of_model in scores["models"].values():
+        assert set(scores_of_model) == set(report.SCORES)
+        for score in scores_of_model.values():
+            assert 0 <= score["low"] <= score["value"] <= score["high"] <= 1
+    assert "https://" not in page.replace('xmlns="http', "")
+    assert page.count("<img") == len(report.pictures(run)) > 0
 
 
-def test_figures_drawn_again_have_the_numbers_of_the_executed_notebooks(run, tmp_path):
-    names = [
-        "03_voice_scores",
-        "05_kl_shift",
-        "06_test_accuracy",
-        "06_recall_per_emotion",
-        "07_congruence",
-        "07_conflict",
-    ]
-    if not all((run / "figures" / f"{name}.csv").exists() for name in names):
-        pytest.skip("notebooks 03 and 05 to 07 have not run before this test")
-    assert set(redraw.redraw(Run("actors", "smoke", out_dir=str(run)), names, tmp_path)) == set(
-        names
-    )
-    for name in names:
-        executed, again = (
-            pd.read_csv(folder / f"{name}.csv") for folder in (run / "figures", tmp_path)
+@pytest.fixture(scope="module")
+def drawn(run, tmp_path_factory):
+    """Draws figures of the run into a folder of their own, on one thread like the notebooks.
+
+    All of them share one ``Run``, so that what they have in common is computed once.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    shared, folder = Run("actors", "smoke", out_dir=str(run)), tmp_path_factory.mktemp("drawn")
+
+    def draw(name: str) -> Path:
+        catalogue.draw(shared, [name], folder)
+        return folder
+
+    yield draw
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("name", catalogue.FIGURES)
+def test_a_figure_is_drawn_again_as_in_its_notebook(name, run, recorded, drawn):
+    recorded(catalogue.FIGURES[name].notebook)
+    notebook, again = run / "figures", drawn(name)
+    picture, second = (pixels(folder / f"{name}.png") for folder in (notebook, again))
+    assert picture.shape == second.shape
+    assert np.abs(picture - second).mean() < 0.1  # grey levels
+    tables = [folder / f"{name}.csv" for folder in (notebook, again)]
+    assert tables[0].exists() == tables[1].exists()
+    if tables[0].exists():
+        first, second = (
+            pd.read_csv(table).drop(columns="seconds", errors="ignore") for table in tables
         )
-        pd.testing.assert_frame_equal(again, executed, rtol=1e-4, atol=1e-5)
+        pd.testing.assert_frame_equal(first, second, rtol=1e-4, atol=1e-5)
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"), dtype=float)
 
 
 def test_misspelt_parameter_is_an_error(tmp_path):
+    notebook = NOTEBOOKS["01_data_preparation"]
     with pytest.raises(execute_module.NotebookError, match="has no parameter profil"):
-        execute_module.execute(NOTEBOOKS[0], tmp_path / "out.ipynb", {"profil": "smoke"})
+        execute_module.execute(notebook, tmp_path / "out.ipynb", {"profil": "smoke"})
 
 
 def test_failing_cell_is_one_clear_error_and_keeps_its_traceback(tmp_path):
-    book = json.loads(NOTEBOOKS[0].read_text())
-    first = next(c for c in book["cells"] if "parameters" in c["metadata"].get("tags", []))
-    book["cells"] = [
-        first,
-        {**first, "id": "fails", "metadata": {}, "source": "raise ValueError('no luck')"},
-    ]
-    (source := tmp_path / "fails.ipynb").write_text(json.dumps(book))
+    book = json.loads(NOTEBOOKS["01_data_preparation"].read_text())
+    tags = [cell["metadata"].get("tags", []) for cell in book["cells"]]
+    parameters = book["cells"][["parameters" in of_cell for of_cell in tags].index(True)]
+    failing = {**parameters, "id": "fails", "metadata": {}, "source": "raise ValueError('no luck')"}
+    book["cells"] = [parameters, failing]
+    source, target = tmp_path / "fails.ipynb", tmp_path / "out.ipynb"
+    source.write_text(json.dumps(book))
     with pytest.raises(execute_module.NotebookError, match="ValueError: no luck"):
-        execute_module.execute(source, target := tmp_path / "out.ipynb", {"profile": "smoke"})
+        execute_module.execute(source, target, {"profile": "smoke"})
     assert "no luck" in target.read_text()

@@ -1,4 +1,6 @@
-"""Outputs in the committed notebooks belong to the code beside them, and hold nothing of the machine they ran on."""
+"""Outputs in the committed notebooks belong to the code beside them, and hold nothing of the
+machine they ran on.
+"""
 
 from pathlib import Path
 
@@ -18,7 +20,7 @@ def test_outputs_belong_to_the_code(path):
     if not outputs:
         pytest.skip("not published yet")
     assert book.metadata["outputs_of"] == publish.fingerprint(book), (
-        "python -m tools.publish runs/actors-quick"
+        "python -m tools.notebooks.publish runs/actors-quick"
     )
     assert "widgets" not in book.metadata and outputs == publish.clean(outputs)
     assert path.stat().st_size <= publish.LARGEST

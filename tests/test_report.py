@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from cmlib import files
-from cmlib.plots import figures, palette, style
+from cmlib.plots import kinds, palette, style
 from tools.notebooks import report
 
 SCORE = {"value": 0.5, "low": 0.4, "high": 0.6}
@@ -76,7 +76,7 @@ def test_missing_score_is_named(run):
 
 def test_page_shows_failures_figures_and_nothing_from_elsewhere(run):
     style.save(
-        figures.confusion(np.eye(2), ["happy", "sad"]),
+        kinds.confusion(np.eye(2), ["happy", "sad"]),
         "06_confusion",
         run,
         pd.DataFrame({"a": [1]}),
@@ -146,7 +146,7 @@ def test_every_emotion_has_its_colour():
 def test_same_figure_same_bytes(tmp_path):
     for name in ("a", "b"):
         points = np.random.default_rng(0).normal(size=(20, 5))
-        style.save(figures.latent_scatter(points, ["happy", "sad"] * 10), name, tmp_path)
+        style.save(kinds.latent_scatter(points, ["happy", "sad"] * 10), name, tmp_path)
     for suffix in ("svg", "png"):
         assert len({(tmp_path / "figures" / f"{n}.{suffix}").read_bytes() for n in "ab"}) == 1
     assert not list(tmp_path.rglob("*.part"))
@@ -163,9 +163,9 @@ def test_pictures_of_every_kind(shape):
 
 
 def test_confusion_rows_are_shares_of_the_truth():
-    fig = figures.confusion([[3, 1], [0, 0]], ["happy", "sad"])
+    fig = kinds.confusion([[3, 1], [0, 0]], ["happy", "sad"])
     assert [text.get_text() for text in fig.axes[0].texts] == ["75", "25", "0", "0"]
 
 
 def test_notebook_shows_a_figure_once_and_as_png():
-    assert figures.mel(np.zeros((128, 128)))._repr_png_().startswith(b"\x89PNG")
+    assert kinds.mel(np.zeros((128, 128)))._repr_png_().startswith(b"\x89PNG")

@@ -24,7 +24,7 @@ from cmlib.cli import main
 from cmlib.config import get_profile
 from cmlib.corpora import archives
 from cmlib.corpora.names import EMOTIONS
-from cmlib.plots import figures
+from cmlib.plots import kinds
 from cmlib.preparation import media
 from cmlib.preparation.prepare import prepare
 from cmlib.preparation.store import Store, StoreError
@@ -130,9 +130,9 @@ def test_an_archive_of_a_row_can_be_listened_to(spoiled):
 def test_the_contact_sheet_shows_each_actor_and_emotion(corpus, tmp_path, capsys, monkeypatch):
     written_clip([np.zeros_like(f) for f in FRAMES])(corpus / "01-01-08-01-01-01-01.mp4")
     drawn = {}
-    real = figures.image_grid
+    real = kinds.image_grid
     monkeypatch.setattr(
-        figures, "image_grid", lambda *a, **k: drawn.update(grid=a) or real(*a, **k)
+        kinds, "image_grid", lambda *a, **k: drawn.update(grid=a) or real(*a, **k)
     )
     command = [
         "prepare",

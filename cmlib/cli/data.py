@@ -117,7 +117,7 @@ def _draw_contact_sheet(store: Store, path: Path) -> None:
     A label says where no face was found.
     """
     from cmlib.corpora.names import EMOTIONS
-    from cmlib.plots.figures import image_grid
+    from cmlib.plots.kinds import image_grid
 
     clips = store.clips.loc[store.clips.n_frames > 0].sort_values("intensity", kind="stable")
     if clips.empty:

@@ -12,7 +12,9 @@ from cmlib.cli.options import Corpus, Fold, Profile, Seed
 
 
 def figures(
-    *names: Annotated[str, Parameter(help="Such as 06_test_accuracy; without it every figure.")],
+    *names: Annotated[
+        str, Parameter(help="Such as 06_test_accuracy or '06_*'; without it every figure.")
+    ],
     corpus: Corpus = "actors",
     profile: Profile = "quick",
     fold: Fold = 1,
@@ -29,23 +31,23 @@ def figures(
         Parameter(help="Also write a page of all figures with previews into this folder."),
     ] = None,
     list_names: Annotated[
-        bool, Parameter(name="--list", help="Only print the names, and who draws them.")
+        bool, Parameter(name="--list", help="Only print the names, and what they show.")
     ] = False,
 ) -> None:
     """Draw figures again without training, as SVG, PDF, PNG and CSV."""
-    from cmlib import redraw
     from cmlib.experiment.run import Run
+    from cmlib.figures import catalogue
+    from cmlib.figures.gallery import write_gallery
 
     if list_names:
-        for name, notebook in redraw.catalogue().items():
-            print(f"{name:34s}{notebook.stem}")
+        print(catalogue.listing())
         return
     if gallery and names:
         raise ValueError("--gallery is a page of every figure: give no NAME with it")
     run, started = Run(corpus, profile, seed, fold), time.monotonic()
     folder = out or run.folder / "figures"
-    drawn = redraw.redraw(run, list(names), folder)
+    drawn = catalogue.draw(run, names, folder)
     print(f"{', '.join(drawn)}\n{folder} ({time.monotonic() - started:.0f} s)")
     if gallery:
         about = f"Corpus `{corpus}`, profile `{profile}`, fold {fold}, seed {seed}."
-        print(redraw.gallery(drawn, folder, gallery, about))
+        print(write_gallery(drawn, folder, gallery, about))

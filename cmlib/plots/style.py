@@ -1,14 +1,14 @@
-"""Every plot of every notebook, in one look: data in, figure out, no hidden state.
+"""The one look of every plot, and how plots are saved.
 
-Seaborn is imported by the first plot: that takes over a second, and the demo shows pictures before any plot.
-Pictures may be numpy arrays or torch tensors, (S, S, 3) or (3, S, S) or (S, S) or (1, S, S), uint8 or floats in 0...1.
+Seaborn is imported by the first plot: that takes over a second, and the demo shows pictures before
+any plot. Pictures may be numpy arrays or torch tensors, (S, S, 3) or (3, S, S) or (S, S) or (1, S,
+S), uint8 or floats in 0...1.
 """
 
 from __future__ import annotations
 
 import io
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, wraps
 from pathlib import Path
 
@@ -16,14 +16,23 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from PIL import Image
 
+from cmlib.files import write_atomically
 from cmlib.plots.palette import INK, QUIET
+
+# What would make the same figure give other bytes tomorrow, per format.
+VARYING_METADATA = {
+    "svg": ("Date", "Creator"),
+    "pdf": ("CreationDate", "Creator", "Producer"),
+    "png": ("Software",),
+}
 
 
 @cache
-def _style() -> dict:
-    """Matplotlib's settings for every plot, from outside ``figures.STYLE``."""
+def settings() -> dict:
+    """Matplotlib's settings for every plot."""
     import seaborn as sns
 
     return {
@@ -50,85 +59,81 @@ def _style() -> dict:
     }
 
 
-def __getattr__(name: str):
-    if name == "STYLE":
-        return _style()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
 class Plot(Figure):
-    """A matplotlib figure that shows itself once in a notebook, whatever the backend, and is never kept by pyplot."""
+    """A matplotlib figure that shows itself once in a notebook, whatever the backend, and is never
+    kept by pyplot.
+    """
 
     def _repr_png_(self) -> bytes:
-        with mpl.rc_context(_style()):
-            self.savefig(
-                buffer := io.BytesIO(),
-                format="png",
-                dpi=self.get_dpi(),
-                metadata={"Software": None},
-            )
+        buffer = io.BytesIO()
+        with mpl.rc_context(settings()):
+            self.savefig(buffer, format="png", dpi=self.get_dpi(), metadata={"Software": None})
         return buffer.getvalue()
 
-    def axes_grid(self, rows: int = 1, columns: int = 1, **options) -> np.ndarray:
+    def axes_grid(self, rows: int = 1, columns: int = 1, **options) -> NDArray[np.object_]:
         """(rows, columns) array of axes."""
         return self.subplots(rows, columns, squeeze=False, **options)
 
+    def heading(self, title: str) -> None:
+        """A bold title at the left, above all axes; none where ``title`` is empty."""
+        if title:
+            self.suptitle(title, x=0.01, ha="left", fontweight="bold")
 
-def _styled(plot):
+
+def styled(plot: Callable[..., Plot]) -> Callable[..., Plot]:
+    """Decorates a function that draws: it draws in the look of this module."""
+
     @wraps(plot)
-    def inner(*args, **kwargs):
-        with mpl.rc_context(_style()):
-            return plot(*args, **kwargs)
+    def in_style(*args, **options) -> Plot:
+        with mpl.rc_context(settings()):
+            return plot(*args, **options)
 
-    return inner
+    return in_style
 
 
-def _new(width: float, height: float) -> Plot:
+def new_plot(width: float, height: float) -> Plot:
+    """An empty figure, its size in inches."""
     return Plot(figsize=(width, height), layout="constrained")
 
 
-def save(fig: Figure, name: str, out_dir: str | Path, data: pd.DataFrame | None = None) -> Figure:
-    """Write ``out_dir``/figures/``name``.svg, .pdf and .png, and ``data`` beside them as .csv; returns ``fig``.
+def save(
+    figure: Figure, name: str, out_dir: str | Path, table: pd.DataFrame | None = None
+) -> Figure:
+    """Write ``out_dir``/figures/``name``.svg, .pdf and .png, and ``table`` beside them as .csv;
+    returns ``figure``.
 
     The same figure gives the same bytes.  A file appears whole or not at all.
     """
-    folder = Path(out_dir) / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
-    with mpl.rc_context(_style()):
-        silent = {
-            "svg": ("Date", "Creator"),
-            "pdf": ("CreationDate", "Creator", "Producer"),
-            "png": ("Software",),
-        }
-        for suffix, fields in silent.items():
-            part = folder / f"{name}.{suffix}.part"
-            fig.savefig(part, format=suffix, metadata=dict.fromkeys(fields))
-            os.replace(part, folder / f"{name}.{suffix}")
-    if data is not None:
-        data.to_csv(part := folder / f"{name}.csv.part", index=False, float_format="%.6g")
-        os.replace(part, folder / f"{name}.csv")
-    return fig
+    return save_in(Path(out_dir) / "figures", figure, name, table)
+
+
+def save_in(folder: Path, figure: Figure, name: str, table: pd.DataFrame | None = None) -> Figure:
+    """``save`` into a folder that is given itself."""
+    with mpl.rc_context(settings()):
+        for suffix, fields in VARYING_METADATA.items():
+            with write_atomically(folder / f"{name}.{suffix}") as file:
+                figure.savefig(file, format=suffix, metadata=dict.fromkeys(fields))
+    if table is not None:
+        with write_atomically(folder / f"{name}.csv") as file:
+            table.to_csv(file, index=False, float_format="%.6g")
+    return figure
 
 
 def animation(
     pictures: Sequence[np.ndarray], name: str, out_dir: str | Path, seconds: float = 0.12
 ) -> bytes:
-    """Write pictures (H, W, 3) in 0...1 as ``out_dir``/figures/``name``.gif, ``seconds`` each, for ever; returns its bytes."""
-    frames = [
-        Image.fromarray((255 * picture(p)).round().astype(np.uint8)).quantize(96) for p in pictures
-    ]
-    frames[0].save(
-        buffer := io.BytesIO(),
-        "GIF",
-        save_all=True,
-        append_images=frames[1:],
-        duration=round(1000 * seconds),
-        loop=0,
-    )
+    """Write pictures (H, W, 3) in 0...1 as ``out_dir``/figures/``name``.gif; returns its bytes.
+
+    Each picture is shown for ``seconds``, and the animation starts again for ever.
+    """
+    frames = [Image.fromarray((255 * picture(p)).round().astype(np.uint8)) for p in pictures]
+    first, *others = [frame.quantize(96) for frame in frames]
+    buffer = io.BytesIO()
+    milliseconds = round(1000 * seconds)
+    first.save(buffer, "GIF", save_all=True, append_images=others, duration=milliseconds, loop=0)
     path = Path(out_dir) / "figures" / f"{name}.gif"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".part").write_bytes(buffer.getvalue())
-    os.replace(path.with_suffix(".part"), path)
+    with write_atomically(path) as file:
+        file.write_bytes(buffer.getvalue())
     return buffer.getvalue()
 
 
@@ -136,7 +141,8 @@ def picture(image) -> np.ndarray:
     """Any accepted picture as (H, W, 3) or (H, W) floats in 0...1."""
     image = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
     scale = 255 if image.dtype == np.uint8 else 1
-    if image.ndim == 3 and image.shape[0] in (1, 3) and image.shape[-1] not in (1, 3):
+    channels_first = image.ndim == 3 and image.shape[0] in (1, 3) and image.shape[-1] not in (1, 3)
+    if channels_first:
         image = np.moveaxis(image, 0, -1)
     if image.ndim == 3 and image.shape[-1] == 1:
         image = image[..., 0]

@@ -1,8 +1,9 @@
-"""Execute one notebook with parameters: ``python -m tools.notebooks.execute SOURCE TARGET -p profile smoke``.
+"""Execute one notebook with parameters: ``python -m tools.notebooks.execute SOURCE TARGET -p
+profile smoke``.
 
-Snakemake and the tests come through here.  papermill does the work; around it are the habits: a misspelt parameter is
-an error, the kernel and the working directory are explicit, and a failure costs two lines on the screen while the
-traceback stays in the executed notebook.
+Snakemake and the tests come through here.  papermill does the work; around it are the habits: a
+misspelt parameter is an error, the kernel and the working directory are explicit, and a failure
+costs two lines on the screen while the traceback stays in the executed notebook.
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ PARAMETERS = {"corpus": str, "profile": str, "seed": int, "fold": int, "out_dir"
 
 
 class NotebookError(RuntimeError):
-    """A notebook that could not be executed; the message names it, the cell, the error and where the traceback is."""
+    """A notebook that could not be executed; the message names it, the cell, the error and where
+    the traceback is.
+    """
 
 
 def execute(source: Path, target: Path, parameters: dict, progress: bool = False) -> float:
     """Execute ``source`` into ``target`` in the folder of ``source``; returns the seconds it took.
 
-    NotebookError where a parameter is not one of ``PARAMETERS`` or is unknown to the notebook, or a cell fails.
+    NotebookError where a parameter is not one of ``PARAMETERS`` or is unknown to the notebook, or a
+    cell fails.
     """
     import papermill  # here: half a second that a misspelt command line need not wait
 
@@ -37,7 +41,8 @@ def execute(source: Path, target: Path, parameters: dict, progress: bool = False
     known = papermill.inspect_notebook(str(source))
     if unknown := [name for name in parameters if name not in PARAMETERS or name not in known]:
         raise NotebookError(
-            f"{source}: has no parameter {', '.join(unknown)}; it knows {', '.join(known) or 'none'}"
+            f"{source}: has no parameter {', '.join(unknown)}; "
+            f"it knows {', '.join(known) or 'none'}"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -70,7 +75,8 @@ def duration(seconds: float) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m tools.notebooks.execute", description=__doc__.splitlines()[0]
+        prog="python -m tools.notebooks.execute",
+        description="Execute one notebook with parameters.",
     )
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)

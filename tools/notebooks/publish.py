@@ -1,8 +1,10 @@
-"""`python -m tools.publish runs/actors-quick`: put the outputs of an executed run into the notebooks that are committed.
+"""`python -m tools.notebooks.publish runs/actors-quick`: put the outputs of an executed run into
+the notebooks that are committed.
 
-Cells are matched by their id; a cell whose source has changed since it was executed is an error. Left behind are widgets
-and their state, progress bars, what went to stderr, and papermill's own metadata. Each notebook then carries a fingerprint of the code that
-gave its outputs, which a test compares with the code it shows.
+Cells are matched by their id; a cell whose source has changed since it was executed is an error.
+Left behind are widgets and their state, progress bars, what went to stderr, and papermill's own
+metadata. Each notebook then carries a fingerprint of the code that gave its outputs, which a test
+compares with the code it shows.
 """
 
 from __future__ import annotations
@@ -15,10 +17,10 @@ import sys
 from pathlib import Path
 
 import nbformat
-from PIL import Image
+from PIL import Image, ImageSequence
 
 ROOT = Path(__file__).resolve().parents[2]
-MOVING = 200_000  # characters of a moving picture that are left as they are
+LARGEST_ANIMATION = 200_000  # characters of an animation that are left as they are
 LARGEST = 1_000_000  # bytes a published notebook may have
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -35,58 +37,69 @@ def fingerprint(notebook: nbformat.NotebookNode) -> str:
 
 def clean(outputs: list) -> list:
     """Outputs a reader on the web can use: no widgets, no stderr."""
-    kept = [o for o in outputs if o.get("name") != "stderr" and WIDGET not in o.get("data", {})]
-    for output in kept:
-        if "image/png" in output.get("data", {}):
-            output["data"]["image/png"] = smaller(output["data"]["image/png"])
-        if len(output.get("data", {}).get("image/gif", "")) > MOVING:
-            output["data"]["image/gif"] = shorter(output["data"]["image/gif"])
+    kept = []
+    for output in outputs:
+        data = output.get("data", {})
+        if output.get("name") == "stderr" or WIDGET in data:
+            continue
+        if "image/png" in data:
+            data["image/png"] = smaller_picture(data["image/png"])
+        if len(data.get("image/gif", "")) > LARGEST_ANIMATION:
+            data["image/gif"] = shorter_animation(data["image/gif"])
+        kept.append(output)
     return kept
 
 
-def shorter(gif: str) -> str:
-    """A base64 GIF with every second of its pictures, twice as long, in 48 colours; the file of the run keeps them all."""
-    with Image.open(io.BytesIO(base64.b64decode(gif))) as moving:
-        seconds, frames = moving.info["duration"], []
-        for number in range(0, moving.n_frames, 2):
-            moving.seek(number)
-            frames.append(moving.convert("RGB").quantize(48, dither=Image.Dither.NONE))
-    frames[0].save(
-        packed := io.BytesIO(),
-        "GIF",
-        save_all=True,
-        append_images=frames[1:],
-        duration=2 * seconds,
-        loop=0,
+def shorter_animation(gif: str) -> str:
+    """A base64 GIF with every second of its pictures, shown twice as long, in 48 colours.
+
+    The file of the run keeps all of its pictures.
+    """
+    with Image.open(io.BytesIO(base64.b64decode(gif))) as animation:
+        milliseconds = animation.info["duration"]
+        pictures = [picture.convert("RGB") for picture in ImageSequence.all_frames(animation)[::2]]
+    first, *others = [p.quantize(48, dither=Image.Dither.NONE) for p in pictures]
+    packed = io.BytesIO()
+    first.save(
+        packed, "GIF", save_all=True, append_images=others, duration=2 * milliseconds, loop=0
     )
     return base64.b64encode(packed.getvalue()).decode() + "\n"
 
 
-def smaller(png: str) -> str:
-    """A base64 PNG in at most 256 colours, where that saves a third; the figures of a run keep all of theirs."""
+def smaller_picture(png: str) -> str:
+    """A base64 PNG in at most 256 colours, where that saves a third.
+
+    The figures of a run keep all of their colours.
+    """
     image = Image.open(io.BytesIO(base64.b64decode(png)))
     if image.mode == "P":
         return png
-    image.convert("RGB").quantize(256).save(packed := io.BytesIO(), "PNG", optimize=True)
+    packed = io.BytesIO()
+    image.convert("RGB").quantize(256).save(packed, "PNG", optimize=True)
     text = base64.b64encode(packed.getvalue()).decode() + "\n"
     return text if len(text) < 0.67 * len(png) else png
 
 
 def publish(source: Path, executed: Path) -> int:
-    """Copy outputs from ``executed`` into ``source``; returns the new size in bytes, or raises PublishError."""
-    book, done = (nbformat.read(path, as_version=4) for path in (source, executed))
-    by_id = {cell.id: cell for cell in done.cells}
+    """Copy outputs from ``executed`` into ``source``; returns the new size in bytes.
+
+    PublishError where they do not belong together, or must not be shown.
+    """
+    book, executed_book = (nbformat.read(path, as_version=4) for path in (source, executed))
+    executed_cells = {cell.id: cell for cell in executed_book.cells}
     for cell in book.cells:
         if cell.cell_type != "code":
             continue
-        twin = by_id.get(cell.id)
-        if twin is None or twin.source != cell.source:
+        executed_cell = executed_cells.get(cell.id)
+        if executed_cell is None or executed_cell.source != cell.source:
             raise PublishError(
-                f"{source.name}: a cell has changed since it was executed; make reproduce, then publish again"
+                f"{source.name}: a cell has changed since it was executed; "
+                "make reproduce, then publish again"
             )
-        if any(o.output_type == "error" for o in twin.outputs):
+        if any(output.output_type == "error" for output in executed_cell.outputs):
             raise PublishError(f"{source.name}: failed when it was executed; see {executed}")
-        cell.outputs, cell.execution_count = clean(twin.outputs), twin.execution_count
+        cell.outputs = clean(executed_cell.outputs)
+        cell.execution_count = executed_cell.execution_count
     book.metadata.pop("widgets", None)
     book.metadata["outputs_of"] = fingerprint(book)
     text = nbformat.writes(book) + "\n"
@@ -95,14 +108,18 @@ def publish(source: Path, executed: Path) -> int:
             raise PublishError(f"{source.name}: an output holds the path {private}")
     if len(text) > LARGEST:
         raise PublishError(
-            f"{source.name}: {len(text):,} bytes with its outputs, more than {LARGEST:,}; make its pictures smaller"
+            f"{source.name}: {len(text):,} bytes with its outputs, more than {LARGEST:,}; "
+            "make its pictures smaller"
         )
     source.write_text(text, encoding="utf-8")
     return len(text)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="publish", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.notebooks.publish",
+        description="Put the outputs of an executed run into the notebooks.",
+    )
     parser.add_argument("run", type=Path, help="a finished run, such as runs/actors-quick")
     options = parser.parse_args(arguments)
     failed = False

@@ -1,4 +1,10 @@
-"""What a run leaves behind: one JSON of numbers per notebook, ``metrics.json`` and one ``report.html``."""
+"""What a run leaves behind, on one page: ``metrics.json`` and ``report.html``.
+
+The page is our own template, not nbconvert's.  nbconvert was tried: it turns one notebook into one
+page, so scores, failures and figures of eleven notebooks would first have to become a twelfth; that
+page begins at 280 kB and loads scripts from other servers, while this one has to open without a
+network, in an archive or in a mail.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +15,11 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+import jinja2
 
 from cmlib.files import write_text
 from cmlib.plots.palette import MODEL_NAMES
@@ -20,6 +29,7 @@ EVALUATION, VOICE_ONLY = "06_evaluation", "04_expression_classifier"
 MODELS = ("face", "voice", "product_of_experts", "concatenation", "can_released", "can")
 SCORES = ("clip_accuracy", "frame_accuracy", "unweighted_average_recall")
 PACKAGES = ("torch", "torchaudio", "lightning-fabric", "librosa", "numpy", "scikit-learn")
+LONGEST_LIST = 8  # numbers of a list that is shown
 LARGEST_SVG = 300_000  # bytes; figures above it (many small pictures) go into the report as PNG
 
 
@@ -28,135 +38,145 @@ class ReportError(RuntimeError):
 
 
 def collect(run: Path) -> dict:
-    """``metrics.json`` out of what the evaluation notebook recorded; ReportError where a key is missing.
+    """What ``metrics.json`` holds, out of what the evaluation notebook has recorded.
 
-    A corpus without faces has no evaluation of the context: then it is the voice alone, as notebook 04 scored it.
+    A corpus without faces has no evaluation of the context: then it is the voice alone, as notebook
+    04 has scored it.  ReportError where a file or a key is missing.
     """
-    file = run / "metrics" / f"{EVALUATION}.json"
+    file, models, scores_key = run / "metrics" / f"{EVALUATION}.json", MODELS, "models"
+    numbers = _read_numbers(file)
+    if "skipped" in numbers:
+        file, models, scores_key = file.with_name(f"{VOICE_ONLY}.json"), ("voice",), "test"
+        numbers = _read_numbers(file)
     try:
-        numbers, models = json.loads(file.read_text()), MODELS
-        if "skipped" in numbers:
-            file, models = file.with_name(f"{VOICE_ONLY}.json"), ("voice",)
-            numbers = json.loads(file.read_text())
-            numbers["models"] = numbers["test"]
-        head = {key: numbers[key] for key in ("corpus", "profile", "fold", "seed", "chance")}
-        pick = ("value", "low", "high")
-        return {
-            **head,
-            "models": {
-                m: {s: {k: numbers["models"][m][s][k] for k in pick} for s in SCORES}
-                for m in models
-            },
+        metrics = {key: numbers[key] for key in ("corpus", "profile", "fold", "seed", "chance")}
+        metrics["models"] = {
+            model: {score: _interval_of(numbers[scores_key][model][score]) for score in SCORES}
+            for model in models
         }
+    except KeyError as error:
+        raise ReportError(
+            f"{file}: lacks {error}; the last cell of {file.stem}.ipynb must record it"
+        ) from None
+    return metrics
+
+
+def _read_numbers(file: Path) -> dict:
+    try:
+        return json.loads(file.read_text())
     except OSError:
         raise ReportError(f"{file}: not there; run `make reproduce`") from None
     except ValueError as error:
         raise ReportError(
             f"{file}: not JSON ({error}); delete it and run `make reproduce`"
         ) from None
-    except KeyError as error:
-        raise ReportError(
-            f"{file}: lacks {error}; the last cell of {file.stem}.ipynb must record it"
-        ) from None
+
+
+def _interval_of(score: dict) -> dict:
+    return {key: score[key] for key in ("value", "low", "high")}
 
 
 def failure(book: dict) -> str:
-    """Why an executed notebook is not whole, in one line; "" where it is (a deliberate SystemExit(0) is no failure)."""
-    outputs = [
-        o for cell in book["cells"] for o in cell.get("outputs", []) if o["output_type"] == "error"
-    ]
-    for output in outputs:
-        if (output["ename"], output["evalue"]) not in (("SystemExit", "0"), ("SystemExit", "")):
-            return f"{output['ename']}: {output['evalue']}".splitlines()[0][:300]
-    return "" if outputs or book["metadata"].get("papermill", {}).get("end_time") else "interrupted"
+    """Why an executed notebook is not complete, in one line; "" where it is.
+
+    SystemExit(0) is no failure: a notebook ends so where the corpus has nothing for it.
+    """
+    outputs = [output for cell in book["cells"] for output in cell.get("outputs", [])]
+    errors = [output for output in outputs if output["output_type"] == "error"]
+    for error in errors:
+        if error["ename"] != "SystemExit" or error["evalue"] not in ("0", ""):
+            return f"{error['ename']}: {error['evalue']}".splitlines()[0][:300]
+    finished = book["metadata"].get("papermill", {}).get("end_time")
+    return "" if errors or finished else "interrupted"
 
 
 def notebooks(run: Path) -> list[dict]:
-    """One row per executed notebook: name, link, seconds, error ("" where all went well), flat numbers."""
+    """One row per executed notebook: name, link, seconds, error and numbers.
+
+    ``error`` is "" where all went well; ``numbers`` are those it has recorded, ``flatten``ed.
+    """
     rows = []
     for path in sorted((run / "notebooks").glob("*.ipynb")):
         try:
             book = json.loads(path.read_text(encoding="utf-8"))
             error = failure(book)
-        except ValueError:  # it was being written when the power went
+        except ValueError:  # the file was being written when the power went
             book, error = {"metadata": {}}, "interrupted"
-        timing = book["metadata"].get("papermill", {})
-        numbers = run / "metrics" / path.with_suffix(".json").name
-        flat = flatten(json.loads(numbers.read_text())) if numbers.exists() and not error else []
-        rows.append(
-            dict(
-                name=path.stem,
-                link=f"notebooks/{path.name}",
-                seconds=timing.get("duration") or 0,
-                error=error,
-                numbers=flat,
-            )
-        )
+        recorded = run / "metrics" / f"{path.stem}.json"
+        numbers = []
+        if recorded.exists() and not error:
+            numbers = flatten(json.loads(recorded.read_text()))
+        seconds = book["metadata"].get("papermill", {}).get("duration") or 0
+        row = {"name": path.stem, "link": f"notebooks/{path.name}", "seconds": seconds}
+        rows.append(row | {"error": error, "numbers": numbers})
     return rows
 
 
 def flatten(value, name: str = "") -> list[tuple[str, str]]:
-    """Nested numbers as (path, text) rows; a score with its interval is one row, long lists (curves) are left out."""
-    if (
-        isinstance(value, dict)
-        and {"value", "low", "high"} <= set(value)
-        and not isinstance(value["value"], list)
-    ):
-        return [(name, interval(value))]
+    """Nested numbers as rows (path, text).
+
+    A score with its interval is one row.  Long lists, which are curves, are left out.
+    """
     if isinstance(value, dict):
-        return [
-            row
-            for key, v in value.items()
-            for row in flatten(v, f"{name} › {key}" if name else key)
-        ]
+        is_score = {"value", "low", "high"} <= set(value) and not isinstance(value["value"], list)
+        if is_score:
+            return [(name, interval(value))]
+        rows = []
+        for key, inner in value.items():
+            rows += flatten(inner, f"{name} › {key}" if name else key)
+        return rows
     if isinstance(value, list):
-        return (
-            [(name, ", ".join(map(_short, value)))]
-            if len(value) <= 8 and not any(isinstance(v, (list, dict)) for v in value)
-            else []
-        )
-    return [(name, _short(value))]
+        nested = any(isinstance(inner, (list, dict)) for inner in value)
+        if nested or len(value) > LONGEST_LIST:
+            return []
+        return [(name, ", ".join(_as_text(inner) for inner in value))]
+    return [(name, _as_text(value))]
 
 
-def _short(value) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else str(value)
+def _as_text(value) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def interval(score: dict) -> str:
     """A score with its interval, per cent where all three lie in 0...1."""
-    numbers = [score[k] for k in ("value", "low", "high")]
-    if any(v is None for v in numbers):
+    numbers = [score[key] for key in ("value", "low", "high")]
+    if None in numbers:
         return "–"
-    if all(0 <= v <= 1 for v in numbers):
-        return "{:.1f} % ({:.0f} to {:.0f})".format(*(100 * v for v in numbers))
-    return "{:.4g} ({:.3g} to {:.3g})".format(*numbers)
+    if all(0 <= number <= 1 for number in numbers):
+        value, low, high = (100 * number for number in numbers)
+        return f"{value:.1f} % ({low:.0f} to {high:.0f})"
+    value, low, high = numbers
+    return f"{value:.4g} ({low:.3g} to {high:.3g})"
 
 
 def pictures(run: Path) -> list[dict]:
-    """The figures of a run, each as a data address: the SVG, or the PNG where that is much lighter."""
+    """The figures of a run, each as a data address: the SVG, or the PNG where it is lighter."""
     rows = []
     for svg in sorted((run / "figures").glob("*.svg")):  # those without a number last
+        name = svg.stem
         file = svg if svg.stat().st_size < LARGEST_SVG else svg.with_suffix(".png")
         kind = "svg+xml" if file.suffix == ".svg" else "png"
-        title = svg.stem.lstrip("0123456789_").replace("_", " ")
         data = base64.b64encode(file.read_bytes()).decode()
-        csv = f"figures/{svg.stem}.csv" if svg.with_suffix(".csv").exists() else ""
+        title = name.lstrip("0123456789_").replace("_", " ")
         rows.append(
-            dict(
-                title=title[:1].upper() + title[1:],
-                notebook=svg.stem[:2] if svg.stem[:2].isdigit() else "",
-                address=f"data:image/{kind};base64,{data}",
-                link=f"figures/{svg.name}",
-                csv=csv,
-            )
+            {
+                "title": title[:1].upper() + title[1:],
+                "notebook": name[:2] if name[:2].isdigit() else "",
+                "address": f"data:image/{kind};base64,{data}",
+                "link": f"figures/{svg.name}",
+                "csv": f"figures/{name}.csv" if svg.with_suffix(".csv").exists() else "",
+            }
         )
     return rows
 
 
 def build(run: str | Path, partial: bool = False) -> Path:
-    """Write ``run``/metrics.json and ``run``/report.html from what the notebooks left there; returns the report's path.
+    """Write ``run``/metrics.json and ``run``/report.html from what the notebooks left there.
 
-    ``partial`` reports a run in which notebooks failed: the table of scores is left out where there are none.
+    ``partial`` reports a run in which notebooks failed: the table of scores is left out where there
+    are none.  Returns the path of the report.
     """
     run = Path(run)
     try:
@@ -167,13 +187,15 @@ def build(run: str | Path, partial: bool = False) -> Path:
             raise
         scores = None
         (run / "metrics.json").unlink(missing_ok=True)
-    rows = notebooks(run)
-    import jinja2  # notebooks that only record start sooner without
+    return write_text(run / "report.html", _page(run, scores))
 
+
+def _page(run: Path, scores: dict | None) -> str:
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(duration=duration, interval=interval)
     template = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
-    page = environment.from_string(template).render(
+    rows = notebooks(run)
+    return environment.from_string(template).render(
         name=run.resolve().name,
         scores=scores,
         score_names=SCORES,
@@ -185,10 +207,9 @@ def build(run: str | Path, partial: bool = False) -> Path:
         system=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         today=datetime.date.today().isoformat(),
     )
-    return write_text(run / "report.html", page)
 
 
-def _versions():
+def _versions() -> Iterator[tuple[str, str]]:
     for package in PACKAGES:
         try:
             yield package, version(package)
@@ -198,20 +219,22 @@ def _versions():
 
 def summary(run: str | Path) -> str:
     """Two lines for the terminal: the scores of each model, and where the report is."""
-    scores = json.loads((Path(run) / "metrics.json").read_text())
-    parts = [
-        f"{MODEL_NAMES[m]} {100 * s['clip_accuracy']['value']:.1f} %"
-        for m, s in scores["models"].items()
-    ]
-    chance = f"chance {100 * scores['chance']:.1f} %"
+    metrics = json.loads((Path(run) / "metrics.json").read_text())
+    accuracies = []
+    for model, scores in metrics["models"].items():
+        accuracy = 100 * scores["clip_accuracy"]["value"]
+        accuracies.append(f"{MODEL_NAMES[model]} {accuracy:.1f} %")
+    chance = f"chance {100 * metrics['chance']:.1f} %"
     return (
-        f"clip accuracy, held-out actors ({chance}): {', '.join(parts)}\nreport: {run}/report.html"
+        f"clip accuracy, held-out actors ({chance}): {', '.join(accuracies)}\n"
+        f"report: {run}/report.html"
     )
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m cmlib.report", description=__doc__.splitlines()[0]
+        prog="python -m tools.notebooks.report",
+        description="Write metrics.json and report.html of a run.",
     )
     parser.add_argument("run", type=Path, help="such as runs/actors-quick")
     parser.add_argument(

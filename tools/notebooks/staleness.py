@@ -1,9 +1,9 @@
 """What the results of each notebook are made from, and so which notebooks have to run again.
 
 A notebook's record holds its code cells (its prose does not count), the settings that it reads, the
-files of its corpus, and the records of the networks and other stages that it uses.  Snakemake compares
-the fingerprint; the executed notebook keeps the record beside it, so that a later execution can say
-what has changed.
+files of its corpus, and the records of the networks and other stages that it uses.  Snakemake
+compares the fingerprint; the executed notebook keeps the record beside it, so that a later
+execution can say what has changed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ CLASSIFIERS = tuple(
 MODELS = (*CLASSIFIERS, "can_released", "can")
 CODE = ("encoding", "judge", "evaluation")
 
-# What each notebook uses: networks by stage, other stages whose code it runs, and the settings of the
+# What each notebook uses: networks by stage, other stages whose code it runs, and the settings of
+# the
 # profile that it reads itself, beside those that its networks were trained with.
 NOTEBOOKS = {
     "01_data_preparation": ((), ("evaluation",), ()),
@@ -96,7 +97,9 @@ def record_beside(executed: Path) -> Path:
 
 
 def changes(executed: Path, record: Provenance) -> list[str]:
-    """How ``record`` differs from that of the last execution; [] if there was none or it is the same."""
+    """How ``record`` differs from that of the last execution; [] if there was none or it is the
+    same.
+    """
     try:
         stored = Provenance.from_json(json.loads(record_beside(executed).read_text()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

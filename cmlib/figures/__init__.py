@@ -1,0 +1,6 @@
+"""Every figure of the notebooks by name, drawn from a run by ``cm figures``.
+
+A figure has two functions of the same name.  In ``cmlib/figures/notebook_06.py`` one computes the
+table behind it from a ``Run``; in ``cmlib/plots/notebook_06.py`` the other draws that table and
+knows nothing else.  The notebook calls the same functions.  ``catalogue.py`` lists all figures.
+"""

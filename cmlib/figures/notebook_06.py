@@ -1,0 +1,144 @@
+"""Tables of notebook 06: what the models are worth on test actors."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from cmlib import metrics
+from cmlib.evaluation import ablations as ablations_of_context
+from cmlib.evaluation import robustness as disturbances
+from cmlib.evaluation import scoring
+from cmlib.experiment.run import MODELS, Run
+from cmlib.figures.figure import Notebook, computed_once, faces
+from cmlib.figures.notebook_04 import confusion_table
+from cmlib.plots import notebook_06 as plots
+from cmlib.plots.palette import MODEL_NAMES
+
+notebook = Notebook("06_evaluation", needs=faces)
+DISTURBED = ("face", "voice", "product_of_experts", "can")
+
+
+def chance(run: Run) -> float:
+    return 1 / len(run.classes)
+
+
+@computed_once
+def answers(run: Run) -> scoring.Predictions:
+    """What all models say about the labelled frames of test actors."""
+    return scoring.predict(run)
+
+
+@computed_once
+def test_scores(run: Run) -> pd.DataFrame:
+    """Columns model, score, value, low, high."""
+    return scoring.score(answers(run), run.profile.bootstrap)
+
+
+@notebook.figure("06_test_accuracy", plots.test_accuracy, "clip accuracy of every model")
+def test_accuracy(run: Run) -> dict:
+    return {"table": test_scores(run), "chance": chance(run)}
+
+
+def confusion(run: Run, model: str) -> dict:
+    clips = answers(run).by_clip()
+    predicted = clips.log_probabilities[model].argmax(1)
+    return {"table": confusion_table(run, clips.labels, predicted), "model": model}
+
+
+for _model in plots.COMPARED:
+    _title = f"who is mistaken for whom: {MODEL_NAMES[_model]}"
+    _confusion_of_model = partial(confusion, model=_model)
+    notebook.figure(f"06_confusion_{_model}", plots.confusion, _title)(_confusion_of_model)
+
+
+@notebook.figure(
+    "06_recall_per_emotion", plots.recall_per_emotion, "recall of every model, per emotion"
+)
+def recall_per_emotion(run: Run) -> pd.DataFrame:
+    """A row per model: columns model, and its recall of each emotion that is tested."""
+    clips = answers(run).by_clip()
+    recall = {}
+    for model, log_probabilities in clips.log_probabilities.items():
+        table = confusion_table(run, clips.labels, log_probabilities.argmax(1)).set_index("truth")
+        recall[model] = np.diag(table)
+    tested = [run.classes[label] for label in np.unique(clips.labels)]
+    table = pd.DataFrame(recall, index=run.classes).loc[tested]
+    return table.T.rename_axis("model").reset_index()
+
+
+@notebook.figure(
+    "06_accuracy_against_strength",
+    plots.accuracy_against_strength,
+    "accuracy against the strength of the context",
+)
+def accuracy_against_strength(run: Run) -> dict:
+    """``table``: columns strength, value, low, high of context attention, t from 0 to 1."""
+    rows = run.frames_of(run.split.test)
+    clips = answers(run).by_clip()
+    curve = []
+    for strength in np.round(np.linspace(0, 1, 11), 2):
+        log_probabilities = run.log_probabilities("can", rows, strength=float(strength))
+        _, pooled = metrics.by_clip(log_probabilities, run.frame_clip[rows])
+        right = pooled.argmax(1) == clips.labels
+        interval = metrics.mean_interval(right, clips.actors, run.profile.bootstrap)
+        curve.append({"strength": strength, **interval})
+    scores = test_scores(run).set_index(["model", "score"]).value
+    face_only = scores["face", "clip_accuracy"]
+    return {"table": pd.DataFrame(curve), "face_only": face_only, "chance": chance(run)}
+
+
+@notebook.figure("06_calibration", plots.calibration, "confidence against accuracy")
+def calibration(run: Run) -> pd.DataFrame:
+    """Columns model, confidence, accuracy, count."""
+    _, bins = scoring.calibration(answers(run))
+    return bins
+
+
+@notebook.figure(
+    "06_robustness",
+    plots.robustness,
+    "accuracy while a sense is disturbed",
+    work="encodes disturbed clips",
+)
+def robustness(run: Run) -> dict:
+    """``table``: columns disturbance, level, model, value, low, high."""
+    return {"table": disturbances.robustness(run, models=DISTURBED), "chance": chance(run)}
+
+
+@notebook.figure(
+    "06_ablations",
+    plots.ablations,
+    "context attention with one setting changed at a time",
+    work="trains a small network for each change",
+)
+def ablations(run: Run) -> dict:
+    """``table``: columns change, value, low, high and more, of validation actors."""
+    return {"table": ablations_of_context.ablations(run), "chance": chance(run)}
+
+
+def trained_folds(run: Run) -> list[Run]:
+    """This run, and those of the other four folds whose networks are trained."""
+    if not run.fold:
+        return [run]
+    runs = [
+        run if fold == run.fold else Run(run.corpus, run.profile_name, run.seed, fold)
+        for fold in range(1, 6)
+    ]
+    return [each for each in runs if each is run or not scoring.missing_networks(each)]
+
+
+@computed_once
+def pooled_folds(run: Run) -> tuple[pd.DataFrame, scoring.Predictions]:
+    """``scoring.score_runs`` of all folds that are trained: their scores and predictions."""
+    return scoring.score_runs(trained_folds(run))
+
+
+@notebook.figure("06_all_folds", plots.all_folds, "clip accuracy over all folds that are trained")
+def all_folds(run: Run) -> dict:
+    """``table``: columns model, value, low, high (clip accuracy of all actors), mean, sd, count."""
+    overall, _ = pooled_folds(run)
+    overall = overall[overall.score == "clip_accuracy"].set_index("model").loc[list(MODELS)]
+    return {"table": overall.drop(columns="score").reset_index(), "chance": chance(run)}

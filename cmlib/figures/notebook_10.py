@@ -1,0 +1,60 @@
+"""Tables of notebook 10: what raters name and feel, simulated raters or people."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from cmlib.apps import rating
+from cmlib.experiment.run import Run
+from cmlib.figures.figure import Notebook, computed_once, neutral_faces
+from cmlib.figures.notebook_09 import items
+from cmlib.plots import notebook_10 as plots
+
+notebook = Notebook("10_rating_analysis", needs=neutral_faces)
+FEWEST_RATERS = 3
+SCALES = ("intensity", "realism")
+
+
+@computed_once
+def ratings(run: Run) -> tuple[pd.DataFrame, str, bool]:
+    """Answers about the pictures of this run, who gave them in words, and whether they are
+    simulated.
+
+    They are people's where at least three have answered, else those of simulated raters.
+    """
+    answers = rating.read_ratings(run.folder / "ratings")
+    of_this_run = answers.item.isin([item.key for item in items(run)])
+    answers = answers[~answers.simulated.astype(bool) & of_this_run]
+    people = answers.rater.nunique()
+    simulated = people < FEWEST_RATERS
+    if simulated:
+        answers = rating.simulate_ratings(items(run), seed=run.seed)
+    answers = answers.assign(kind=pd.Categorical(answers.kind, rating.KINDS))
+    raters = "SIMULATED raters, not people" if simulated else f"{people} raters"
+    return answers, raters, simulated
+
+
+@notebook.figure("10_named", plots.named, "how often raters name the voice's emotion")
+def named(run: Run) -> dict:
+    """``table``: columns voice, kind, value, low, high, simulated."""
+    answers, raters, simulated = ratings(run)
+    rates = rating.mean_ratings(
+        rating.score_naming(answers), "named", ("voice", "kind"), run.profile.bootstrap
+    )
+    return {"table": rates.assign(simulated=simulated), "raters": raters}
+
+
+@notebook.figure(
+    "10_intensity_and_realism",
+    plots.intensity_and_realism,
+    "how intense and how real raters find the pictures",
+)
+def intensity_and_realism(run: Run) -> dict:
+    """``table``: columns x (kind of picture), value, low, high, panel (scale), simulated."""
+    answers, raters, simulated = ratings(run)
+    tables = [
+        rating.mean_ratings(answers, scale, ("kind",), run.profile.bootstrap).assign(panel=scale)
+        for scale in SCALES
+    ]
+    table = pd.concat(tables).rename(columns={"kind": "x"})
+    return {"table": table.assign(simulated=simulated), "raters": raters}

@@ -1,0 +1,420 @@
+"""Building blocks: one function per kind of figure, data in, figure out.
+
+What a single figure shows, and how it is labelled, is said in ``notebook_01.py`` and its
+neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from cmlib.plots.palette import ACCENT, EMOTION_COLORS, EMOTION_MARKERS, INK, MODEL_NAMES, QUIET
+from cmlib.plots.style import Plot, new_plot, picture, styled
+
+RUST, GREEN, PALE = "#D0703A", "#6FA287", "#B9C6D3"
+
+# -------------------------------------------------------------------- pictures
+
+
+@styled
+def image_grid(
+    images: Sequence[Sequence],
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    captions: Sequence[Sequence[str]] | None = None,
+    title: str = "",
+    size: float = 1.0,
+) -> Plot:
+    """Pictures ``images[row][column]`` (None leaves a hole), each ``size`` inches wide, with labels
+    and captions.
+
+    A label that is an emotion is underlined in its colour.
+    """
+    rows, columns = len(images), max(len(r) for r in images)
+    room_for_captions = 0.18 if captions is not None else 0.0
+    width = columns * size + (0.9 if len(row_labels) else 0)
+    height = rows * (size + room_for_captions) + 0.25 + (0.3 if title else 0)
+    fig = new_plot(width, height)
+    axes = fig.axes_grid(rows, columns)
+    for ax in axes.ravel():
+        ax.set(xticks=[], yticks=[])
+        ax.grid(False)
+        ax.spines[:].set_visible(False)
+    captions = captions or [[""] * len(row) for row in images]
+    for axes_of_row, row, captions_of_row in zip(axes, images, captions, strict=True):
+        for ax, image, caption in zip(axes_of_row, row, captions_of_row):
+            if image is not None:
+                _show_picture(ax, image, caption)
+    for ax, label in zip(axes[0], column_labels):
+        _label_column(ax, label)
+    for ax, label in zip(axes[:, 0], row_labels):
+        ax.set_ylabel(label, rotation=0, ha="right", va="center", fontsize="small")
+    fig.heading(title)
+    return fig
+
+
+def _show_picture(ax: Axes, image, caption: str) -> None:
+    shown = picture(image)
+    ax.imshow(shown, cmap=None if shown.ndim == 3 else "magma", vmin=0, vmax=1)
+    if caption:
+        ax.set_xlabel(caption, fontsize="x-small", labelpad=2)
+
+
+def _label_column(ax: Axes, label: str) -> None:
+    ax.set_title(label, loc="center", fontsize="small", fontweight="normal", pad=6)
+    color = EMOTION_COLORS.get(label)
+    if color:
+        ax.plot([0, 1], [1.04, 1.04], transform=ax.transAxes, color=color, lw=3, clip_on=False)
+
+
+@styled
+def mel(spectrogram, title: str = "", seconds: float = 83_200 / 22_050) -> Plot:
+    """A mel spectrogram (mel bands, frames) in 0...1, low frequencies below, against time."""
+    fig = new_plot(5, 2.4)
+    ax = fig.axes_grid()[0, 0]
+    look: dict[str, Any] = dict(origin="lower", aspect="auto", cmap="magma", vmin=0, vmax=1)
+    image = ax.imshow(picture(spectrogram), extent=(0, seconds, 0, 128), **look)
+    ax.set(xlabel="time, s", ylabel="mel band", title=title)
+    ax.grid(False)
+    fig.colorbar(image, ax=ax, label="level (0 to 1 per clip)", pad=0.02)
+    return fig
+
+
+# -------------------------------------------------------------------- training
+
+
+@styled
+def loss_curves(
+    history: pd.DataFrame, groups: Sequence[Sequence[str]] | None = None, title: str = ""
+) -> Plot:
+    """One panel per group of columns of ``history`` against its column ``epoch``; default: a panel
+    per column.
+    """
+    import seaborn as sns
+
+    groups = groups or [[column] for column in history.columns if column != "epoch"]
+    columns = min(4, len(groups))
+    rows = -(-len(groups) // columns)
+    fig = new_plot(2.5 * columns, 1.9 * rows + 0.3)
+    axes = fig.axes_grid(rows, columns).ravel()
+    marker = "o" if len(history) < 12 else ""
+    for ax, group in zip(axes, groups):
+        for column, dashes, color in zip(group, ["-", "--", ":", "-."], [ACCENT, RUST, INK, QUIET]):
+            look: dict[str, Any] = dict(
+                linestyle=dashes, color=color, label=column, marker=marker, errorbar=None
+            )
+            sns.lineplot(x=history["epoch"], y=history[column], ax=ax, **look)
+        ax.legend(fontsize="x-small")
+        ax.set(xlabel="epoch", ylabel="")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+    for ax in axes[len(groups) :]:
+        ax.set_axis_off()
+    fig.heading(title)
+    return fig
+
+
+def vaegan_curves(history: pd.DataFrame, title: str) -> Plot:
+    """The history of a VAE-GAN: errors of training and validation in one panel, then a panel for
+    each loss.
+    """
+    errors = [column for column in ("pixels", "validation") if column in history]
+    alone = [[c] for c in history.columns if c not in ("epoch", "seconds", *errors)]
+    return loss_curves(history, [errors, *alone], title)
+
+
+@styled
+def latent_scatter(points, labels: Sequence[str], title: str = "") -> Plot:
+    """Latents (N, D): (N, 2) as given, else their first two principal components; one colour per
+    emotion.
+    """
+    points, emotions = np.asarray(points, dtype=np.float64), np.asarray(labels)
+    names = ["first", "second"]
+    if points.shape[1] > 2:
+        points, shares = _principal_components(points)
+        names = [f"principal component {i + 1} ({shares[i]:.0%} of variance)" for i in (0, 1)]
+    fig = new_plot(5.2, 3.8)
+    ax = fig.axes_grid()[0, 0]
+    for name in [e for e in EMOTION_COLORS if e in emotions]:
+        look: dict[str, Any] = dict(
+            c=EMOTION_COLORS[name], marker=EMOTION_MARKERS[name], edgecolor="white"
+        )
+        x, y = points[emotions == name].T
+        ax.scatter(x, y, s=22, alpha=0.8, lw=0.3, label=name, **look)
+    ax.set(xlabel=names[0], ylabel=names[1], title=title)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+
+def _principal_components(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points (N, D) -> their first two principal components (N, 2), and each component's share of
+    the variance (D,).
+    """
+    points = points - points.mean(0)
+    _, spread, axes = np.linalg.svd(points, full_matrices=False)
+    shares = spread**2 / np.maximum((spread**2).sum(), 1e-12)
+    # The sign of a component is arbitrary: its largest entry is made positive, so that no figure is
+    # ever mirrored.
+    largest = axes[np.arange(len(axes)), np.abs(axes).argmax(1)]
+    axes = axes * np.sign(largest)[:, None]
+    return points @ axes[:2].T, shares
+
+
+# -------------------------------------------------------------------- scores
+
+
+def score_table(scores: Mapping[str, Mapping[str, Mapping]], column: str = "model") -> pd.DataFrame:
+    """Scores {name: {score: {"value", "low", "high"}}} as a table: ``column``, score, value, low,
+    high.
+    """
+    rows = [
+        {column: name, "score": score, **interval}
+        for name, its_scores in scores.items()
+        for score, interval in its_scores.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+@styled
+def heat_map(
+    table: pd.DataFrame,
+    title: str = "",
+    size: tuple[float, float] = (5.4, 3.8),
+    number: str = ".0f",
+    vmax: float | None = 100,
+) -> Plot:
+    """A table of numbers as coloured cells, from 0 to ``vmax`` (None: the largest); rows and
+    columns named by the table.
+    """
+    import seaborn as sns
+
+    fig = new_plot(*size)
+    ax = fig.axes_grid()[0, 0]
+    look: dict[str, Any] = dict(cmap="Blues", vmin=0, vmax=vmax, cbar=False, linewidths=1)
+    sns.heatmap(table, ax=ax, annot=True, fmt=number, **look)
+    fig.heading(title)
+    return fig
+
+
+@styled
+def confusion(matrix, labels: Sequence[str], title: str = "") -> Plot:
+    """Counts or rates (K, K), rows are the truth; each row is shown as per cent of the truth."""
+    import seaborn as sns
+
+    matrix = np.asarray(matrix, dtype=np.float64)
+    rates = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1e-12)
+    fig = new_plot(0.52 * len(labels) + 1.6, 0.45 * len(labels) + 1.1)
+    ax = fig.axes_grid()[0, 0]
+    look: dict[str, Any] = dict(cmap="Blues", vmin=0, vmax=100, cbar=False, linewidths=1)
+    sns.heatmap(rates, annot=True, fmt=".0f", xticklabels=labels, yticklabels=labels, ax=ax, **look)
+    ax.set(xlabel="predicted, % of the truth", ylabel="truth", title=title)
+    ax.tick_params(axis="x", rotation=40)
+    ax.tick_params(axis="y", rotation=0)
+    return fig
+
+
+@styled
+def accuracy_bars(
+    table: pd.DataFrame,
+    chance: float,
+    score: str = "clip_accuracy",
+    title: str = "",
+    label: str = "",
+) -> Plot:
+    """A ``score_table`` as bars with their intervals, and the chance line.
+
+    The first column names the bars.  Where a column ``score`` says which score a row is, only those
+    of ``score`` are shown.  ``label`` is written below the axis instead of the score's name.
+    """
+    if "score" in table:
+        table = table.loc[table["score"] == score]
+    names = list(table.iloc[:, 0])
+    fig = new_plot(5.6, 0.5 * len(names) + 0.9)
+    ax = fig.axes_grid()[0, 0]
+    bars = zip(names, table["value"], table["low"], table["high"])
+    for row, (name, value, low, high) in enumerate(bars):
+        ax.barh(row, value, color=ACCENT if name == "can" else PALE, height=0.62)
+        ax.plot([low, high], [row, row], color=INK, lw=1.4, marker="|", ms=7)
+        weight = "bold" if name == "can" else None
+        ax.text(max(high, value) + 0.015, row, f"{100 * value:.0f} %", va="center", weight=weight)
+    ax.axvline(chance, color=INK, ls="--", lw=1)
+    ax.text(chance + 0.005, -0.62, f"chance {100 * chance:.0f} %", fontsize="x-small", va="center")
+    ax.set(yticks=range(len(names)), xlim=(0, 1.08), ylim=(len(names) - 0.5, -0.9), title=title)
+    ax.set_yticklabels([MODEL_NAMES.get(name, name) for name in names])
+    ax.set_xlabel(label or f"{score.replace('_', ' ')}, 95 % intervals over actors")
+    ax.xaxis.set_major_formatter(PercentFormatter(1))
+    ax.grid(False, axis="y")
+    return fig
+
+
+@styled
+def point_panels(
+    table: pd.DataFrame,
+    label: str,
+    chance: float | None = None,
+    limits: tuple[float, float] | None = None,
+    title: str = "",
+) -> Plot:
+    """Scores with intervals: columns ``panel``, ``x``, ``group``, ``value``, ``low``, ``high``;
+    panels side by side.
+
+    In a panel the values of ``x`` stand in their order, the groups of one x side by side; the last
+    group is accented.
+    """
+    import seaborn as sns
+
+    panels, groups = (list(dict.fromkeys(table[column])) for column in ("panel", "group"))
+    widths = [max(2, table[table.panel == panel].x.nunique()) for panel in panels]
+    fig = new_plot(1.3 + sum(widths) * max(0.42, 0.13 * len(groups)) + 0.35 * len(panels), 3.0)
+    axes = fig.axes_grid(1, len(panels), sharey=True, width_ratios=widths)[0]
+    colors = [*sns.color_palette([RUST, INK, QUIET, GREEN], len(groups) - 1), ACCENT]
+    for ax, panel in zip(axes, panels):
+        rows = table.loc[table.panel == panel]
+        places = {x: place for place, x in enumerate(dict.fromkeys(rows.x))}
+        for number, group in enumerate(groups):
+            points = rows.loc[rows.group == group]
+            sideways = 0.13 * (number - (len(groups) - 1) / 2)
+            x = points.x.map(places).astype(float) + sideways
+            ax.vlines(x, points.low, points.high, color=colors[number], lw=1.2)
+            look: dict[str, Any] = dict(
+                color=colors[number], ms=4.5, label=MODEL_NAMES.get(group, group)
+            )
+            ax.plot(x, points.value, "oDs^v"[number % 5], **look)
+        slanted = dict(rotation=35, ha="right", rotation_mode="anchor")
+        ax.set_xticks(list(places.values()), list(places), **slanted)
+        ax.set_title(panel, fontsize="small")
+        ax.set_xlim(-0.6, len(places) - 0.4)
+        ax.grid(False, axis="x")
+        if chance is not None:
+            ax.axhline(chance, color=INK, ls="--", lw=1)
+    axes[0].set(ylabel=label, ylim=limits)
+    if len(groups) > 1:
+        axes[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="x-small")
+    fig.heading(title)
+    return fig
+
+
+@styled
+def reliability(table: pd.DataFrame, title: str = "") -> Plot:
+    """Accuracy against confidence: columns ``model``, ``confidence``, ``accuracy``, ``count``; one
+    panel per model.
+
+    On the dashed line a model is right as often as it is sure; a dot's area is its number of
+    answers.
+    """
+    models = list(dict.fromkeys(table.model))
+    fig = new_plot(1.75 * len(models) + 0.5, 2.3)
+    for ax, model in zip(fig.axes_grid(1, len(models), sharey=True)[0], models):
+        bins = table[table.model == model]
+        color = ACCENT if model == "can" else INK
+        area = 4 + 140 * bins["count"] / bins["count"].sum()
+        ax.plot([0, 1], [0, 1], color=QUIET, ls="--", lw=1)
+        ax.plot(bins.confidence, bins.accuracy, color=color, lw=1)
+        ax.scatter(bins.confidence, bins.accuracy, s=area, color=color)
+        ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", aspect="equal")
+        ax.set_title(MODEL_NAMES.get(model, model), fontsize="small")
+    fig.axes[0].set_ylabel("accuracy")
+    fig.heading(title)
+    return fig
+
+
+@styled
+def probability_bars(before, after, labels: Sequence[str], title: str = "") -> Plot:
+    """Class probabilities (K,) of the face alone (hollow) and in context (filled)."""
+    before, after = np.asarray(before, dtype=float), np.asarray(after, dtype=float)
+    fig = new_plot(4.6, 0.34 * len(labels) + 0.9)
+    ax = fig.axes_grid()[0, 0]
+    rows = np.arange(len(labels))
+    colors = [EMOTION_COLORS[emotion] for emotion in labels]
+    hollow = dict(color="white", edgecolor=colors, lw=1.5)
+    ax.barh(rows - 0.2, before, 0.36, label="before: face alone", **hollow)
+    filled = dict(color=colors, edgecolor=colors, lw=1.5)
+    ax.barh(rows + 0.2, after, 0.36, label="after: in context", **filled)
+    ax.set(xlim=(0, 1), ylim=(len(labels) - 0.4, -0.6), xlabel="probability", title=title)
+    ax.set_yticks(rows, labels)
+    ax.grid(False, axis="y")
+    for patch in ax.legend(loc="lower right", fontsize="x-small").get_patches():
+        is_hollow = patch.get_facecolor()[:3] == (1, 1, 1)
+        patch.set(edgecolor=INK, facecolor="white" if is_hollow else INK)
+    return fig
+
+
+# -------------------------------------------------------------------- context attention
+
+
+@styled
+def attention_function(
+    queries,
+    values,
+    labels: Sequence[str] = (),
+    bounds: tuple[float, float] | None = None,
+    title: str = "",
+) -> Plot:
+    """The scalar function f_v that one face applies to every dimension of a voice.
+
+    ``queries`` (Q,), ``values`` (Q,) or (B, Q): several rows are several faces, named by
+    ``labels``.  ``bounds`` are min u and max u, which no output can leave.
+    """
+    import seaborn as sns
+
+    queries, values = np.asarray(queries), np.atleast_2d(np.asarray(values))
+    fig = new_plot(5.4, 3.0)
+    ax = fig.axes_grid()[0, 0]
+    for row, outputs in enumerate(values):
+        label = labels[row] if row < len(labels) else ""
+        color = ACCENT if len(values) == 1 else sns.color_palette("viridis", len(values))[row]
+        color = EMOTION_COLORS.get(label, color)
+        ax.plot(queries, outputs, color=color, lw=1.8, label=label or None)
+    for bound, name in zip(bounds or (), ("min u", "max u")):
+        ax.axhline(bound, color=QUIET, ls="--", lw=1)
+        ax.text(queries[0], bound, f" {name}", fontsize="x-small", va="bottom")
+    ax.set(xlabel="query $q_i$ (from the voice)", ylabel="output $f_v(q_i)$", title=title)
+    if len(labels):
+        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+
+@styled
+def shift_bars(
+    table: pd.DataFrame, value: str = "kl", label: str = "KL shift, nats", title: str = ""
+) -> Plot:
+    """One bar per row: columns ``emotion``, ``value`` and, if there, ``low`` and ``high``."""
+    fig = new_plot(5.2, 2.6)
+    ax = fig.axes_grid()[0, 0]
+    colors = [EMOTION_COLORS[emotion] for emotion in table["emotion"]]
+    ax.bar(table["emotion"], table[value], color=colors, width=0.7)
+    if {"low", "high"} <= set(table.columns):
+        ax.vlines(table["emotion"], table["low"], table["high"], color=INK, lw=1.4)
+    ax.axhline(0, color=INK, lw=0.8)
+    ax.set(ylabel=label, xlabel="", title=title)
+    ax.grid(False, axis="x")
+    ax.tick_params(axis="x", rotation=30)
+    return fig
+
+
+@styled
+def strength_curves(table: pd.DataFrame, label: str, title: str = "") -> Plot:
+    """Against the context strength t: columns ``strength``, ``value``, optional ``low``, ``high``,
+    ``emotion``.
+    """
+    fig = new_plot(5.2, 3.0)
+    ax = fig.axes_grid()[0, 0]
+    curves = table.groupby("emotion", sort=False) if "emotion" in table else [("", table)]
+    for emotion, points in curves:
+        color = EMOTION_COLORS.get(str(emotion), ACCENT)
+        look: dict[str, Any] = dict(
+            color=color, marker=EMOTION_MARKERS.get(str(emotion), "o"), ms=5, lw=1.8
+        )
+        ax.plot(points["strength"], points["value"], label=emotion or None, **look)
+        if {"low", "high"} <= set(points.columns):
+            band = dict(color=color, alpha=0.15, lw=0)
+            ax.fill_between(points["strength"], points["low"], points["high"], **band)
+    ax.set(xlabel="context strength t", ylabel=label, title=title)
+    if "emotion" in table:
+        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig

@@ -1,0 +1,64 @@
+"""Figures of notebook 06: what the models are worth on test actors."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from cmlib.plots import kinds
+from cmlib.plots.palette import INK, MODEL_NAMES
+from cmlib.plots.style import Plot
+
+COMPARED = (
+    "face",
+    "voice",
+    "can",
+)  # single senses and their combination, where there is little room
+
+
+def test_accuracy(table: pd.DataFrame, chance: float) -> Plot:
+    """``kinds.score_table`` of all models -> clip accuracies."""
+    return kinds.accuracy_bars(table, chance, title="test actors")
+
+
+def confusion(table: pd.DataFrame, model: str) -> Plot:
+    """A row per true emotion: columns truth, and the share that was called each emotion."""
+    return kinds.confusion(table.set_index("truth"), list(table["truth"]), MODEL_NAMES[model])
+
+
+def recall_per_emotion(table: pd.DataFrame) -> Plot:
+    """A row per model: columns model, and its recall of each emotion, in 0...1."""
+    recall = table.set_index("model").rename(index=MODEL_NAMES).rename_axis(index=None)
+    title = "found, % of the clips of each emotion"
+    return kinds.heat_map(100 * recall, title, size=(6, 2.5))
+
+
+def accuracy_against_strength(table: pd.DataFrame, face_only: float, chance: float) -> Plot:
+    """Columns strength, value, low, high of context attention; two lines to compare with."""
+    fig = kinds.strength_curves(table, "clip accuracy", title="test actors, context attention")
+    ax = fig.axes[0]
+    ax.axhline(face_only, ls="--", color=INK, lw=1)
+    ax.axhline(chance, ls=":", color=INK, lw=1)
+    return fig
+
+
+def calibration(table: pd.DataFrame) -> Plot:
+    """Columns model, confidence, accuracy, count: one row per model and bin of confidence."""
+    return kinds.reliability(table[table.model.isin(COMPARED)], "test actors, clips")
+
+
+def robustness(table: pd.DataFrame, chance: float) -> Plot:
+    """Columns disturbance, level, model, value, low, high; rows of "nothing" are not shown."""
+    columns = {"disturbance": "panel", "level": "x", "model": "group"}
+    panels = table.loc[table.disturbance != "nothing"].rename(columns=columns)
+    return kinds.point_panels(panels, "clip accuracy", chance, (0, 1), "disturbed test clips")
+
+
+def ablations(table: pd.DataFrame, chance: float) -> Plot:
+    """Columns change, value, low, high: clip accuracy of validation actors."""
+    panel = table.assign(panel="validation actors", x=table.change, group="clip accuracy")
+    return kinds.point_panels(panel, "clip accuracy", chance, title="one change at a time")
+
+
+def all_folds(table: pd.DataFrame, chance: float) -> Plot:
+    """Columns model, value, low, high: clip accuracy over the actors of all folds."""
+    return kinds.accuracy_bars(table, chance, title="all folds")
