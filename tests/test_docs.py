@@ -2,7 +2,7 @@
 
 import ast
 import builtins
-import importlib
+import importlib.util
 import json
 import re
 from functools import cache
@@ -127,7 +127,14 @@ def test_files_in_the_prose_exist(path):
         text for text in names_in_code(path) if re.fullmatch(rf"({folders})/[\w./-]+\.\w+", text)
     ]
     # NAME in capitals stands for one of the reader's own.
-    assert not [text for text in named if "NAME" not in text and not (ROOT / text).exists()]
+    missing = [name for name in named if "NAME" not in name and not (ROOT / name).exists()]
+    # Tests and programs are also looked for in blocks of code.
+    text = path.read_text(encoding="utf-8")
+    tests = {file.name for file in (ROOT / "tests").rglob("test_*.py")}
+    missing += set(re.findall(r"\btest_\w+\.py\b", text)) - tests
+    for program in re.findall(r"python -m ((?:tools|benchmarks)[\w.]*)", text):
+        missing += [] if importlib.util.find_spec(program) else [program]
+    assert not missing
 
 
 @cache
