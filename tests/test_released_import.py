@@ -57,9 +57,9 @@ def lightning(path, state, **more):
 
 @pytest.fixture
 def stages(tmp_path):
-    """Small files of the four stages, and the networks in them.
+    """Files of the four stages, small, and the networks in them.
 
-    They are face, voice, classifier (with its own, drifted face network) and can.
+    The classifier's file has its own drifted face, the context network's the last one.
     """
     torch.manual_seed(0)
     face, drifted, last = (VaeGan(3, **SMALL).eval() for _ in range(3))
@@ -89,77 +89,87 @@ def same(folder, name, model, kind=VaeGan):
     return mine.keys() == theirs.keys() and all(torch.equal(mine[k], theirs[k]) for k in mine)
 
 
-def test_every_stage_round_trips_and_the_folder_demos(stages, tmp_path):
-    files, made = stages
+def test_each_stage_becomes_the_network_that_its_file_holds(stages, tmp_path):
+    files, networks = stages
+    for stage, kind, stem, network in (
+        ("face", "vaegan", "face", networks["face"]),
+        ("voice", "vaegan", "voice", networks["voice"]),
+        ("classifier", "classifier", "classifier_face", networks["head"]),
+        ("can", "can", "can", networks["can"]),
+    ):
+        report = import_checkpoint(files[stage], tmp_path / stage)
+        assert report.kind == kind
+        assert same(tmp_path / stage, stem, network, type(network))
+
+
+def test_a_later_stage_takes_the_place_of_an_earlier_one_and_not_the_reverse(stages, tmp_path):
+    files, networks = stages
     out = tmp_path / "out"
-    done = import_checkpoint(files["face"], out)
-    assert (
-        done.kind == "vaegan"
-        and same(out, "face", made["face"])
-        and "lacks voice, classifier_face, can" in done.notes[-1]
-    )
+    report = import_checkpoint(files["face"], out)
+    assert "lacks voice, classifier_face, can" in report.notes[-1]
     import_checkpoint(files["voice"], out)
-    assert import_checkpoint(files["classifier"], out).kind == "classifier"
-    assert same(out, "face", made["drifted"]) and same(out, "voice", made["voice"]), (
-        "the face that the classifier reads"
-    )
-    done = import_checkpoint(files["can"], out)
-    assert [p.stem for p in done.written] == ["face", "voice", "can"] and same(
-        out, "face", made["last"]
-    )
-    assert (
-        same(out, "can", made["can"], Can)
-        and checkpoints.read_card(out / "classifier_face")["released"]["file"] == "head.ckpt"
-    )
-    assert any(
-        "face: left as best.ckpt gave it" in note
-        for note in import_checkpoint(files["face"], out).notes
-    )
+    import_checkpoint(files["classifier"], out)
+    assert same(out, "face", networks["drifted"]), "the face that the classifier reads"
+    assert same(out, "voice", networks["voice"])
+    report = import_checkpoint(files["can"], out)
+    assert [path.stem for path in report.written] == ["face", "voice", "can"]
+    assert same(out, "face", networks["last"])
+    assert checkpoints.read_card(out / "classifier_face")["released"]["file"] == "head.ckpt"
+    notes = import_checkpoint(files["face"], out).notes
+    assert any("face: left as best.ckpt gave it" in note for note in notes)
+
+
+def test_a_folder_of_imported_networks_perceives_as_they_do(stages, tmp_path):
+    files, networks = stages
+    out = tmp_path / "out"
+    import_checkpoint(files["classifier"], out)
+    import_checkpoint(files["can"], out)
     perceiver, picture = Perceiver.load(out), face(64).copy()
-    p = perceiver.perceive(picture, tone(1.0, 22_050), 0.5)
+    perception = perceiver.perceive(picture, tone(1.0, 22_050), 0.5)
     x = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255
-    mel = perceiver.encode_voice(tone(1.0, 22_050)).mel
+    mel = torch.from_numpy(perceiver.encode_voice(tone(1.0, 22_050)).mel)[None, None]
     with torch.no_grad():
-        seen, heard = (
-            made["last"].encoder(x),
-            made["voice"].encoder(torch.from_numpy(mel)[None, None]),
-        )
-        wanted = made["can"](seen, heard, 0.5)[0].softmax(1)[0]
-        alone = made["head"](seen.mu).softmax(1)[0]
-    np.testing.assert_allclose(p.probabilities, wanted, atol=1e-6)
-    np.testing.assert_allclose(p.alone, alone, atol=1e-6)
-    assert perceiver.released and perceiver.classes == CLASSES and p.perceived.shape == (64, 64, 3)
+        face_posterior = networks["last"].encoder(x)
+        voice_posterior = networks["voice"].encoder(mel)
+        in_context = networks["can"](face_posterior, voice_posterior, 0.5)[0].softmax(1)[0]
+        alone = networks["head"](face_posterior.mu).softmax(1)[0]
+    np.testing.assert_allclose(perception.probabilities, in_context, atol=1e-6)
+    np.testing.assert_allclose(perception.alone, alone, atol=1e-6)
+    assert perceiver.released and perceiver.classes == CLASSES
+    assert perception.perceived.shape == (64, 64, 3)
 
 
 def test_one_file_of_the_context_network_is_enough_for_a_demo(stages, tmp_path, capsys):
-    files, made = stages
-    assert main(["import-checkpoint", str(files["can"]), "--out", str(tmp_path / "out")]) == 0
-    said = capsys.readouterr().out
-    assert (
-        "a released can" in said
-        and "stands in, until a classifier is imported" in said
-        and "lacks" not in said
-    )
-    assert Perceiver.load(tmp_path / "out").encode_face(face(64)).probabilities.shape == (7,)
-    stand_in = checkpoints.load(tmp_path / "out" / "classifier_face", Classifier)[0]
-    assert torch.equal(stand_in.linear.weight, made["can"].classifier.weight)
+    files, networks = stages
+    out = tmp_path / "out"
+    assert main(["import-checkpoint", str(files["can"]), "--out", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert "a released can" in text and "lacks" not in text
+    assert "stands in, until a classifier is imported" in text
+    assert Perceiver.load(out).encode_face(face(64)).probabilities.shape == (7,)
+    stand_in = checkpoints.load(out / "classifier_face", Classifier)[0]
+    assert torch.equal(stand_in.linear.weight, networks["can"].classifier.weight)
+
+
+def test_the_classifier_of_a_later_file_takes_the_place_of_the_stand_in(stages, tmp_path):
+    files, networks = stages
+    import_checkpoint(files["can"], tmp_path / "out")
     import_checkpoint(files["classifier"], tmp_path / "out")
-    assert same(tmp_path / "out", "classifier_face", made["head"], Classifier) and same(
-        tmp_path / "out", "face", made["last"]
-    )
+    assert same(tmp_path / "out", "classifier_face", networks["head"], Classifier)
+    assert same(tmp_path / "out", "face", networks["last"])
 
 
 def test_classes_of_mead_are_brought_into_our_order(stages, tmp_path):
-    files, made = stages
+    files, networks = stages
     import_checkpoint(files["classifier"], tmp_path / "out", "mead_released")
     model, card = checkpoints.load(tmp_path / "out" / "classifier_face", Classifier)
     theirs = ["angry", "contempt", "disgust", "fearful", "happy", "sad", "surprised"]
     assert tuple(card["classes"]) == MEAD_CLASSES
     for row, emotion in enumerate(MEAD_CLASSES):
         assert torch.equal(
-            model.linear.weight[row], made["head"].linear.weight[theirs.index(emotion)]
+            model.linear.weight[row], networks["head"].linear.weight[theirs.index(emotion)]
         )
-        assert model.linear.bias[row] == made["head"].linear.bias[theirs.index(emotion)]
+        assert model.linear.bias[row] == networks["head"].linear.bias[theirs.index(emotion)]
 
 
 def test_what_does_not_fit_is_named_and_nothing_is_written(stages, tmp_path):
@@ -174,26 +184,22 @@ def test_what_does_not_fit_is_named_and_nothing_is_written(stages, tmp_path):
     with pytest.raises(CheckpointError) as error:
         import_checkpoint(lightning(tmp_path / "bad.ckpt", state), tmp_path / "out")
     report = str(error.value)
-    assert (
-        "face: missing 1 keys: model_imgs.encoder.mean.bias" in report
-        and "can: missing 1 keys: att_mu.query.weight" in report
-    )
+    assert "face: missing 1 keys: model_imgs.encoder.mean.bias" in report
+    assert "can: missing 1 keys: att_mu.query.weight" in report
     assert "can: misshapen 1 keys: classifer.classify.0.weight 8x16 instead of 7x16" in report
-    assert (
-        "unexpected 1 keys: att_mu.gamma" in report
-        and "val_acc" not in report
-        and not (tmp_path / "out").exists()
-    )
-    with pytest.raises(
-        CheckpointError, match=r"missing \d+ keys: model.encoder.main.0.weight, .*, \.\.\."
-    ):
-        import_checkpoint(
-            lightning(tmp_path / "other.ckpt", {"resnet.weight": torch.zeros(3)}), tmp_path / "out"
-        )
+    assert "unexpected 1 keys: att_mu.gamma" in report and "val_acc" not in report
+    assert not (tmp_path / "out").exists()
+
+
+def test_of_many_keys_that_are_missing_the_first_are_named(tmp_path):
+    file = lightning(tmp_path / "other.ckpt", {"resnet.weight": torch.zeros(3)})
+    pattern = r"missing \d+ keys: model.encoder.main.0.weight, .*, \.\.\."
+    with pytest.raises(CheckpointError, match=pattern):
+        import_checkpoint(file, tmp_path / "out")
 
 
 def test_strangers_are_left_out_and_the_discriminator_may_be_missing(stages, tmp_path):
-    files, made = stages
+    files, networks = stages
     state = torch.load(files["face"], weights_only=True)["state_dict"]
     state = {k: v for k, v in state.items() if ".discriminator." not in k} | {
         "loss.vgg.weight": torch.zeros(2)
@@ -206,7 +212,7 @@ def test_strangers_are_left_out_and_the_discriminator_may_be_missing(stages, tmp
     )
     loaded, card = checkpoints.load(tmp_path / "out" / "face", VaeGan)
     assert card["without"] == ["discriminator"] and torch.equal(
-        loaded.encoder.mean.weight, made["face"].encoder.mean.weight
+        loaded.encoder.mean.weight, networks["face"].encoder.mean.weight
     )
 
 
@@ -237,10 +243,9 @@ def test_a_file_that_would_run_code_is_refused_and_runs_none(stages, tmp_path, c
     }
     torch.save(content, file) if zipped else file.write_bytes(pickle.dumps(Trap(target), 2))
     assert main(["import-checkpoint", str(file), "--out", str(tmp_path / "out")]) == 1
-    said = capsys.readouterr().err
-    assert (
-        said.count("\n") == 1 and "trap.ckpt" in said and "none is run" in said and "mkdir" in said
-    )
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "trap.ckpt" in err and "none is run" in err and "mkdir" in err
     assert not target.exists() and not (tmp_path / "out").exists()
     pickle.loads(pickle.dumps(Trap(target)))
     assert target.exists(), "the trap itself works"
@@ -347,7 +352,7 @@ def test_an_imported_network_is_evaluated_on_the_authors_split(
     tmp_path,
     monkeypatch,
 ):
-    files, made = stages
+    files, networks = stages
     monkeypatch.setenv("CM_DATA", str(ravdess.parent))
     monkeypatch.setenv("CM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(files_room, "ROOT", tmp_path)
@@ -362,6 +367,8 @@ def test_an_imported_network_is_evaluated_on_the_authors_split(
     x = torch.from_numpy(run.store.frames[rows]).permute(0, 3, 1, 2) / 255
     mels = torch.from_numpy(run.store.mels[run.frame_clip[rows]]).float()[:, None]
     with torch.no_grad():
-        wanted = made["can"](made["last"].encoder(x), made["voice"].encoder(mels))[0].log_softmax(1)
+        wanted = networks["can"](networks["last"].encoder(x), networks["voice"].encoder(mels))[
+            0
+        ].log_softmax(1)
     np.testing.assert_allclose(got, wanted, atol=1e-5)
     assert len(rows) == 8 and 0 <= run.scores(got, rows)["clip_accuracy"]["value"] <= 1
