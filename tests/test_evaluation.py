@@ -13,7 +13,6 @@ from cmlib.evaluation import ablations, leakage, robustness, scoring
 from cmlib.evaluation.scoring import Predictions
 from cmlib.experiment.run import MODELS, Run
 from cmlib.models import Posterior
-from cmlib.plots import kinds
 
 
 @pytest.fixture(scope="module")
@@ -245,25 +244,3 @@ def test_evaluate_pools_seeds_and_trains_those_that_are_missing(runs, capsys):
 def test_evaluate_refuses_folds_and_seeds_that_are_none(wrong):
     with pytest.raises(SystemExit):
         evaluate(*wrong)
-
-
-def test_tables_are_drawn_as_they_are(predictions):
-    table, bars = scoring.calibration(predictions)
-    fig = kinds.reliability(bars)
-    assert [ax.get_title(loc="left") for ax in fig.axes] == ["face only", "context attention"]
-    for ax, (_, own) in zip(fig.axes, bars.groupby("model", sort=False)):
-        np.testing.assert_array_equal(ax.lines[1].get_xydata(), own[["confidence", "accuracy"]])
-    rows = [
-        ("a", x, g, 0.1 * i, 0, 1)
-        for i, (x, g) in enumerate([("one", "face"), ("one", "can"), ("two", "can")])
-    ]
-    names = ["panel", "x", "group", "value", "low", "high"]
-    points = pd.DataFrame([*rows, ("b", "one", "can", 0.9, 0.8, 1)], columns=names)
-    left, right = kinds.point_panels(points, "score", 1 / 7, (0, 1)).axes
-    assert [t.get_text() for t in left.get_xticklabels()] == ["one", "two"] and left.get_ylim() == (
-        0,
-        1,
-    )
-    assert left.lines[1].get_ydata().tolist() == [0.1, 0.2] and right.lines[
-        1
-    ].get_ydata().tolist() == [0.9]
