@@ -5,7 +5,6 @@ Also the memory of a large store.
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from pathlib import Path
@@ -169,13 +168,7 @@ def sparse(folder: Path, frames: int, per_clip: int = 100, size: int = 64) -> Pa
         "mels": ((clips, spectrograms.N_MELS, spectrograms.N_MELS), "<f2"),
     }
     for name, (shape, kind) in shapes.items():
-        header = io.BytesIO()
-        np.lib.format.write_array_header_2_0(
-            header, {"descr": kind, "fortran_order": False, "shape": shape}
-        )
-        with open(folder / f"{name}.npy", "wb") as file:
-            file.write(header.getvalue())
-            file.truncate(len(header.getvalue()) + int(np.prod(shape)) * np.dtype(kind).itemsize)
+        np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=kind, shape=shape)
     np.save(folder / "frame_clip.npy", (np.arange(frames) // per_clip).astype(np.int32))
     pd.DataFrame({"name": range(clips)}).to_csv(folder / "clips.csv", index=False)
     pd.DataFrame(columns=["path", "reason"]).to_csv(folder / "skipped.csv", index=False)

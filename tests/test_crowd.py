@@ -94,10 +94,10 @@ def test_crowd_is_framed_like_clips(tmp_path, monkeypatch):
     if not (ROOT / "data" / "crowd" / "faces.csv").exists():
         pytest.skip("the corpus crowd is not there")
     monkeypatch.setenv("CM_CACHE", str(tmp_path))
-    found = detector.find_faces(
+    faces = detector.find_faces(
         [np.pad(p, ((64, 64), (64, 64), (0, 0)), "edge") for p in crowd.load(128, 60)]
     )
-    points = np.array([(p - 64) / 128 for p in found if p is not None])
+    points = np.array([(p - 64) / 128 for p in faces if p is not None])
     assert len(points) >= 57
     eyes = points[:, :2].mean(1)
     assert np.allclose(np.median(eyes, 0), (0.5, cropping.EYE_HEIGHT), atol=0.02)

@@ -34,7 +34,7 @@ class Host:
         self.files = {
             name: (name.encode() + b" ") * 20_000 for name in NAMES
         }  # about half a megabyte each
-        self.faults, self.asked, self.checksums, self.ranges = {}, [], True, True
+        self.faults, self.requests, self.checksums, self.ranges = {}, [], True, True
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -71,7 +71,7 @@ class Host:
 
     def answer(self, to):
         name = to.path.split("/")[-2] if to.path.endswith("/content") else "listing"
-        self.asked.append((name, to.headers.get("Range")))
+        self.requests.append((name, to.headers.get("Range")))
         data = self.files.get(name) or self.listing()
         fault = self.faults[name].pop(0) if self.faults.get(name) else "none"
         start = int(re.search(r"\d+", to.headers.get("Range", "0"))[0]) if self.ranges else 0
@@ -127,9 +127,9 @@ def test_archives_come_whole_with_their_sums_and_only_once(host, tmp_path):
         for line in (tmp_path / "checksums.sha256").read_text().splitlines()
     )
     assert lines == {name: hashlib.sha256(host.files[name]).hexdigest() for name in NAMES[:2]}
-    host.asked.clear()
+    host.requests.clear()
     fetch(tmp_path, [2, 1], url=host.url)
-    assert host.asked == [("listing", None)]
+    assert host.requests == [("listing", None)]
 
 
 def test_sound_only_is_one_archive(host, tmp_path):
@@ -142,7 +142,7 @@ def test_what_passes_ends_in_a_whole_file(host, tmp_path, fault):
     host.faults = {NAMES[0]: [fault, fault], "listing": ["502"]}
     fetch(tmp_path, [1], url=host.url)
     assert whole(host, tmp_path, NAMES[0])
-    ranges = [int(r[6:-1]) for name, r in host.asked if name == NAMES[0] and r]
+    ranges = [int(r[6:-1]) for name, r in host.requests if name == NAMES[0] and r]
     assert bool(ranges) == (
         fault in ("cut", "stuck")
     )  # it goes on from where it was, further on each time
@@ -152,7 +152,7 @@ def test_what_passes_ends_in_a_whole_file(host, tmp_path, fault):
 def test_a_host_that_refuses_ranges_sends_all_again(host, tmp_path):
     host.ranges, host.faults = False, {NAMES[0]: ["cut", "cut"]}
     fetch(tmp_path, [1], url=host.url)
-    assert whole(host, tmp_path, NAMES[0]) and len(host.asked) == 4
+    assert whole(host, tmp_path, NAMES[0]) and len(host.requests) == 4
 
 
 def test_a_connection_that_always_breaks_keeps_the_part_for_the_next_time(host, tmp_path):
@@ -165,9 +165,9 @@ def test_a_connection_that_always_breaks_keeps_the_part_for_the_next_time(host, 
         NAMES[0] + ".part"
     ]  # and the second was not tried
     host.ranges, host.faults = True, {}
-    host.asked.clear()
+    host.requests.clear()
     fetch(tmp_path, [1], url=host.url)
-    assert whole(host, tmp_path, NAMES[0]) and host.asked[-1][1] == f"bytes={3 << 16}-"
+    assert whole(host, tmp_path, NAMES[0]) and host.requests[-1][1] == f"bytes={3 << 16}-"
 
 
 def test_nobody_there_is_a_clear_line_with_words_for_doing_it_by_hand(host, tmp_path):
@@ -192,7 +192,7 @@ def test_a_missing_file_is_named_at_once(host, tmp_path):
     host.faults = {NAMES[0]: ["404"]}
     with pytest.raises(FetchError, match="Actor_01.zip/content: 404 Not Found"):
         fetch(tmp_path, [1, 2], url=host.url)
-    assert whole(host, tmp_path, NAMES[1]) and [name for name, _ in host.asked].count(NAMES[0]) == 1
+    assert whole(host, tmp_path, NAMES[1]) and [name for name, _ in host.requests].count(NAMES[0]) == 1
     with pytest.raises(FetchError, match="lists no Video_Speech_Actor_07.zip"):
         fetch(tmp_path, [7], url=host.url)
 
@@ -228,10 +228,10 @@ def test_what_was_put_there_by_hand_is_looked_at(host, tmp_path, capsys):
     ):
         root.mkdir()
         (root / NAMES[0]).write_bytes(content)
-        host.asked.clear()
+        host.requests.clear()
         fetch(root, [1], url=host.url)
         assert whole(host, root, NAMES[0])
-        assert host.asked[1:] == {"good": [], "half": [(NAMES[0], "bytes=1000-")]}.get(
+        assert host.requests[1:] == {"good": [], "half": [(NAMES[0], "bytes=1000-")]}.get(
             root.name, [(NAMES[0], None)]
         )
         assert ("removed, it is fetched again" in capsys.readouterr().err) == (
@@ -247,7 +247,7 @@ def test_room_on_the_disk_is_looked_at_first(host, tmp_path, monkeypatch):
         FetchError, match="0.0 GB are needed.* make room, or name another folder with --root"
     ):
         fetch(tmp_path, [1], url=host.url)
-    assert [name for name, _ in host.asked] == ["listing"]
+    assert [name for name, _ in host.requests] == ["listing"]
 
 
 def test_the_command_fetches_and_prepare_reads_the_archives_packed(

@@ -26,12 +26,12 @@ def test_weights_are_those_of_the_published_detector():
     with torch.inference_mode():
         points, logits = detector.load_detector()(picture)
     assert points.shape == (1, 896, 8, 2) and logits.shape == (1, 896)
-    got = [
+    outputs = [
         *logits[0, [0, 300, 600, 895]].tolist(),
         *points[0, 256, 1].tolist(),
         *points[0, 700, 5].tolist(),
     ]
-    assert np.allclose(got, ORIGINAL, atol=2e-3)
+    assert np.allclose(outputs, ORIGINAL, atol=2e-3)
 
 
 ORIGINAL = [-5.2414, -4.3808, -4.2007, -26.141, 0.2137, 0.2137, 0.9754, 0.5942]

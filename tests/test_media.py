@@ -51,10 +51,10 @@ def test_sound_lasts_as_long_as_the_picture(tmp_path):
 @pytest.mark.parametrize("rate", [16_000, 22_050, 44_100])
 def test_stereo_at_any_rate_is_averaged(tmp_path, rate):
     left = tone(0.8, rate)
-    wave, got = read_audio(
+    wave, actual_rate = read_audio(
         write_clip(tmp_path / "a.mp4", numbered(20), np.stack([left, 0 * left]), rate=rate)
     )
-    assert got == rate and np.corrcoef(wave, left[: len(wave)])[0, 1] > 0.98
+    assert actual_rate == rate and np.corrcoef(wave, left[: len(wave)])[0, 1] > 0.98
     assert wave.std() == pytest.approx(left.std() / 2, rel=0.1)
 
 

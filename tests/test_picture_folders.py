@@ -54,8 +54,8 @@ def test_celeba_trains_and_measures_by_its_partition_file(celeba, tmp_path):
     assert "a test picture" in reasons["000006.jpg"]
     assert reasons["000007.jpg"] == "face: none found"
     assert "unreadable" in reasons["000008.jpg"]
-    listed = reasons["list_eval_partition.txt"]
-    assert "1 pictures listed are not there, the first 000009" in listed
+    absent = reasons["list_eval_partition.txt"]
+    assert "1 pictures listed are not there, the first 000009" in absent
 
 
 def test_pictures_are_cropped_as_frames_of_clips_are(celeba, tmp_path):
@@ -165,9 +165,9 @@ def test_a_network_is_pre_trained_on_a_folder(celeba, tmp_path, monkeypatch, cap
         tuple(dataclasses.replace(s, width=0.0625, latent=8, epochs=1) for s in pretrain.CROWD),
     )
     assert main(["pretrain", "--images", str(celeba), "--size", "32"]) == 0
-    said = capsys.readouterr().out
-    assert "celeba: 5 faces" in said
-    assert all(f"1 {kind}" in said for kind in ("face", "missing", "partition", "unreadable"))
+    output = capsys.readouterr().out
+    assert "celeba: 5 faces" in output
+    assert all(f"1 {kind}" in output for kind in ("face", "missing", "partition", "unreadable"))
     model, card = checkpoints.load(tmp_path / "checkpoints" / "celeba-32" / "face", VaeGan)
     assert card["pictures"] == {"training": 4, "validation": 1, "skipped": 4}
     assert card["corpus"] == "celeba"

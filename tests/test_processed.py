@@ -72,8 +72,10 @@ def test_frames_and_sound_become_clips(ravdess, tmp_path):
     s = prepare("ravdess_released", "smoke", ravdess, tmp_path / "cache", workers=1)
     assert s.frames.shape == (24, 32, 32, 3)
     assert s.clips.emotion.tolist() == (["happy"] * 6 + ["angry"] * 6)
-    wanted = spectrograms_room.mel_spectrogram(tone(0.6, 22_050), released=True).astype(np.float16)
-    assert np.abs(s.mels[0].astype(float) - wanted).max() < 0.002
+    expected = spectrograms_room.mel_spectrogram(tone(0.6, 22_050), released=True).astype(
+        np.float16
+    )
+    assert np.abs(s.mels[0].astype(float) - expected).max() < 0.002
     assert (
         np.abs(s.mels[0].astype(float) - spectrograms_room.mel_spectrogram(tone(0.6, 22_050))).max()
         > 0.1
@@ -90,9 +92,9 @@ def test_released_spectrograms_are_those_of_torchaudio_as_it_comes():
     decibels = AmplitudeToDB(top_db=100)(
         MelSpectrogram(sample_rate=22_050, n_fft=1310, n_mels=128)(sound)
     )
-    wanted = (decibels - decibels.min()) / (decibels.max() - decibels.min())
+    expected = (decibels - decibels.min()) / (decibels.max() - decibels.min())
     np.testing.assert_allclose(
-        spectrograms_room.mel_spectrogram(sound.numpy(), released=True), wanted, atol=1e-5
+        spectrograms_room.mel_spectrogram(sound.numpy(), released=True), expected, atol=1e-5
     )
 
 
@@ -183,18 +185,18 @@ def test_noise_is_heard_in_the_authors_bands(ravdess, tmp_path, monkeypatch):
     monkeypatch.setenv("CM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(files_room, "ROOT", tmp_path)
     monkeypatch.setattr(robustness, "SNRS", (120,))  # as good as none
-    heard, mel = [], spectrograms_room.mel_spectrogram
+    computed, mel = [], spectrograms_room.mel_spectrogram
 
     def listening(*arguments, **options):
-        heard.append(mel(*arguments, **options))
-        return heard[-1]
+        computed.append(mel(*arguments, **options))
+        return computed[-1]
 
     monkeypatch.setattr(spectrograms_room, "mel_spectrogram", listening)
     run = Run("ravdess_released", "smoke", fold=0)
     mels = run.store.mels[run.split.test].astype(float)
-    heard.clear()  # those of preparing
+    computed.clear()  # those of preparing
     table = robustness.robustness(run, models=("voice", "can"))
-    assert np.abs(np.stack(heard) - mels).max() < 0.01
+    assert np.abs(np.stack(computed) - mels).max() < 0.01
     value = table.pivot_table(index="disturbance", columns="model", values="value")
     assert (value.loc["noise in the voice"] == value.loc["nothing"]).all()
 

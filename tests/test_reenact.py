@@ -130,7 +130,7 @@ def test_clips_come_out_and_bad_rows_are_counted(material, tmp_path, capsys):
     ]
     sound = len(read_audio(audio / "Actor_02" / "03-01-05-02-01-01-02.flac")[0]) / SR
     assert all(0 <= video_info(p).seconds - sound <= 0.0401 for p in clips)
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     for fault in (
         "01-01-03-01-01-01-02: no sound",
         "the cast has 24",
@@ -141,8 +141,8 @@ def test_clips_come_out_and_bad_rows_are_counted(material, tmp_path, capsys):
         "03-01-05-01-01-01-02.wav: sound cannot be read",
         "-03: no neutral clip",
     ):
-        assert said.err.count(fault) == 1, fault
-    assert said.out == f"3 clips in {tmp_path}; 8 rows or sounds left out\n"
+        assert output.err.count(fault) == 1, fault
+    assert output.out == f"3 clips in {tmp_path}; 8 rows or sounds left out\n"
     before = [p.stat().st_mtime_ns for p in clips]
     clips[0].unlink()
     assert command.main(arguments) == 0
@@ -183,6 +183,6 @@ def test_refusals_take_one_line(material, tmp_path, capsys):
             )
             == 2
         )
-        said = capsys.readouterr().err.strip()
-        assert fault in said and "\n" not in said
+        output = capsys.readouterr().err.strip()
+        assert fault in output and "\n" not in output
     assert not (ROOT / "data" / "again").exists()

@@ -51,10 +51,10 @@ def verify(root: Path) -> list[str]:
         return []
     faults = []
     for line in checksums.read_text().splitlines():
-        wanted, name = line.split(maxsplit=1)
+        expected, name = line.split(maxsplit=1)
         path = root / name.lstrip("*")
         if not path.exists():
             faults.append(f"{path}: missing; get it again")
-        elif files.checksum(path) != wanted:
+        elif files.checksum(path) != expected:
             faults.append(f"{path}: not what it was when the corpus was made; get it again")
     return faults

@@ -115,13 +115,16 @@ def _missing(videos: Takes, sounds: Takes, views: list[str]) -> list[Skipped]:
         for view, present in by_view.items():
             if view or len(by_view) == 1:  # levels of sound count where there is nothing else
                 lines += [(folder, line) for line in _missing_levels(view, present)]
-        heard = recordings[folder][""]
-        filmed = set().union(*(takes for view, takes in recordings[folder].items() if view))
-        silent, unseen = len(filmed - heard), len(heard - filmed)
+        sound_takes = recordings[folder][""]
+        video_takes = set().union(*(takes for view, takes in recordings[folder].items() if view))
+        silent = len(video_takes - sound_takes)
+        unseen = len(sound_takes - video_takes)
         if silent:
-            lines.append((folder, f"missing: the sound of {silent} of {len(filmed)} takes filmed"))
+            lines.append(
+                (folder, f"missing: the sound of {silent} of {len(video_takes)} takes filmed")
+            )
         if unseen:
-            count = f"{unseen} of {len(heard)} takes heard: clips of sound only"
+            count = f"{unseen} of {len(sound_takes)} takes heard: clips of sound only"
             lines.append((folder, f"missing: the video of {count}"))
     return lines
 

@@ -87,8 +87,8 @@ def split_from_yaml(files: Iterable[Path], clips: pd.DataFrame) -> Split:
     subset_of: dict[str, str] = {}
     for file in files:
         for subset, paths in _read_lists(file).items():
-            listed = {clip_of(str(path).replace("\\", "/")) for path in paths}
-            for name in {name_of(clip) for clip in listed if clip is not None}:
+            clips_of_subset = {clip_of(str(path).replace("\\", "/")) for path in paths}
+            for name in {name_of(clip) for clip in clips_of_subset if clip is not None}:
                 first = subset_of.setdefault(name, subset)
                 if first != subset:
                     raise ValueError(

@@ -74,25 +74,25 @@ def load_face_crops(clip: Clip, image_size: int, frames_per_clip: int) -> tuple[
 def _crop_video(path: Path, image_size: int, frames_per_clip: int) -> tuple[np.ndarray, dict]:
     """See ``load_face_crops``, for a video. Memory stays small however long it is."""
     info = media.video_info(path)
-    wanted = media.evenly_spaced(frames_per_clip, info.frames)
-    if len(wanted) <= 2 * FRAMES_TO_SEARCH:
+    numbers = media.evenly_spaced(frames_per_clip, info.frames)
+    if len(numbers) <= 2 * FRAMES_TO_SEARCH:
         # A few frames: decode them once, and search the face in all of them.
-        crops, report = tracking.crop_faces(list(media.iter_frames(path, wanted)), image_size)
+        crops, report = tracking.crop_faces(list(media.iter_frames(path, numbers)), image_size)
     else:
         # Many frames: search the face in some, and let the crop follow it in between.
         searched = media.evenly_spaced(FRAMES_TO_SEARCH, info.frames)
-        if BYTES_PER_PIXEL * info.pixels * len(wanted) < MAX_BUFFERED_BYTES:
+        if BYTES_PER_PIXEL * info.pixels * len(numbers) < MAX_BUFFERED_BYTES:
             # They fit into memory while the face is searched, so that they are decoded only once.
-            numbers = sorted({*searched, *wanted})
-            decoded = dict(zip(numbers, media.iter_decoded(path, numbers)))
+            needed = sorted({*searched, *numbers})
+            decoded = dict(zip(needed, media.iter_decoded(path, needed)))
             track, report = tracking.track_face([decoded[n]() for n in searched], searched)
-            frames = (decoded.pop(number)() for number in wanted)
+            frames = (decoded.pop(number)() for number in numbers)
         else:
             searched_frames = list(media.iter_frames(path, searched))
             track, report = tracking.track_face(searched_frames, searched)
-            frames = media.iter_frames(path, wanted)
+            frames = media.iter_frames(path, numbers)
         crops = np.stack(
-            [track.crop(frame, number, image_size) for number, frame in zip(wanted, frames)]
+            [track.crop(frame, number, image_size) for number, frame in zip(numbers, frames)]
         )
     facts = {
         "duration": info.seconds,

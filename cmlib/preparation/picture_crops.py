@@ -1,4 +1,4 @@
-"""The pictures of a folder -> face crops in one array, made once and kept.
+"""The pictures of a folder -> face crops in one array, made once and usable.
 
 ``corpora.picture_folders`` tells what is in the folder. The cache then holds
 ``<kind>-<size>-<key>.npy`` (N, S, S, 3) uint8, a table of the same name with a row for each crop
@@ -124,8 +124,8 @@ def _crop_chunk(root: Path, names: list[str], size: int, target: Path) -> None:
                     continue
                 x, y, side, roll = cropping.square_around(points)
                 if side < size / 2:
-                    wanted = f"{size / 2:.0f} are wanted"
-                    faults[name] = f"small: the face fills {side:.0f} pixels, {wanted}"
+                    required = f"{size / 2:.0f} are wanted"
+                    faults[name] = f"small: the face fills {side:.0f} pixels, {required}"
                 else:
                     crops.append(cropping.cut_square(picture, x, y, side, roll, size))
         reasons += [faults.get(name, "") for name in names[start : start + DETECTION_BATCH]]
@@ -155,20 +155,20 @@ def _assemble(
     """Turn the chunks into the array and its two tables."""
     chunk_files = list(_chunk_files(table, chunks).values())
     reasons = np.concatenate([np.load(file)["reasons"] for file in chunk_files])
-    kept = table[reasons == ""]
+    usable = table[reasons == ""]
     skipped = [(str(at), reason) for at, reason in left_out]
     skipped += zip(table.file[reasons != ""], reasons[reasons != ""])
     for part, purpose in (("train", "train"), ("val", "measure")):
-        if part not in set(kept.part):
+        if part not in set(usable.part):
             first = f"; the first left out: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
             raise CorpusError(
-                f"{root}: {len(kept)} faces in {len(table)} pictures, "
+                f"{root}: {len(usable)} faces in {len(table)} pictures, "
                 f"but none to {purpose} on{first}"
             )
-    kept.to_csv(path.with_suffix(".csv"), index=False)
+    usable.to_csv(path.with_suffix(".csv"), index=False)
     columns = ["path", "reason"]
     pd.DataFrame(skipped, columns=columns).to_csv(path.with_suffix(".skipped.csv"), index=False)
     # The array comes last, because it is the sign that all is there.
     with files.write_atomically(path) as temporary:
         blocks = (np.load(file)["crops"] for file in chunk_files)
-        save_in_blocks(temporary, (len(kept), size, size, 3), "|u1", blocks)
+        save_in_blocks(temporary, (len(usable), size, size, 3), "|u1", blocks)

@@ -134,11 +134,11 @@ class Store:
     def verify(self) -> list[str]:
         """What is wrong with the files, by the checksums in the card; empty if nothing is."""
         faults = []
-        for name, wanted in self.card["sha256"].items():
+        for name, expected in self.card["sha256"].items():
             path = self.folder / name
             if not path.exists():
                 faults.append(f"{path}: missing")
-            elif files.checksum(path) != wanted:
+            elif files.checksum(path) != expected:
                 faults.append(f"{path}: changed since it was written")
         return faults
 
