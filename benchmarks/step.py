@@ -38,24 +38,24 @@ def our_step(sizes: Sizes, way: str) -> Callable[[], None]:
     precision, channels_last = WAYS[way]
     fabric = loop.launch(precision)
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    model, x = (
-        model.to(fabric.device, memory_format=layout),
-        x.to(fabric.device, memory_format=layout),
+    model = model.to(fabric.device, memory_format=layout)
+    x = x.to(fabric.device, memory_format=layout)
+    autoencoder = [*model.encoder.parameters(), *model.decoder.parameters()]
+    optimisers_of_step = (
+        vaegan.make_optimiser(autoencoder, settings),
+        vaegan.make_optimiser(model.discriminator.parameters(), settings),
     )
-    coder = vaegan.make_optimiser(
-        [*model.encoder.parameters(), *model.decoder.parameters()], settings
-    )
-    critic = vaegan.make_optimiser(model.discriminator.parameters(), settings)
 
     def step() -> None:
         with fabric.autocast():
-            coder_loss, critic_loss, terms = vaegan.vaegan_step(model, None, x, None, settings)
+            *both_losses, terms = vaegan.vaegan_step(model, None, x, None, settings)
         loop.check_finite(terms, "benchmark")
-        for optimiser, loss in ((coder, coder_loss), (critic, critic_loss)):
+        for optimiser, loss in zip(optimisers_of_step, both_losses, strict=True):
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
-        [float(value.detach()) for value in terms.values()]
+        for value in terms.values():
+            float(value.detach())  # as the log and the progress bar need it
         finish()
 
     return step

@@ -59,12 +59,15 @@ def start() -> tuple[VaeGan, torch.Tensor]:
 def ours(settings: VaeGanConfig) -> VaeGan:
     """The network after three of our steps, made as ``train_vaegan`` makes them."""
     model, pictures = start()
-    coder = make_optimiser([*model.encoder.parameters(), *model.decoder.parameters()], settings)
-    critic = make_optimiser(model.discriminator.parameters(), settings)
+    autoencoder = [*model.encoder.parameters(), *model.decoder.parameters()]
+    both_optimisers = (
+        make_optimiser(autoencoder, settings),
+        make_optimiser(model.discriminator.parameters(), settings),
+    )
     for number, x in enumerate(pictures):
         torch.manual_seed(number)
-        losses = vaegan_step(model, None, x, None, settings)[:2]
-        for optimiser, loss in zip((coder, critic), losses):
+        both_losses = vaegan_step(model, None, x, None, settings)[:2]
+        for optimiser, loss in zip(both_optimisers, both_losses, strict=True):
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

@@ -55,10 +55,8 @@ def test_adversarial_losses_equal_binary_cross_entropy():
 
 
 def test_picture_errors_against_finite_sums():
-    x, y = (
-        torch.rand(2, 3, 4, 5, dtype=torch.float64),
-        torch.rand(2, 3, 4, 5, dtype=torch.float64).requires_grad_(),
-    )
+    x = torch.rand(2, 3, 4, 5, dtype=torch.float64)
+    y = torch.rand(2, 3, 4, 5, dtype=torch.float64).requires_grad_()
     assert losses.feature_error(x, y).item() == pytest.approx(
         ((x - y) ** 2).sum().item() / x.numel()
     )
@@ -102,10 +100,9 @@ def test_focus_weighs_eyes_and_mouth_and_keeps_the_scale():
 
 def test_relative_error_counts_every_map_alike():
     g = torch.Generator().manual_seed(0)
-    real, made = ([torch.randn(2, 3, side, side, generator=g) for side in (8, 4)] for _ in range(2))
-    by_hand = sum(float(((a - b) ** 2).sum() / (a**2).sum()) for a, b in zip(real, made)) / 2
-    assert float(losses.relative_error(real, made)) == pytest.approx(by_hand, rel=1e-5)
-    assert float(
-        losses.relative_error([1000 * real[0], real[1]], [1000 * made[0], made[1]])
-    ) == pytest.approx(by_hand, rel=1e-5)
+    real, fake = ([torch.randn(2, 3, n, n, generator=g) for n in (8, 4)] for _ in range(2))
+    by_hand = sum(float(((a - b) ** 2).sum() / (a**2).sum()) for a, b in zip(real, fake)) / 2
+    assert float(losses.relative_error(real, fake)) == pytest.approx(by_hand, rel=1e-5)
+    scaled = losses.relative_error([1000 * real[0], real[1]], [1000 * fake[0], fake[1]])
+    assert float(scaled) == pytest.approx(by_hand, rel=1e-5)
     assert losses.relative_error(real, real) == 0

@@ -120,35 +120,41 @@ def test_training_step_and_its_gradients(random, extras):
     settings = replace(
         PROFILES["smoke"].face, label_weight=0.0, focus=0.0, **{"feature_level": 2, **extras}
     )
-    model, x = VaeGan(3, 32, latent=8, width=0.0625), torch.rand(6, 3, 32, 32)
-    steps = (
-        mechanism("02_face_vae")["training_step"],
-        lambda m, x, s: vaegan.vaegan_step(m, None, x, None, s)[:2],
-    )
-    results = []
-    for step in steps:
+    model = VaeGan(3, 32, latent=8, width=0.0625)
+    x = torch.rand(6, 3, 32, 32)
+
+    def losses_and_gradients(step):
+        """Both losses of a step, and for each the gradients of the networks that it trains."""
         torch.manual_seed(5)
-        coder, critic = step(model, x, settings)
-        painters = {
-            n: g for n, g in _gradients(model, coder).items() if not n.startswith("discriminator")
-        }
+        autoencoder_loss, _ = step(model, x, settings)
+        autoencoder = _gradients(model, autoencoder_loss)
         torch.manual_seed(5)
-        judges = _gradients(model, step(model, x, settings)[1])
-        judges = {n: g for n, g in judges.items() if n.startswith("discriminator")}
-        results.append((coder.detach(), critic.detach(), painters, judges))
-    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-6)
+        _, discriminator_loss = step(model, x, settings)
+        discriminator = _gradients(model, discriminator_loss)
+        return (
+            autoencoder_loss.detach(),
+            discriminator_loss.detach(),
+            {n: g for n, g in autoencoder.items() if not n.startswith("discriminator")},
+            {n: g for n, g in discriminator.items() if n.startswith("discriminator")},
+        )
+
+    by_hand = losses_and_gradients(mechanism("02_face_vae")["training_step"])
+    library = losses_and_gradients(lambda m, x, s: vaegan.vaegan_step(m, None, x, None, s)[:2])
+    torch.testing.assert_close(by_hand, library, rtol=1e-4, atol=1e-6)
 
 
 def test_plain_vae_loss(random):
     off = dict(feature_level=0, adversarial_weight=0.0, detail_weight=0.0, label_weight=0.0)
     s = replace(PROFILES["smoke"].voice, **off)
-    model, x = VaeGan(1, 32, latent=8, width=0.0625), torch.rand(5, 1, 32, 32)
+    model = VaeGan(1, 32, latent=8, width=0.0625)
+    x = torch.rand(5, 1, 32, 32)
     torch.manual_seed(6)
     ours = mechanism("03_voice_vae")["plain_vae_loss"](
         model, x, s.kl_weight, s.pixel_weight + s.feature_weight
     )
     torch.manual_seed(6)
-    torch.testing.assert_close(ours, vaegan.vaegan_step(model, None, x, None, s)[0])
+    library = vaegan.vaegan_step(model, None, x, None, s)
+    torch.testing.assert_close(ours, library.autoencoder)
 
 
 def test_griffin_lim(random):
@@ -174,22 +180,21 @@ def test_linear_classifier_and_its_gradient(random):
 
 
 def test_pooling_and_interval_over_actors(random):
-    cells, clips = mechanism("04_expression_classifier"), random.integers(20, size=200)
-    said, actors, hit = (
-        np.log(random.dirichlet(np.ones(7), 200)),
-        clips % 5,
-        random.random(200) < 0.5,
-    )
-    for ours, theirs in zip(cells["pool"](said, clips), metrics.by_clip(said, clips)):
+    cells = mechanism("04_expression_classifier")
+    clips = random.integers(20, size=200)
+    log_probabilities = np.log(random.dirichlet(np.ones(7), 200))
+    by_hand = cells["pool"](log_probabilities, clips)
+    for ours, theirs in zip(by_hand, metrics.by_clip(log_probabilities, clips)):
         np.testing.assert_allclose(ours, theirs)
-    ours, theirs = (
-        f(lambda rows: hit[rows].mean(), actors, 300, seed=8)
-        for f in (
-            cells["interval_over_actors"],
-            lambda s, a, n, seed: metrics.actor_interval(s, a, n, seed=seed),
-        )
-    )
-    assert ours == pytest.approx(theirs)
+
+    actors = clips % 5
+    correct = random.random(200) < 0.5
+
+    def accuracy(rows):
+        return correct[rows].mean()
+
+    ours = cells["interval_over_actors"](accuracy, actors, 300, seed=8)
+    assert ours == pytest.approx(metrics.actor_interval(accuracy, actors, 300, seed=8))
 
 
 def test_attention_over_dimensions(random):
@@ -198,10 +203,8 @@ def test_attention_over_dimensions(random):
     torch.testing.assert_close(out, attend(q, k, u), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(weights.sum(2), torch.ones(4, 11))
     layer, face, points = ContextAttention(9), torch.randn(2, 9), torch.linspace(-3, 3, 7)
-    ours = [
-        cells["scalar_attention"](points, *(f(face)[i] for f in (layer.key, layer.value)))
-        for i in range(2)
-    ]
+    keys, values = layer.key(face), layer.value(face)
+    ours = [cells["scalar_attention"](points, k, u) for k, u in zip(keys, values)]
     torch.testing.assert_close(
         torch.stack(ours), layer.response(face, points), rtol=1e-4, atol=1e-5
     )
@@ -228,31 +231,26 @@ def test_divergence_and_product_of_gaussians(random):
 
 
 def test_confusion_and_average_recall(random):
-    cells, truth, said = (
-        mechanism("06_evaluation"),
-        random.integers(5, size=90),
-        random.integers(7, size=90),
-    )
+    cells = mechanism("06_evaluation")
+    truth, predicted = random.integers(5, size=90), random.integers(7, size=90)
     np.testing.assert_allclose(
-        cells["confusion_rates"](truth, said, 7),
-        confusion_matrix(truth, said, labels=range(7), normalize="true"),
+        cells["confusion_rates"](truth, predicted, 7),
+        confusion_matrix(truth, predicted, labels=range(7), normalize="true"),
     )
-    ours = cells["average_recall"](truth, said, 7)
+    ours = cells["average_recall"](truth, predicted, 7)
     assert ours == pytest.approx(
-        recall_score(truth, said, average="macro", labels=np.unique(truth))
+        recall_score(truth, predicted, average="macro", labels=np.unique(truth))
     )
 
 
 def test_perceiving_in_full(random):
     nets = VaeGan(3, 32, 8, 0.0625), VaeGan(1, 128, 8, 0.0625), Classifier(8), Can(8)
     perceiver = Perceiver(*(net.eval().requires_grad_(False) for net in nets))
-    picture, mel = (
-        random.integers(256, size=(32, 32, 3), dtype=np.uint8),
-        random.random((128, 128), np.float32),
-    )
+    picture = random.integers(256, size=(32, 32, 3), dtype=np.uint8)
+    mel = random.random((128, 128), np.float32)
     probabilities, drawn = mechanism("07_mental_representations")["perceive_in_full"](
         perceiver, picture, mel, 0.4
     )
-    p = perceiver.perceive(picture, mel, 0.4)
-    np.testing.assert_allclose(probabilities, p.probabilities, atol=1e-5)
-    np.testing.assert_allclose(drawn, p.perceived, atol=1e-5)
+    perception = perceiver.perceive(picture, mel, 0.4)
+    np.testing.assert_allclose(probabilities, perception.probabilities, atol=1e-5)
+    np.testing.assert_allclose(drawn, perception.perceived, atol=1e-5)

@@ -25,10 +25,8 @@ def test_vaegan_keeps_shapes_for_any_multiple_of_32(channels, size, width):
     model = VaeGan(channels, size, latent=10, width=width).eval()
     x = torch.rand(2, channels, size, size)
     reconstruction, posterior = model(x)
-    assert reconstruction.shape == x.shape and posterior.mu.shape == posterior.logvar.shape == (
-        2,
-        10,
-    )
+    assert reconstruction.shape == x.shape
+    assert posterior.mu.shape == posterior.logvar.shape == (2, 10)
     features, logit = model.discriminator(x, 2)
     assert logit.shape == (2, 1)
     torch.testing.assert_close(features, model.discriminator.features(x, 2))
@@ -54,9 +52,8 @@ def test_attention_equals_its_equation_in_numpy():
     for b in range(3):
         weights = softmax(np.outer(q[b], k[b]), axis=1)
         np.testing.assert_allclose(out[b], weights @ u[b].numpy(), rtol=1e-5, atol=1e-6)
-    assert (out >= u.min(1, keepdim=True).values.numpy() - 1e-6).all() and (
-        out <= u.max(1, keepdim=True).values.numpy() + 1e-6
-    ).all()
+    assert (out >= u.amin(1, keepdim=True).numpy() - 1e-6).all()
+    assert (out <= u.amax(1, keepdim=True).numpy() + 1e-6).all()
 
 
 def test_attention_gradients_by_finite_differences():
@@ -172,10 +169,8 @@ def test_a_part_left_out_of_a_checkpoint_keeps_its_own_weights(tmp_path):
 
 def test_directions_of_expression_hold_the_shift_and_leave_identity_out():
     g = torch.Generator().manual_seed(0)
-    people, labels = (
-        torch.arange(20).repeat_interleave(60),
-        (torch.arange(1200) % 4) - 1,
-    )  # -1 and three classes
+    people = torch.arange(20).repeat_interleave(60)
+    labels = (torch.arange(1200) % 4) - 1  # -1 and three classes
     expression = torch.linalg.qr(torch.randn(16, 3, generator=g))[0].T
     identity = 5 * torch.randn(20, 16, generator=g)
     levels = torch.cat([torch.zeros(1, 3), 2 * torch.eye(3)])
@@ -188,13 +183,12 @@ def test_directions_of_expression_hold_the_shift_and_leave_identity_out():
     can.fit_directions(faces, labels, people)
     torch.testing.assert_close(can.basis.T @ can.basis, torch.eye(3), atol=1e-5, rtol=0)
     onto = can.basis @ can.basis.T
-    torch.testing.assert_close(
-        expression @ onto, expression, atol=0.02, rtol=0
-    )  # the true directions lie in the span
+    # The true directions lie in the span.
+    torch.testing.assert_close(expression @ onto, expression, atol=0.02, rtol=0)
     face, voice = (Posterior(torch.randn(8, 16, generator=g), torch.zeros(8, 16)) for _ in range(2))
-    moved = can.shift(face, voice).mu - face.mu
-    torch.testing.assert_close(moved @ onto, moved, atol=1e-5, rtol=0)
-    assert moved.norm() > 0
+    shift = can.shift(face, voice).mu - face.mu
+    torch.testing.assert_close(shift @ onto, shift, atol=1e-5, rtol=0)
+    assert shift.norm() > 0
     with pytest.raises(ValueError, match="need more than 4 classes"):
         Can(16, 3, directions=4).fit_directions(faces, labels, people)
 
@@ -202,7 +196,16 @@ def test_directions_of_expression_hold_the_shift_and_leave_identity_out():
 def test_linear_map_in_place_of_attention():
     can = Can(16, attention="linear")
     face, voice = (Posterior(torch.randn(8, 16), torch.zeros(8, 16)) for _ in range(2))
-    wanted = (
-        face.mu + torch.cat([face.mu, voice.mu], 1) @ can.att_mu.map.weight.T + can.att_mu.map.bias
-    )
-    torch.testing.assert_close(can.shift(face, voice).mu, wanted, rtol=1e-4, atol=1e-5)
+    both = torch.cat([face.mu, voice.mu], 1)
+    expected = face.mu + both @ can.att_mu.map.weight.T + can.att_mu.map.bias
+    torch.testing.assert_close(can.shift(face, voice).mu, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_posteriors_are_mapped_and_joined():
+    mu, logvar = torch.randn(2, 5, 3)
+    posterior = Posterior(mu, logvar)
+    first, rest = posterior.map(lambda x: x[:2]), posterior.map(lambda x: x[2:])
+    assert torch.equal(first.mu, mu[:2]) and torch.equal(first.logvar, logvar[:2])
+    joined = Posterior.cat([first, rest])
+    assert torch.equal(joined.mu, mu) and torch.equal(joined.logvar, logvar)
+    assert Posterior.cat([posterior, posterior], dim=1).mu.shape == (5, 6)
