@@ -28,41 +28,12 @@ TOLERANCE = 1e-3  # relative
 NUMBERS = {
     "cropping": (2, [110.667, 103.417, 135.823, 163.404, 151.06, 46.082]),
     "preparation": (1, [3.0, 11.0, 18.0, 26.0, 0.11322, 0.25012, 0.350677, 0.814646, 0.0, 0.0]),
-    "encoding": (
-        1,
-        [
-            0.0122578,
-            0.0270159,
-            -0.139112,
-            0.0301137,
-            0.0533485,
-            0.0463225,
-            0.168014,
-            0.080411,
-            0.0438444,
-        ],
-    ),
+    "encoding": (1, [0.0122578, 0.0270159, -0.139112, 0.0301137, 0.0438444]),
     "face": (1, [2.48106, 0.587304, 0.537474, 1.1276, 2.26289, 0.213781, 1.24935, 0.394787]),
     "voice": (1, [2.56835, 1.21017, 2.26178, 0.19904, 0.339315]),
     "classifier": (1, [1.23925, 0.325, 0.453846]),
     "can": (1, [1.44192, 0.463501, 0.333333, 0.603638, 1.06696]),
-    "judge": (
-        1,
-        [
-            -0.996842,
-            -1.36633,
-            -0.97839,
-            -0.986428,
-            -1.34216,
-            -1.00563,
-            -1.02136,
-            -1.33562,
-            -0.975774,
-            -0.997167,
-            -1.36476,
-            -0.97914,
-        ],
-    ),
+    "judge": (1, [-0.996842, -1.36633, -0.97839, -0.986428, -1.34216, -1.00563]),
     "evaluation": (1, [0.283333, 0.21625, 0.366667, 0.2, 0.05, 0.4, 0.198413, 0.0553571, 0.348241]),
 }
 
@@ -114,7 +85,7 @@ def encoding_numbers():
     torch.manual_seed(2)
     model = VaeGan(3, 32, latent=8, width=0.0625).eval()
     mirrored = encode(model, pictures(3), np.arange(5), flips=True, batch=2)
-    return [*mirrored.mu[1, 4].tolist(), mirrored.logvar.mean().item()]
+    return [*mirrored.mu[1, 4, :4].tolist(), mirrored.logvar.mean().item()]
 
 
 def classifier_numbers():
@@ -145,7 +116,7 @@ def can_numbers():
 def judge_numbers():
     labels = np.arange(24) % 3
     judge = judges.train_judge(pictures(3), np.arange(16), labels, epochs=2)
-    answers = judges.predict(judge, pictures(3).batch(np.arange(16, 20)))
+    answers = judges.predict(judge, pictures(3).batch(np.arange(16, 18)))
     return answers.flatten().tolist()
 
 
