@@ -9,8 +9,10 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from test_project import ROOMS
 
 from cmlib import cli
+from tools.diagrams import architecture
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -187,3 +189,13 @@ def test_commands_and_figures_in_the_prose_exist(path):
             names = [word for word in words[1:] if re.match(r"\d\d_|mental", word)]
             unknown += [text] if not drawn.issuperset(names) else []
     assert not unknown
+
+
+def test_architecture_lists_the_rooms_in_their_order():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rooms = re.findall(r"^\| `cmlib\.(\w+)` \|", text, flags=re.M)
+    assert rooms == list(ROOMS)
+
+
+def test_the_drawing_of_the_architecture_is_that_of_its_program():
+    assert architecture.TARGET.read_text(encoding="utf-8") == architecture.diagram()

@@ -118,7 +118,7 @@ def diagram() -> str:
         ("preparation",),
         ("models, training",),
         ("models, training",),
-        ("perceiver, evaluation,", "plots, apps"),
+        ("perceiver, evaluation,", "plots, figures, apps"),
     ]
     states = [
         ("data/<corpus>",),
