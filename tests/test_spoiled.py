@@ -131,9 +131,7 @@ def test_the_contact_sheet_shows_each_actor_and_emotion(corpus, tmp_path, capsys
     written_clip([np.zeros_like(f) for f in FRAMES])(corpus / "01-01-08-01-01-01-01.mp4")
     drawn = {}
     real = kinds.image_grid
-    monkeypatch.setattr(
-        kinds, "image_grid", lambda *a, **k: drawn.update(grid=a) or real(*a, **k)
-    )
+    monkeypatch.setattr(kinds, "image_grid", lambda *a, **k: drawn.update(grid=a) or real(*a, **k))
     command = [
         "prepare",
         "actors",
