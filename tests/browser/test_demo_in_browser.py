@@ -34,6 +34,7 @@ FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 )
+PATIENCE = 120_000  # milliseconds; on a busy machine the page needs a while
 ORIGINAL, RECONSTRUCTION, PERCEIVED, DIFFERENCE = range(4)
 
 pytestmark = [
@@ -131,10 +132,11 @@ class Person:
     def changed(self, which: int, before: np.ndarray, least: float = 1.0) -> np.ndarray:
         """The picture as soon as it differs from ``before`` by ``least`` grey levels on average."""
         for _ in range(100):
-            if np.abs((now := self.picture(which)) - before).mean() > least:
+            now = self.picture(which)
+            if np.abs(now - before).mean() > least:
                 return now
             self.page.wait_for_timeout(50)
-        raise AssertionError(f"picture {which} has not changed; the demo says: {self.said()}")
+        raise AssertionError(f"picture {which} has not changed; the demo says: {self.message()}")
 
     def settled(self) -> None:
         """Wait until nothing on the page has changed for half a second."""
@@ -145,22 +147,23 @@ class Person:
         before = None
         for _ in range(40):
             self.page.wait_for_timeout(500)
-            if (now := self.page.evaluate(look)) == before:
+            now = self.page.evaluate(look)
+            if now == before:
                 return
             before = now
         raise AssertionError("the page does not come to rest")
 
-    def said(self) -> str:
+    def message(self) -> str:
         return self.page.inner_text(".cm-lines").strip()
 
-    def hears(self, words: str) -> str:
+    def wait_for_message(self, words: str) -> str:
         """The line under the controls, as soon as it holds ``words``."""
         self.page.wait_for_function(
             "t => document.querySelector('.cm-lines').innerText.includes(t)",
             arg=words,
-            timeout=20_000,
+            timeout=PATIENCE,
         )
-        return self.said()
+        return self.message()
 
     def choose(self, label: str, option: str) -> None:
         self.page.locator(".cm-demo .widget-dropdown", has_text=label).locator(
@@ -227,7 +230,7 @@ def person(request, chromium, tmp_path_factory):
         server = serve([sys.executable, "-m", "jupyterlab", *options], port, folder)
         address = f"lab/tree/{BOOK.name}"
     page = chromium.new_page(viewport={"width": 1000, "height": 1200})
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(PATIENCE)
     somebody = Person(page, folder, request.param)
     try:
         page.goto(f"http://localhost:{port}/{address}", wait_until="domcontentloaded")
@@ -253,7 +256,7 @@ def person(request, chromium, tmp_path_factory):
 @pytest.fixture(autouse=True)
 def from_the_start(person):
     person.press("reset")
-    person.hears("At strength 0")
+    person.wait_for_message("At strength 0")
     person.settled()
 
 
@@ -337,12 +340,14 @@ def test_picking_a_face_and_a_voice(person):
 def test_presets_and_reset(person):
     start = person.picture(PERCEIVED)
     person.press("best effect")
-    best = float(re.search(r"changes by ([+-]\d+) points", person.hears("best of "))[1])
+    best = float(re.search(r"changes by ([+-]\d+) points", person.wait_for_message("best of "))[1])
     person.press("worst effect")
-    worst = float(re.search(r"changes by ([+-]\d+) points", person.hears("worst of "))[1])
+    worst = float(
+        re.search(r"changes by ([+-]\d+) points", person.wait_for_message("worst of "))[1]
+    )
     assert best > max(worst, 0)
     person.press("reset")
-    person.hears("At strength 0")
+    person.wait_for_message("At strength 0")
     person.settled()
     assert np.array_equal(person.picture(PERCEIVED), start)
 
@@ -353,7 +358,7 @@ def test_own_picture_and_own_sound(person, tmp_path):
     photo.resize((photo.width * 3, photo.height * 3)).save(mine := tmp_path / "me & you.jpg")
     before, sound = person.picture(ORIGINAL), person.page.get_attribute(".cm-demo audio", "src")
     person.upload("picture", mine)
-    assert person.hears("face found") == "me & you.jpg: face found and cropped"
+    assert person.wait_for_message("face found") == "me & you.jpg: face found and cropped"
     assert (
         person.page.locator(".cm-demo select")
         .first.inner_text()
@@ -366,10 +371,10 @@ def test_own_picture_and_own_sound(person, tmp_path):
         song := tmp_path / "song.wav", 44_100, (np.stack([wave, wave], 1) * 9_000).astype(np.int16)
     )
     person.upload("sound", song)
-    assert "song.wav: only the middle 3.8 s are heard" in person.hears("song.wav")
+    assert "song.wav: only the middle 3.8 s are heard" in person.wait_for_message("song.wav")
     assert person.page.get_attribute(".cm-demo audio", "src") != sound
     person.upload("picture", CLIP)
-    assert "a video, its middle frame was taken" in person.hears("a video")
+    assert "a video, its middle frame was taken" in person.wait_for_message("a video")
 
 
 def spoiled(folder: Path) -> dict[str, tuple[str, Path, str]]:
@@ -411,7 +416,7 @@ def spoiled(folder: Path) -> dict[str, tuple[str, Path, str]]:
 def test_bad_files_get_one_line_and_the_demo_lives_on(person, tmp_path):
     for kind, (what, path, words) in spoiled(tmp_path).items():
         person.upload(what, path)
-        line = person.hears(words)
+        line = person.wait_for_message(words)
         assert (
             str(tmp_path) not in line and sum(path.name in row for row in line.splitlines()) == 1
         ), kind
@@ -444,7 +449,7 @@ def test_what_is_saved(person, tmp_path):
 def test_screenshot(person, tmp_path):
     """What a reader of the README sees; pictures are where they should be, and not all the same."""
     person.press("best effect")
-    person.hears("best of ")
+    person.wait_for_message("best of ")
     person.settled()
     demo = person.page.locator(".cm-demo")
     demo.screenshot(path=(shot := tmp_path / "demo.png"), animations="disabled")
