@@ -32,6 +32,7 @@ def optimisers(model: VaeGan, settings: VaeGanConfig) -> dict[str, torch.optim.O
     }
 
 
+# Longer than most functions, so that the step reads in the order of the list above.
 def released_step(
     model: VaeGan,
     three: dict[str, torch.optim.Optimizer],

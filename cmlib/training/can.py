@@ -49,47 +49,57 @@ def train_can(
     pairs = Pairs(labels.astype(np.int64), len(voice.mu), settings)
     model = _set_up_model(face, voice, pairs, settings, people, classifier, classes)
     optimiser = _set_up_optimiser(model, settings)
-    views = len(face.mu)
     history = []
     for epoch in progress(range(settings.epochs), "context attention", unit="epoch"):
         rng = seed_epoch(seed, epoch)
-        sums = {"cross-entropy": 0.0, "kl": 0.0}
-        correct = 0
-        model.train()
-        for rows in batches(pairs.expressive, settings.batch, rng):
-            # Pair faces and voices, and draw a view of each face.
-            faces, voices = pairs.draw(rows, rng)
-            targets = torch.from_numpy(pairs.labels[rows])  # (B,)
-            view = torch.from_numpy(rng.integers(views, size=len(rows)))
-            v = Posterior(face.mu[view, faces], face.logvar[view, faces])  # (B, D)
-            a = Posterior(voice.mu[voices], voice.logvar[voices])  # (B, D)
-            if settings.voice_noise:
-                a = _with_noise(a, settings.voice_noise * model.voice_spread)
-
-            # Compute the losses.
-            shifted = model.shift(v, a)  # (B, D)
-            logits = model.classifier(shifted.sample() if settings.sample else shifted.mu)
-            terms = {
-                "cross-entropy": F.cross_entropy(logits, targets),
-                "kl": _divergence(v, shifted, settings.kl_direction),
-            }
-            check_finite(terms, f"epoch {epoch + 1}")
-
-            # Update weights.
-            optimiser.zero_grad()
-            (terms["cross-entropy"] + settings.kl_weight * terms["kl"]).backward()
-            optimiser.step()
-
-            correct += int((logits.argmax(1) == targets).sum())
-            for name, value in terms.items():
-                sums[name] += value.item() * len(rows)
-        count = len(pairs.expressive)
-        row = {"epoch": epoch + 1} | {name: total / count for name, total in sums.items()}
-        row["train accuracy"] = correct / count
+        row = {"epoch": epoch + 1}
+        row |= _train_epoch(model, optimiser, face, voice, pairs, rng, f"epoch {epoch + 1}")
         history.append(row)
         if on_epoch:
             on_epoch(model.eval(), row)
     return model.eval().requires_grad_(False), pd.DataFrame(history)
+
+
+def _train_epoch(
+    model: Can,
+    optimiser: torch.optim.Optimizer,
+    face: Posterior,
+    voice: Posterior,
+    pairs: Pairs,
+    rng: np.random.Generator,
+    where: str,
+) -> dict[str, float]:
+    """Train on every expressive face once; the means of the terms, and the training accuracy."""
+    settings = pairs.settings
+    sums = {"cross-entropy": 0.0, "kl": 0.0}
+    correct = 0
+    model.train()
+    for rows in batches(pairs.expressive, settings.batch, rng):
+        # Pair faces and voices.
+        v, a = _latents(face, voice, *pairs.draw(rows, rng), rng)  # (B, D) each
+        if settings.voice_noise:
+            a = _with_noise(a, settings.voice_noise * model.voice_spread)
+
+        # Compute the losses.
+        targets = torch.from_numpy(pairs.labels[rows])  # (B,)
+        shifted = model.shift(v, a)  # (B, D)
+        logits = model.classifier(shifted.sample() if settings.sample else shifted.mu)
+        cross_entropy = F.cross_entropy(logits, targets)
+        kl = _divergence(v, shifted, settings.kl_direction)
+        terms = {"cross-entropy": cross_entropy, "kl": kl}
+        check_finite(terms, where)
+
+        # Update weights.
+        optimiser.zero_grad()
+        (cross_entropy + settings.kl_weight * kl).backward()
+        optimiser.step()
+
+        correct += int((logits.argmax(1) == targets).sum())
+        for name, value in terms.items():
+            sums[name] += value.item() * len(rows)
+    count = len(pairs.expressive)
+    means = {name: total / count for name, total in sums.items()}
+    return means | {"train accuracy": correct / count}
 
 
 class Pairs:
@@ -121,7 +131,7 @@ class Pairs:
         """
         settings, labels = self.settings, self.labels[rows]
         faces = voices = rows
-        if settings.pairing == "emotion":
+        if settings.pairing != "own":
             voices = _any_with_label(labels, self.with_label, rng)
         if settings.crowd:
             replaced = rng.random(len(rows)) < settings.crowd
@@ -181,6 +191,18 @@ def _set_up_optimiser(model: Can, settings: CanConfig) -> torch.optim.Optimizer:
             }
         )
     return torch.optim.Adam(groups, lr=settings.learning_rate)
+
+
+def _latents(
+    face: Posterior,
+    voice: Posterior,
+    faces: np.ndarray,
+    voices: np.ndarray,
+    rng: np.random.Generator,
+) -> tuple[Posterior, Posterior]:
+    """The latents (B, D) of the rows ``faces``, each in one of its views, and of ``voices``."""
+    view = torch.from_numpy(rng.integers(len(face.mu), size=len(faces)))
+    return face.map(lambda x: x[view, faces]), voice.map(lambda x: x[voices])
 
 
 def _with_noise(voice: Posterior, deviation: Tensor) -> Posterior:
