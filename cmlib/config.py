@@ -139,7 +139,7 @@ class Profile:
     bootstrap: int = 2000  # resamples of the actors for a confidence interval
     neutral: bool = False  # neutral clips are an eighth class
 
-    def untrained(self, stage: str) -> str:
+    def fixed_network(self, stage: str) -> str:
         """The shipped network that ``stage`` uses as it is, as a path below ``checkpoints/``.
 
         "" for a stage that is trained.

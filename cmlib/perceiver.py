@@ -157,7 +157,7 @@ def _network_path(folder: Path, stage: str) -> Path:
     """
     if (folder / "can.json").exists():
         profile = PROFILES.get(checkpoints.read_card(folder / "can").get("profile", ""))
-        start = profile.untrained(stage) if profile else ""
+        start = profile.fixed_network(stage) if profile else ""
         if start:
             return files.ROOT / "checkpoints" / start
     return folder / stage

@@ -170,7 +170,7 @@ def of_stage(
     ``data`` gives the keys of the data that a stage is trained on, by name.  A stage without epochs
     is the shipped network that it starts from, so its record is the one in that network's card.
     """
-    if shipped := profile.untrained(stage):
+    if shipped := profile.fixed_network(stage):
         return _shipped(shipped)
     others = (data, seed, fold, classes)
     below = {name: of_stage(name, profile, *others) for name in networks_below(stage)}

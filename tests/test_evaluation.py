@@ -21,7 +21,7 @@ def runs(toy_project):
     runs = {fold: Run("actors", "smoke", fold=fold) for fold in (1, 2)}
     for run in runs.values():
         for model in MODELS:
-            run.reader(model)
+            run.classifying_network(model)
     return runs
 
 

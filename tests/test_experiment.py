@@ -227,7 +227,8 @@ def test_a_stage_without_epochs_is_the_shipped_network(toy, small_crowd, monkeyp
     shipped = checkpoints.load(path)[0].encoder.state_dict()  # running statistics, too
     for name, tensor in run.vaegan("face", retrain=True).encoder.state_dict().items():
         assert torch.equal(tensor, shipped[name]), name
-    assert run.find("face") == run.untrained("face") == path and run.untrained("can") is None
+    assert run.find("face") == run.fixed_network("face") == path
+    assert run.fixed_network("can") is None
     assert len(run.history("face")) == 2 and not run.trained_here("face")
     run.can()
     loaded = perceiver.Perceiver.load(run.folder)  # a folder without a face network of its own

@@ -87,7 +87,7 @@ def test_a_missing_network_is_named_with_the_command_that_trains_it(project):
 def test_shipped_networks_are_drawn_as_they_are_and_never_trained(project, monkeypatch):
     trained = Run("actors", "smoke")
     for model in MODELS:
-        trained.reader(model)
+        trained.classifying_network(model)
     shutil.move(trained.folder / "checkpoints", project / "checkpoints" / "actors-smoke")
     for name in ("train_vaegan", "train_classifier", "train_can"):
         monkeypatch.setattr(run_module, name, lambda *a, **k: pytest.fail("trained"))

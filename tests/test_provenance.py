@@ -124,7 +124,7 @@ def test_every_shipped_network_is_used_by_its_profile():
     shipped = {file.stem for file in (ROOT / "checkpoints" / "actors-quick").glob("*.json")}
     assert shipped == {*STAGES} - {"face", "voice"}
     for name in STAGES:
-        path = run.untrained(name) or ROOT / "checkpoints" / "actors-quick" / name
+        path = run.fixed_network(name) or ROOT / "checkpoints" / "actors-quick" / name
         stored = provenance.of_card(read_card(path))
         assert run.provenance(name).differences(stored) == [], name
     quick = staleness.of_notebook(ROOT / "notebooks/06_evaluation.ipynb", "actors", "quick", 1, 0)
@@ -134,13 +134,13 @@ def test_every_shipped_network_is_used_by_its_profile():
 
 
 @pytest.mark.parametrize(
-    "profile, untrained",
+    "profile, fixed",
     [("quick", {"face", "voice"}), ("laptop", {"face"}), ("gestures", {"face", "voice"})]
     + [(name, set()) for name in ("smoke", "tuned", "cpu", "paper")],
 )
-def test_other_profiles_take_the_vaegans_of_the_crowd_only(profile, untrained):
+def test_other_profiles_take_the_vaegans_of_the_crowd_only(profile, fixed):
     run = Run("actors", profile, out_dir="nowhere")
-    assert {name for name in ("face", "voice") if run.find(name)} == untrained
+    assert {name for name in ("face", "voice") if run.find(name)} == fixed
     assert (run.find("can") is not None) == (profile == "quick")
     assert Run("actors", profile, seed=1, out_dir="nowhere").find("can") is None
 

@@ -51,13 +51,13 @@ def _trained_runs(
 
     folds = FOLDS if fold == "all" else [int(fold)]
     runs = [Run(corpus, profile, seed, each) for seed in seeds for each in folds]
-    untrained = [] if train_missing else [run for run in runs if scoring.missing_networks(run)]
-    if untrained:
-        message = _how_to_train(untrained)
-        if len(untrained) == len(runs):
+    incomplete = [] if train_missing else [run for run in runs if scoring.missing_networks(run)]
+    if incomplete:
+        message = _how_to_train(incomplete)
+        if len(incomplete) == len(runs):
             raise ValueError(message)
         print(f"cm: {message}", file=sys.stderr)
-        runs = [run for run in runs if run not in untrained]
+        runs = [run for run in runs if run not in incomplete]
     fold_names = ", ".join(dict.fromkeys(str(run.fold) for run in runs))
     seed_names = ", ".join(dict.fromkeys(str(run.seed) for run in runs))
     classes = len(runs[0].classes)
@@ -68,16 +68,16 @@ def _trained_runs(
     return runs
 
 
-def _how_to_train(untrained: list[Run]) -> str:
+def _how_to_train(incomplete: list[Run]) -> str:
     """Which folds of which seeds are not trained, and the command that trains the first of them."""
-    first = untrained[0]
+    first = incomplete[0]
     command = (
         f"make reproduce CORPUS={first.corpus} PROFILE={first.profile_name} "
         f"SEED={first.seed} FOLD={first.fold}"
     )
     groups = []
-    for seed in dict.fromkeys(run.seed for run in untrained):
-        folds = ", ".join(str(run.fold) for run in untrained if run.seed == seed)
+    for seed in dict.fromkeys(run.seed for run in incomplete):
+        folds = ", ".join(str(run.fold) for run in incomplete if run.seed == seed)
         groups.append(f"seed {seed}, fold {folds}")
     return f"not trained: {'; '.join(groups)}; train with: {command} (or add --train here)"
 

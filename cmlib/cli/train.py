@@ -137,7 +137,7 @@ def _train_on_latents(names: list[str], run: Run) -> None:
 
     for name in names:
         if name not in ("face", "voice"):
-            run.reader(name.removeprefix("classifier_"), retrain=True)
+            run.classifying_network(name.removeprefix("classifier_"), retrain=True)
         path = run.find(name)
         assert path is not None  # it has just been trained
         scores = []

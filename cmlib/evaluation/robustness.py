@@ -71,7 +71,7 @@ def robustness(run: Run, models: Iterable[str] = MODELS) -> pd.DataFrame:
     clip_of_frame = run.frame_clip[frames]
     labels = run.clip_labels[clip_of_frame]
     actors = run.store.clips.actor.to_numpy()[clip_of_frame]
-    classifiers = {name: run.reader(name) for name in models}
+    classifiers = {name: run.classifying_network(name) for name in models}
 
     rows = []
     for disturbance, level, face, voice in disturbed_latents(run, clips, frames):

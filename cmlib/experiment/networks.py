@@ -35,9 +35,9 @@ class StoredNetworks(CorpusRows):
         """The settings that a stage is trained with."""
         return provenance.settings_of(name, self.profile)
 
-    def untrained(self, name: str) -> Path | None:
+    def fixed_network(self, name: str) -> Path | None:
         """The shipped network that a stage without epochs uses as it is; None for other stages."""
-        start = self.profile.untrained(name)
+        start = self.profile.fixed_network(name)
         return files.ROOT / "checkpoints" / start if start else None
 
     def provenance(self, name: str) -> Provenance:
@@ -63,8 +63,9 @@ class StoredNetworks(CorpusRows):
         It is the shipped network that a stage without epochs uses, this experiment's own, or the
         one shipped for the same corpus, profile, fold and seed.
         """
-        if untrained := self.untrained(name):
-            return untrained
+        fixed_network = self.fixed_network(name)
+        if fixed_network:
+            return fixed_network
         if self.trained_here(name):
             return self.path(name)
         shipped = self._shipped(name)
@@ -72,7 +73,7 @@ class StoredNetworks(CorpusRows):
             return None
         for below in provenance.networks_below(name):
             # Its latents are those of the networks that it was shipped with, not of similar ones.
-            if not self.untrained(below) and self.find(below) != shipped.with_name(below):
+            if not self.fixed_network(below) and self.find(below) != shipped.with_name(below):
                 return None
         return shipped
 
@@ -88,7 +89,7 @@ class StoredNetworks(CorpusRows):
     def trained_here(self, name: str) -> bool:
         """Whether this experiment has trained ``name`` itself, from what would be used today."""
         path = self.path(name)
-        if self.untrained(name) or not _is_complete(path):
+        if self.fixed_network(name) or not _is_complete(path):
             return False
         return not self._differences(name, path)
 

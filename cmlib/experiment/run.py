@@ -136,7 +136,7 @@ class Run(StoredNetworks):
         data = {"weights": files.checksum(self.weights(kind)), "pictures": key}
         record = provenance.of_code("encoding", data=data)
         # All folds and seeds share the latents of a network that none of them trains.
-        home = cache_root() if self.untrained(kind) else self.folder
+        home = cache_root() if self.fixed_network(kind) else self.folder
         file = home / "latents" / f"{source}-{record.fingerprint()}.npy"
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock")):  # two notebooks need not encode side by side
@@ -248,8 +248,8 @@ class Run(StoredNetworks):
             seed=self.seed,
         )
 
-    def reader(self, name: str, retrain: bool = False) -> nn.Module:
-        """The network that reads the class for one of ``MODELS``; ``retrain`` as in ``vaegan``."""
+    def classifying_network(self, name: str, retrain: bool = False) -> nn.Module:
+        """The network that names the class for one of ``MODELS``; ``retrain`` as in ``vaegan``."""
         if name.startswith("can"):
             return self.can(name, retrain)
         return self.classifier(name, retrain)
@@ -270,7 +270,7 @@ class Run(StoredNetworks):
 
         ``name``: one of ``MODELS``.  ``model``: in place of the experiment's own network.
         """
-        network = model or self.reader(name)
+        network = model or self.classifying_network(name)
         if isinstance(network, Can):
             logits, _ = network(*self.paired(rows), strength)
         else:
