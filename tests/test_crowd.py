@@ -69,10 +69,10 @@ def test_voices_of_the_crowd_are_asked_for_where_they_are_not(small_crowd):
 
 
 def test_the_crowd_is_the_shipped_one_where_there_is_no_other(small_crowd, monkeypatch):
-    assert crowd.home() == small_crowd
+    assert crowd.folder() == small_crowd
     monkeypatch.setenv("CM_DATA", str(small_crowd.parent / "other"))
     monkeypatch.setattr(crowd, "SHIPPED", small_crowd)
-    assert crowd.home() == small_crowd
+    assert crowd.folder() == small_crowd
     before = crowd.key()
     (small_crowd / "faces.csv").write_text(
         (small_crowd / "faces.csv").read_text().replace("angry", "sad")
@@ -80,7 +80,7 @@ def test_the_crowd_is_the_shipped_one_where_there_is_no_other(small_crowd, monke
     assert crowd.key() != before  # other moods, another crowd
     monkeypatch.setattr(crowd, "SHIPPED", small_crowd / "none")
     with pytest.raises(CorpusError, match="git checkout data/crowd"):
-        crowd.home()
+        crowd.folder()
 
 
 def test_crowd_may_be_missing_but_not_torn(small_crowd):

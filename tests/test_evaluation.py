@@ -50,7 +50,7 @@ def test_predictions_are_about_labelled_frames_of_the_subset(runs):
         emotions = runs[1].store.clips.emotion.to_numpy()[predictions.clips]
         assert set(emotions) == {"happy", "angry"}
         assert [runs[1].classes[k] for k in predictions.labels] == emotions.tolist()
-    with pytest.raises(ValueError, match="subset 'training': scored are validation and test"):
+    with pytest.raises(ValueError, match="subset 'training': choose validation or test"):
         scoring.predict(runs[1], "training")
 
 

@@ -240,7 +240,7 @@ def test_lists_are_read_whatever_folder_they_start_from(tmp_path):
     with pytest.raises(ValueError, match="M003-fear-1-002 is in train and in test"):
         split_from_yaml(files, clips)
     files[1].write_text("train: [a]\n")
-    with pytest.raises(ValueError, match="1.yaml: wanted three lists"):
+    with pytest.raises(ValueError, match="1.yaml: expected three lists"):
         split_from_yaml(files, clips)
     with pytest.raises(ValueError, match="none of the 2 clips listed is in the corpus"):
         split_from_yaml(files[:1], clips.assign(name="other"))

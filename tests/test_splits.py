@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cmlib.corpora.splits import FOLDS, fold_of, random_split, split
+from cmlib.corpora.splits import FOLDS, Split, fold_of, random_split, split
 
 
 def table(actors=range(1, 25), clips=3):
@@ -16,7 +16,7 @@ def test_folds_hold_every_actor_once():
 
 
 @pytest.mark.parametrize("fold", range(1, 6))
-def test_parts_share_no_actor_and_validation_is_the_next_fold(fold):
+def test_subsets_share_no_actor_and_validation_is_the_next_fold(fold):
     clips = table()
     parts = split(clips, fold)
     actors = [set(clips.actor.iloc[rows]) for rows in (parts.train, parts.val, parts.test)]
@@ -43,6 +43,11 @@ def test_what_cannot_be_split_is_refused():
         split(table(), 6)
     with pytest.raises(ValueError, match="no clip in train; the corpus has too few actors"):
         split(table([2, 3]), 1)
+
+
+def test_a_row_in_two_subsets_is_refused():
+    with pytest.raises(ValueError, match="a row is in two subsets"):
+        Split(train=np.array([0, 1]), val=np.array([1, 2]), test=np.array([3]))
 
 
 def test_the_random_split_leaks_on_purpose():

@@ -34,7 +34,7 @@ def evaluate(
     from cmlib.evaluation import scoring
 
     runs = _trained_runs(corpus, profile, fold, seed, train_missing)
-    for subset in scoring.SUBSETS:
+    for subset in scoring.SCORED_SUBSETS:
         scores, predictions = scoring.score_runs(runs, subset, scoring.available_models(runs[0]))
         _print_scores(subset, scores, predictions, runs)
 

@@ -28,20 +28,23 @@ SHIPPED = files.ROOT / "data" / "crowd"
 ZOOM = (0.0735, 0.066, 0.853)
 
 
-def home() -> Path:
+def folder() -> Path:
     """The folder of the crowd: the one in ``$CM_DATA``, else the shipped one.
 
     CorpusError where neither is there.
     """
-    for folder in (default_root("crowd"), SHIPPED):
-        if all((folder / name).exists() for name in ("faces.csv", "faces.bin")):
-            return folder
-    raise CorpusError(f"{folder}: the pictures of the crowd are not there; git checkout data/crowd")
+    for root in (default_root("crowd"), SHIPPED):
+        if all((root / name).exists() for name in ("faces.csv", "faces.bin")):
+            return root
+    raise CorpusError(
+        f"{SHIPPED}: the pictures of the crowd are missing; get them with git checkout data/crowd"
+    )
 
 
 def key() -> str:
-    """12 hexadecimal digits that change with the table of pictures at ``home``, and the framing."""
-    return hashlib.sha256((home() / "faces.csv").read_bytes() + str(ZOOM).encode()).hexdigest()[:12]
+    """12 hexadecimal digits that change with the table of pictures and with the framing."""
+    content = (folder() / "faces.csv").read_bytes() + str(ZOOM).encode()
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def table(root: str | Path | None = None, limit: int | None = None) -> pd.DataFrame:
@@ -111,10 +114,10 @@ def voices(root: str | Path | None = None) -> tuple[np.ndarray, pd.DataFrame]:
 
     A row holds person, sex, mood, intensity and statement. CorpusError where no voices were made.
     """
-    folder = Path(root or default_root("crowd"))
-    if not (folder / "voices.csv").exists():
+    root = Path(root or default_root("crowd"))
+    if not (root / "voices.csv").exists():
         raise CorpusError(
-            f"{folder}: no voices of the crowd; python -m tools.corpus voices makes them "
+            f"{root}: no voices of the crowd; python -m tools.corpus voices makes them "
             "(extra corpus, half an hour)"
         )
-    return np.load(folder / "voices.npy", mmap_mode="r"), pd.read_csv(folder / "voices.csv")
+    return np.load(root / "voices.npy", mmap_mode="r"), pd.read_csv(root / "voices.csv")

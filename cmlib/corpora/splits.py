@@ -26,7 +26,10 @@ FOLDS = (
 
 @dataclass(frozen=True)
 class Split:
-    """Three sorted sets of rows that share none; ValueError where one of them is empty."""
+    """Three sorted sets of rows (N,) of a table of clips or frames.
+
+    Raises ValueError if one of them is empty, or if two of them share a row.
+    """
 
     train: np.ndarray
     val: np.ndarray
@@ -40,7 +43,8 @@ class Split:
                     "the corpus has too few actors for five folds by actor"
                 )
         rows = np.concatenate([self.train, self.val, self.test])
-        assert len(np.unique(rows)) == len(rows), "split: a row is in two parts"
+        if len(np.unique(rows)) < len(rows):
+            raise ValueError("split: a row is in two subsets; give each row to one of them")
 
 
 def fold_of(actor: int) -> int:
@@ -71,7 +75,9 @@ def split(clips: pd.DataFrame, fold: int = 1) -> Split:
     train, val, test = (
         set(clips.actor.iloc[subset]) for subset in (rows.train, rows.val, rows.test)
     )
-    assert not (train & val or train & test or val & test), "split: an actor is in two parts"
+    shared = (train & val) | (train & test) | (val & test)
+    if shared:
+        raise ValueError(f"split: actor {min(shared)} is in two subsets; check FOLDS")
     return rows
 
 
@@ -93,7 +99,7 @@ def split_from_yaml(files: Iterable[Path], clips: pd.DataFrame) -> Split:
                 if first != subset:
                     raise ValueError(
                         f"{file}: {name} is in {first} and in {subset}; "
-                        "a split by clips is wanted: leave all its frames in one part"
+                        "the lists must not divide a clip: leave all its frames in one list"
                     )
     subsets = clips.name.map(subset_of)
     if subsets.isna().all():
@@ -115,8 +121,8 @@ def _read_lists(file: Path) -> dict[str, list]:
         lists = {name: content[name] for name in SUBSETS if isinstance(content.get(name), list)}
     if len(lists) < len(SUBSETS):
         raise ValueError(
-            f"{file}: wanted three lists of paths, {', '.join(SUBSETS)}; "
-            "it is no split of the authors'"
+            f"{file}: expected three lists of paths, {', '.join(SUBSETS)}; "
+            "this is not a split of the authors'"
         )
     return lists
 

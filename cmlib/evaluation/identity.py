@@ -43,9 +43,9 @@ class Fisherfaces:
     @classmethod
     def of_crowd(cls, size: int) -> Fisherfaces:
         """Learnt from the people of the crowd, in pictures of ``size``; CorpusError without it."""
-        home = crowd.home()
-        pictures = crowd.load(size, CROWD_PICTURES, home)
-        return cls(pictures, crowd.table(home, CROWD_PICTURES).person.to_numpy())
+        folder = crowd.folder()
+        pictures = crowd.load(size, CROWD_PICTURES, folder)
+        return cls(pictures, crowd.table(folder, CROWD_PICTURES).person.to_numpy())
 
     @staticmethod
     def _flatten(pictures: Tensor) -> np.ndarray:

@@ -16,7 +16,7 @@ import pandas as pd
 from cmlib import metrics
 from cmlib.experiment.run import MODELS, Run
 
-SUBSETS = ("validation", "test")  # of a split, that models are scored on
+SCORED_SUBSETS = ("validation", "test")  # the subsets of a split on which models are scored
 
 
 # -------------------------------------------------------------------- predictions
@@ -75,8 +75,8 @@ def predict(run: Run, subset: str = "test", models: Iterable[str] = MODELS) -> P
 
     Networks that are missing are trained first.  ValueError for another word.
     """
-    if subset not in SUBSETS:
-        raise ValueError(f"subset {subset!r}: scored are {' and '.join(SUBSETS)} clips")
+    if subset not in SCORED_SUBSETS:
+        raise ValueError(f"subset {subset!r}: choose {' or '.join(SCORED_SUBSETS)}")
     frames = run.frames_of(run.split.val if subset == "validation" else run.split.test)
     clips = run.frame_clip[frames]
     log_probabilities = {name: run.log_probabilities(name, frames) for name in models}

@@ -119,7 +119,7 @@ class Run(StoredNetworks):
         Returns the latents (2 views, M, D), the label (M,) in ``classes`` or -1 for neutral, and
         the person (M,).
         """
-        table = crowd.table(crowd.home())
+        table = crowd.table(crowd.folder())
         labels = crowd.labels(table, self.classes)
         keep = (labels >= 0) | (table.mood == EMOTIONS[0]).to_numpy()
         latents = self._encoded("crowd").map(lambda views: views[:, keep])
@@ -151,7 +151,7 @@ class Run(StoredNetworks):
         """The pictures, how many of them, and the key of the data that they are."""
         if source == "crowd":
             size = self.profile.data.image_size
-            pictures = crowd.load(size, root=crowd.home())
+            pictures = crowd.load(size, root=crowd.folder())
             return Pictures(pictures), len(pictures), f"crowd-{size}-{crowd.key()}"
         if source == "voice":
             return self.mels, len(self.store.mels), self.store.key
@@ -212,7 +212,7 @@ class Run(StoredNetworks):
         rows = self.frames_of(self.split.train, labelled=False)
         known = set(self.store.clips.emotion.iloc[self.frame_clip[rows]])
         if settings.crowd:
-            known |= set(crowd.table(crowd.home()).mood)
+            known |= set(crowd.table(crowd.folder()).mood)
         lacking = ", ".join(e for e in (EMOTIONS[0], *self.classes) if e not in known)
         return (
             f"no training faces of {lacking}, so {model.config['directions']} directions of"
