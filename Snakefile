@@ -1,5 +1,5 @@
 # The graph of the notebooks.  `make reproduce` runs it; on a cluster: snakemake --executor slurm ...
-# papermill executes each notebook; the sign that one is done is the file of numbers that its last cell writes.  The
+# papermill executes each notebook; the sign that one is done is the file of numbers that its last cell writes. The
 # executed notebook is declared as a log, so that a failed one keeps its traceback while the others go on.
 # A notebook runs again if its record changes (tools/notebooks/staleness.py), or if one that it builds on has run again.
 import fcntl
@@ -15,7 +15,7 @@ from tools.notebooks.staleness import of_notebook
 ROOT = Path(workflow.basedir)
 CORPUS, PROFILE = str(config.get("corpus", "actors")), str(config.get("profile", "quick"))
 FOLD, SEED = int(config.get("fold", 1)), int(config.get("seed", 0))
-# fold 1 and seed 0 live in runs/<corpus>-<profile>; any other pair beside it, so that no run overwrites another
+# fold 1 and seed 0 live in runs/<corpus>-<profile>; any other pair in a folder beside it, so that no run overwrites another
 OTHER = "" if (FOLD, SEED) == (1, 0) else f"-fold{FOLD}-seed{SEED}"
 RUN = f"runs/{CORPUS}-{PROFILE}{OTHER}"
 FOLDER = default_root(CORPUS)
@@ -27,7 +27,7 @@ if not 1 <= FOLD <= 5:
 if not FOLDER.is_dir() and not any(cache_root().glob(f"{CORPUS}-*")):
     sys.exit(f"CORPUS={CORPUS}: no folder {FOLDER}; put the clips there, set CM_DATA to the folder that holds {FOLDER.name}/, or: cm prepare {CORPUS} --root FOLDER")
 
-# The notebooks tell about themselves, so snakemake need not: only its warnings, its own errors, and "Nothing to be done".
+# The notebooks report on themselves, so snakemake shows only its warnings, its own errors, and "Nothing to be done".
 def worth_saying(record):
     text = record.getMessage()
     if "CalledProcessError" in text or "a job execution failed" in text or "At least one job did not" in text:
@@ -51,7 +51,7 @@ if workflow.is_main_process:
     except OSError:
         sys.exit(f"{RUN}: another process is reproducing this run; wait for it, or choose another PROFILE, CORPUS, FOLD or SEED")
 
-# notebook: (notebooks it builds on, does it take all cores?)
+# notebook: (notebooks that it builds on, whether it takes all cores)
 NOTEBOOKS = {
     "01_data_preparation": ([], True),
     "02_face_vae": (["01_data_preparation"], True),

@@ -1,4 +1,4 @@
-"""Weights as safetensors beside a JSON card: no code is ever executed by loading one."""
+"""Weights as safetensors beside a JSON card: loading them never executes code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from cmlib import files, provenance
 from cmlib.models import Can, Classifier, VaeGan
 
-SCALE = ":scale"  # ends the name of what the rows of an eight-bit matrix are multiplied with
+SCALE = ":scale"  # ends the name of the factors of the rows of an eight-bit matrix
 Network = TypeVar("Network", bound=nn.Module)
 MODELS: dict[str, type[nn.Module]] = {"VaeGan": VaeGan, "Classifier": Classifier, "Can": Can}
 WRITTEN_BY_SAVE = ("architecture", "config", "without", "versions", "written")  # keys of a card
@@ -32,10 +32,10 @@ def save(
 ) -> Path:
     """Write ``path``.safetensors and ``path``.json, each whole or not at all; return the former.
 
-    ``card`` should say what a reader needs: corpus, profile, split, seed, metrics.  ``bits`` is 32,
+    ``card`` should say what a reader needs: corpus, profile, split, seed, metrics. ``bits`` is 32,
     16 (float16) or 8: then matrices and kernels are whole numbers -127...127 with a scale for each
-    output (an error of at most 1/254 of its largest weight), and all else is float16.  ValueError
-    for another number.  ``without`` names parts that are left out (a discriminator serves training
+    output (an error of at most 1/254 of its largest weight), and all else is float16. ValueError
+    for another number. ``without`` names parts that are left out (a discriminator serves training
     only).
     """
     if bits not in (8, 16, 32):
@@ -118,7 +118,7 @@ def read_card(path: Path) -> dict:
 def belong_together(cards: Mapping[str, dict]) -> bool:
     """Whether the networks of these cards, by stage, were trained on top of each other.
 
-    They may not be where a training was stopped half way.  A card without a record is not doubted.
+    They may not be where a training was stopped half way. A card without a record is trusted.
     """
     records = {stage: provenance.of_card(card) for stage, card in cards.items()}
     for record in records.values():
@@ -135,11 +135,11 @@ def load(path: Path) -> tuple[nn.Module, dict]: ...
 @overload
 def load(path: Path, expect: type[Network]) -> tuple[Network, dict]: ...
 def load(path: Path, expect: type[nn.Module] | None = None) -> tuple[nn.Module, dict]:
-    """(model in eval mode on the CPU, in float32 and channels last, card).
+    """Load a checkpoint: its model and its card.
 
-    CheckpointError where file and architecture do not fit, or where the model is not of the class
-    ``expect``.  A part that was left out of the file (``without`` in its card) keeps random
-    weights.
+    The model is in eval mode on the CPU, in float32 and channels last. CheckpointError where file
+    and architecture do not fit, or where the model is not of the class ``expect``. A part that was
+    left out of the file (``without`` in its card) keeps random weights.
     """
     path = Path(path)
     card = read_card(path)

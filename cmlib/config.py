@@ -2,16 +2,17 @@
 
 A profile is one complete choice of settings:
 
-* ``smoke``: for tests, done in seconds.
-* ``quick``: the main one, minutes on two cores.  Its VAE-GANs are the shipped ones of the crowd.
+* ``smoke``: for tests; it takes seconds.
+* ``quick``: the main one; it takes minutes on two cores. Its VAE-GANs are the shipped ones of the
+  crowd.
 * ``laptop``: ``quick``, but the voices are learnt from the corpus alone.
-* ``tuned``: ``quick``, but both VAE-GANs are trained further on the corpus.  This is for faces and
+* ``tuned``: ``quick``, but both VAE-GANs are trained further on the corpus. This is for faces and
   voices of another kind than those of the embedded corpus.
 * ``gestures``: ``quick``, but the shift is learnt from the corpus alone, with turns of the head.
-* ``cpu``: hours on two cores.
+* ``cpu``: larger networks, which take hours on two cores.
 * ``paper``: as released, for a GPU.
 
-``quick-8`` and the like have neutral as an eighth class.  ``get_profile("quick")`` returns a
+``quick-8`` and the like have neutral as an eighth class. ``get_profile("quick")`` returns a
 profile. ``dataclasses.asdict`` turns its parts into what is stored in the card of a checkpoint.
 Networks that only measure, the judge and the critic of expressions, hold their own settings.
 """
@@ -24,7 +25,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What is taken of a corpus."""
+    """What is taken from a corpus."""
 
     # Side of the square face crop in pixels, a multiple of 32.
     image_size: int = 128
@@ -120,8 +121,9 @@ class CanConfig:
     pairing: str = "own"
     voice_noise: float = 0.0  # noise on the latents of voices, in units of their spread
     # The share of faces that are replaced by neutral ones, which are then read as the voice says.
+    # (`Profile.neutral` is something else. Both names are keys of the cards, so they stay.)
     neutral: float = 0.0
-    # The share of expressive faces that are the crowd's.  If there are any, the neutral faces of
+    # The share of expressive faces that are the crowd's. If there are any, the neutral faces of
     # the crowd and its directions of expression count, too.
     crowd: float = 0.0
 
@@ -137,7 +139,8 @@ class Profile:
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     can: CanConfig = field(default_factory=CanConfig)
     bootstrap: int = 2000  # resamples of the actors for a confidence interval
-    neutral: bool = False  # neutral clips are an eighth class
+    # Whether neutral clips are an eighth class; `CanConfig.neutral` is a share of faces.
+    neutral: bool = False
 
     def fixed_network(self, stage: str) -> str:
         """The shipped network that ``stage`` uses as it is, as a path below ``checkpoints/``.
@@ -150,9 +153,9 @@ class Profile:
         return ""
 
 
-# `cm pretrain` learns faces of the crowd alone, as the paper learns faces from CelebA first.  It
-# sees no actor, so its network serves every fold.  The moods of the crowd as labels make the latent
-# hold the expression, which the reconstruction alone hardly demands.  Pixels alone leave mouths
+# `cm pretrain` learns faces of the crowd alone, as the paper learns faces from CelebA first. It
+# sees no actor, so its network serves every fold. The moods of the crowd as labels make the latent
+# hold the expression, which the reconstruction alone hardly demands. Pixels alone leave mouths
 # shut: in the second part a critic that reads moods says how well a reconstruction shows them.
 _CROWD = VaeGanConfig(
     width=0.25,
@@ -214,7 +217,7 @@ _OWN_VOICE = dataclasses.replace(CROWD_VOICE, epochs=20)
 _TUNED_VOICE = dataclasses.replace(CROWD_VOICE, epochs=8, learning_rate=5e-4, start="crowd/voice")
 _QUICK_FACE = dataclasses.replace(_TUNED_FACE, epochs=0)
 _QUICK_VOICE = dataclasses.replace(_TUNED_VOICE, epochs=0)
-# A fold has 784 clips of 14 actors.  With less decay, noise and pairing than this, the attention
+# A fold has 784 clips of 14 actors. With less decay, noise and pairing than this, the attention
 # learns its training voices by heart (docs/experiments.md).
 _QUICK_CLASSIFIER = ClassifierConfig(weight_decay=0.5)
 _QUICK_CAN = CanConfig(
@@ -295,8 +298,7 @@ _WITH_NEUTRAL = {
     f"{name}-8": dataclasses.replace(profile, name=f"{name}-8", neutral=True)
     for name, profile in PROFILES.items()
 }
-# The best profile comes last: who loads networks by the name of a corpus gets those of the last
-# one.
+# The best profile comes last: Perceiver.load(corpus) picks the last profile with networks.
 PROFILES = _WITH_NEUTRAL | PROFILES
 
 

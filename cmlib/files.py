@@ -11,16 +11,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]  # of the repository
+ROOT = Path(__file__).resolve().parents[1]  # the repository's folder
 
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
-    """Give a temporary file beside ``path`` to write to, which replaces ``path`` when the block
-    ends.
+    """Yield a temporary file beside ``path``, which replaces ``path`` when the block ends.
 
-    So ``path`` appears whole or not at all, even if the process is killed.  If the block fails, the
-    temporary file is removed.  The name of the temporary file holds the number of the process, so
+    So ``path`` appears whole or not at all, even if the process is killed. If the block fails, the
+    temporary file is removed. The name of the temporary file holds the number of the process, so
     that two processes do not collide.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,10 +50,10 @@ def checksum(path: Path) -> str:
 def progress(
     iterable: Iterable | None = None, description: str = "", shown: bool | None = None, **options
 ):
-    """A progress bar of tqdm, which takes the ``options``: around an iterable, or updated by hand.
+    """A tqdm progress bar around an iterable, or one that is updated by hand.
 
-    It is shown on a terminal and in a notebook, unless the environment variable CM_QUIET is set.
-    ``shown`` overrules this.
+    The ``options`` are tqdm's. The bar is shown on a terminal and in a notebook, unless the
+    environment variable CM_QUIET is set. ``shown`` overrules this.
     """
     from tqdm.auto import tqdm  # here: it loads the widgets of notebooks
 
@@ -65,7 +64,7 @@ def progress(
 
 
 def plain(value):
-    """Numbers, arrays, tuples and paths as values of JSON; NaN and infinity become null."""
+    """Numbers, arrays, tuples and paths as JSON values; NaN and infinity become null."""
     if isinstance(value, dict):
         return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -78,11 +77,11 @@ def plain(value):
 
 
 def record(out_dir: str | Path, notebook: str, metrics: dict) -> Path:
-    """Write the numbers of one notebook to ``out_dir``/metrics/``notebook``.json, in its last cell.
+    """Write the numbers of one notebook to ``out_dir``/metrics/``notebook``.json.
 
-    ``notebook`` is its name without suffix, such as "06_evaluation"; ``metrics`` holds numbers,
-    strings, lists, arrays and dictionaries of them.  Snakemake takes the file as the sign that the
-    notebook is done.
+    The last cell of each notebook calls this. ``notebook`` is its name without suffix, such as
+    "06_evaluation"; ``metrics`` holds numbers, strings, lists, arrays and dictionaries of them.
+    Snakemake takes the file as the sign that the notebook is done.
     """
     path = Path(out_dir) / "metrics" / f"{notebook}.json"
     return write_text(path, json.dumps(plain(metrics), indent=1) + "\n")

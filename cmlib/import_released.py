@@ -1,6 +1,6 @@
 """Checkpoints of the released research code become checkpoints of this project.
 
-No code in the file is run. Such a file is Lightning's. The prefixes of the keys in its
+No code in the file is run. Lightning wrote such files. The prefixes of the keys in its
 ``state_dict`` tell what it holds:
 
 - a VAE-GAN (``model.``),
@@ -36,7 +36,7 @@ PREFIXES = ("model.", "model_imgs.", "model_audio.", "att_mu.", "att_logvar.", H
 # Kinds of files by stage. A network from the file of a later stage replaces that of an earlier one.
 KINDS = ("vaegan", "classifier", "can")
 STAGES = ("face", "voice", "classifier_face", "can")  # what a demo needs
-SHOWN = 6  # keys that a line of a report names
+SHOWN = 6  # keys that a line of a report lists
 
 # Plain values that Lightning stores beside the tensors and that hold no code. Paths of any system
 # are read as pure paths, under the names that they have in Python, and in Python 3.13.
@@ -66,8 +66,8 @@ class _Network:
 
     def without_discriminator(self, state: dict[str, Tensor]) -> bool:
         """Whether the file holds this VAE-GAN without its discriminator."""
-        own = [key for key in self.released_keys if key.startswith("discriminator.")]
-        return bool(own) and not any(self.released_keys[key] in state for key in own)
+        parts = [key for key in self.released_keys if key.startswith("discriminator.")]
+        return bool(parts) and not any(self.released_keys[key] in state for key in parts)
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -123,15 +123,15 @@ def import_checkpoint(path: Path, out: Path, corpus: str = "ravdess_released") -
         state |= {key: x[order] for key, x in state.items() if key.startswith(HEAD)}
 
     notes = []
-    strangers = [key for key in state if not key.startswith(PREFIXES)]
-    if strangers:
-        notes.append(f"of no network, left out: {_listed(strangers)}")
+    foreign_keys = [key for key in state if not key.startswith(PREFIXES)]
+    if foreign_keys:
+        notes.append(f"left out, since they belong to no network: {_listed(foreign_keys)}")
     # All of these are looked up before anything is written, since one of them may be an error.
     preferred = {name: _preferred_file(out / name, name, kind) for name in networks}
     written = []
     for name, network in networks.items():
         if preferred[name]:
-            notes.append(f"{name}: left as {preferred[name]} gave it, which goes before")
+            notes.append(f"{name}: left as {preferred[name]} gave it, which takes precedence")
             continue
         _load(network, state)
         without = ("discriminator",) if network.without_discriminator(state) else ()
@@ -249,7 +249,7 @@ def _mead_order() -> list[int]:
 
 
 def _preferred_file(target: Path, name: str, kind: str) -> str | None:
-    """The file of the existing network, if that goes before one from a file of this ``kind``.
+    """The file of the existing network, if it takes precedence over one from this ``kind`` of file.
 
     CheckpointError if the existing network was trained here.
     """
@@ -260,17 +260,17 @@ def _preferred_file(target: Path, name: str, kind: str) -> str | None:
         raise CheckpointError(
             f"{target}.safetensors: was trained here; name another folder with --out"
         )
-    # A classifier of its own file goes before that of the context network.
+    # A classifier from a file of its own takes precedence over that of the context network.
     rank = KINDS[::-1] if name.startswith("classifier") else KINDS
     return released["file"] if rank.index(released["kind"]) > rank.index(kind) else None
 
 
 def _card(name: str, kind: str, path: Path, corpus: str) -> dict:
-    """As a run writes it, so that the profile ``paper`` on the authors' split finds the network."""
+    """A card as a run writes it, so that the profile ``paper`` on the authors' split finds it."""
     profile = get_profile("paper")
     settings = {name.partition("_")[0]: provenance.settings_of(name, profile)}
     classes = classes_of(corpus)
-    # Nobody knows the data that the authors' network has seen, so the record does not tell them.
+    # The data that the authors' network has seen are not known, so the record leaves them open.
     record = Provenance(
         name, None, settings, data=None, seed=0, fold=AS_RELEASED, classes=classes, below=None
     )

@@ -1,6 +1,6 @@
 """Perceive one face in the context of one voice: checkpoints in, labels and pictures out.
 
-Encoding is done once per face and once per voice (``encode_face``, ``encode_voice``).  Another
+Encoding is done once per face and once per voice (``encode_face``, ``encode_voice``). Another
 context strength only shifts a latent and decodes it (``perceive``), which is why a slider answers
 at once.
 """
@@ -32,7 +32,7 @@ from cmlib.preparation.inputs import (
 )
 
 STAGES = {"face": VaeGan, "voice": VaeGan, "classifier_face": Classifier, "can": Can}
-MIN_SOUND_SECONDS = 0.3  # what still says something
+MIN_SOUND_SECONDS = 0.3  # shorter sounds are refused
 MEL_SHAPE = (128, 128)  # mel bands, frames
 CAPTION_COLOR = "#22252B"
 
@@ -70,7 +70,7 @@ class Perception:
     """What becomes of a face in the context of a voice.
 
     ``probabilities`` (K,) are those of the context network, ``alone`` (K,) those of the face
-    classifier without any voice.  Pictures are (S, S, 3) floats in 0...1.  ``difference`` (S, S) is
+    classifier without any voice. Pictures are (S, S, 3) floats in 0...1. ``difference`` (S, S) is
     the mean absolute change of the colour channels from reconstruction to mental representation.
     Latents are posteriors (1, D).
     """
@@ -166,7 +166,7 @@ def _network_path(folder: Path, stage: str) -> Path:
 class Perceiver:
     """The four trained networks of one experiment, ready for single faces and voices on the CPU.
 
-    ``classes`` (K names) are those of the logits.  ``released`` says that the voice network wants
+    ``classes`` (K names) are those of the logits. ``released`` says that the voice network wants
     the spectrograms of the released code.
     """
 
@@ -192,7 +192,7 @@ class Perceiver:
         """Load the networks of a run or of a folder of checkpoints.
 
         ``where`` is such a folder, ``"<corpus>-<profile>"``, or ``"<corpus>"`` for its best
-        profile.  One's own runs come before shipped checkpoints.  CheckpointError says what is
+        profile. One's own runs come before shipped checkpoints. CheckpointError says what is
         missing.
         """
         for folder in _candidate_folders(where):
@@ -220,8 +220,8 @@ class Perceiver:
         """Encode a face.
 
         ``face`` is the path of a picture or of a video (its middle frame counts), a PIL picture, or
-        an RGB array (H, W, 3) uint8.  A picture of exactly the network's size is taken as a
-        finished crop; in any other the face is found and cropped.  InputError or MediaError, one
+        an RGB array (H, W, 3) uint8. A picture of exactly the network's size is taken as a
+        finished crop; in any other the face is found and cropped. InputError or MediaError, one
         line each, where the file or the array cannot be used.
         """
         crop, notes = self._crop_face(face)
@@ -236,7 +236,7 @@ class Perceiver:
         """Encode a voice.
 
         ``voice`` is the path of a sound or video file, a waveform (N,) at ``rate`` hertz, or a mel
-        spectrogram (128, 128) in 0...1.  InputError or MediaError as in ``encode_face``.
+        spectrogram (128, 128) in 0...1. InputError or MediaError as in ``encode_face``.
         """
         mel, notes = self._mel_spectrogram(voice, rate)
         posterior = self.voice.encoder(torch.from_numpy(mel)[None, None])
@@ -281,7 +281,8 @@ class Perceiver:
     ) -> Perceptions:
         """Each of N faces with each of M voices at each of T strengths (a number: T = 1).
 
-        Shifted in one batch and decoded in several; faces and voices as ``perceive`` takes them.
+        All are shifted in one batch and decoded in several. ``faces`` and ``voices`` hold what
+        ``perceive`` takes.
         """
         encoded_faces, encoded_voices = self._encode_faces(faces), self._encode_voices(voices)
         t = torch.as_tensor(strengths, dtype=torch.float32).reshape(-1)
@@ -324,10 +325,10 @@ class Perceiver:
         pictures = [self.face.decoder(batch).clamp(0, 1) for batch in mu.split(INFERENCE_BATCH)]
         return torch.cat(pictures).permute(0, 2, 3, 1).numpy()
 
-    # ---------------------------------------------------------------- what people bring
+    # ---------------------------------------------------------------- reading faces and voices
 
     def _crop_face(self, face: FaceInput) -> tuple[np.ndarray, tuple[str, ...]]:
-        """(crop (S, S, 3) uint8, remarks)."""
+        """The cropped face (S, S, 3) uint8, and remarks."""
         name, notes = "the picture", ()
         if isinstance(face, (str, Path)):
             path = check_size(face)
@@ -350,7 +351,7 @@ class Perceiver:
         return crops[0], (*notes, f"{name}: {outcome}")
 
     def _mel_spectrogram(self, voice: VoiceInput, rate: int) -> tuple[np.ndarray, tuple[str, ...]]:
-        """(mel spectrogram (128, 128) float32, remarks)."""
+        """The mel spectrogram (128, 128) float32, and remarks."""
         name = "the sound"
         if isinstance(voice, (str, Path)):
             name = Path(voice).name

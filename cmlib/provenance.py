@@ -2,12 +2,12 @@
 
 Everything that is trained, prepared or cached is described by a ``Provenance``: the stage that made
 it, the version of that stage's code, settings, data, and the provenance of the networks below it.
-A trained network carries the record in its card.  Two records are compared by ``differences``,
-which says in words what has changed.  Where no card is kept, the record's ``fingerprint`` is in the
+A trained network carries the record in its card. Two records are compared by ``differences``,
+which says in words what has changed. Where no card is kept, the record's ``fingerprint`` is in the
 file's name.
 
-Source code is not looked at.  Whoever changes code so that the same inputs give other results
-raises a version here.
+Source code is not compared. Whoever changes code so that the same inputs give other results has to
+raise a version here.
 """
 
 from __future__ import annotations
@@ -36,17 +36,16 @@ VERSIONS = {
     "evaluation": 1,  # scores, intervals, tables and figures of the notebooks
 }
 
-MISSING = object()  # of a setting that a record does not have
+MISSING = object()  # stands for the value of a setting that a record does not have
 
 
 @dataclass(frozen=True)
 class Provenance:
     """What something was made from.
 
-    ``settings`` and ``data`` have names of their own inside: ``{"can": CanConfig()}``, ``{"corpus":
-    "actors-1a2b3c"}``. ``version``,
-    ``data`` and ``below`` are None in the record of a network that others have trained; they are
-    then not compared.
+    ``settings`` and ``data`` are indexed by name: ``{"can": CanConfig()}``,
+    ``{"corpus": "actors-1a2b3c"}``. ``version``, ``data`` and ``below`` are None in the record of a
+    network that others have trained; they are then not compared.
     """
 
     stage: str
@@ -59,7 +58,7 @@ class Provenance:
     below: Mapping[str, Provenance] | None = field(default_factory=dict)
 
     def to_json(self) -> dict:
-        """As values of JSON, for a card; ``from_json`` reads it back."""
+        """The record as JSON values, for a card; ``from_json`` reads it back."""
         record = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
         if self.below is not None:
             record["below"] = {name: other.to_json() for name, other in self.below.items()}
@@ -67,7 +66,7 @@ class Provenance:
 
     @classmethod
     def from_json(cls, record: Mapping) -> Provenance:
-        """Read what ``to_json`` gave; TypeError or KeyError where it is something else."""
+        """Read what ``to_json`` returned; TypeError or KeyError if it is something else."""
         below = record["below"]
         if below is not None:
             below = {name: cls.from_json(other) for name, other in below.items()}
@@ -79,12 +78,35 @@ class Provenance:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def differences(self, stored: Provenance) -> list[str]:
-        """How this record differs from one ``stored`` before, a line for each difference; [] if
-        not.
+        """How this record differs from the ``stored`` one: a line for each difference, or [].
 
-        A setting that the stored record does not know yet had no effect then, since the default of
-        a new setting is to have none: it counts as stored with its default.
+        A setting that the stored record lacks is newer than the record. The default of a new
+        setting has no effect, so the setting counts as stored with its default.
         """
+        lines = []
+        for names, change in self._located_differences(stored):
+            where = ".".join(["below", *names])
+            lines.append(f"{where}: {change}" if names else change)
+        return lines
+
+    def _located_differences(self, stored: Provenance) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Pairs of the names that lead down to a network, () for this record, and a difference."""
+        for change in self._own_differences(stored):
+            yield (), change
+        if stored.below is None:
+            return
+        now = self.below or {}
+        for name in sorted({*stored.below, *now}):
+            if name not in now:
+                yield (name,), "no longer used"
+            elif name not in stored.below:
+                yield (name,), "was not used"
+            else:
+                for names, change in now[name]._located_differences(stored.below[name]):
+                    yield (name, *names), change
+
+    def _own_differences(self, stored: Provenance) -> list[str]:
+        """The differences of the two records themselves, without the networks below them."""
         lines = []
         if self.stage != stored.stage:
             lines.append(f"stage {stored.stage} → {self.stage}")
@@ -101,23 +123,6 @@ class Provenance:
             before, now = _plain(getattr(stored, name)), _plain(getattr(self, name))
             if before != now:
                 lines.append(f"{name} {_shown(before)} → {_shown(now)}")
-        return lines + self._differences_below(stored)
-
-    def _differences_below(self, stored: Provenance) -> list[str]:
-        if stored.below is None:
-            return []
-        lines, now = [], self.below or {}
-        for name in sorted({*stored.below, *now}):
-            if name not in now:
-                lines.append(f"below.{name}: no longer used")
-            elif name not in stored.below:
-                lines.append(f"below.{name}: was not used")
-            else:
-                for line in now[name].differences(stored.below[name]):
-                    deeper = line.startswith("below.")
-                    lines.append(
-                        f"below.{name}" + (line.removeprefix("below") if deeper else f": {line}")
-                    )
         return lines
 
 
@@ -142,8 +147,9 @@ def networks_below(stage: str) -> tuple[str, ...]:
 
 
 def settings_of(stage: str, profile: Profile) -> Any:
-    """The settings that ``stage`` is trained with: the profile's, and for can_released the released
-    ones.
+    """The settings that ``stage`` is trained with.
+
+    They are those of the profile, except that can_released has the released ones.
     """
     if stage == "can_released":
         return CanConfig()
@@ -167,11 +173,13 @@ def of_stage(
 ) -> Provenance:
     """The record of a network of an experiment as it would be trained today.
 
-    ``data`` gives the keys of the data that a stage is trained on, by name.  A stage without epochs
-    is the shipped network that it starts from, so its record is the one in that network's card.
+    ``data`` is called with a stage and returns the keys of the data that it is trained on, by name.
+    A stage without epochs is the shipped network that it starts from, so its record is the one in
+    that network's card.
     """
-    if shipped := profile.fixed_network(stage):
-        return _shipped(shipped)
+    fixed_network = profile.fixed_network(stage)
+    if fixed_network:
+        return _shipped(fixed_network)
     others = (data, seed, fold, classes)
     below = {name: of_stage(name, profile, *others) for name in networks_below(stage)}
     settings: dict[str, Any] = {_kind(stage): settings_of(stage, profile)}
@@ -184,7 +192,7 @@ def of_stage(
 
 
 def of_preparation(settings: Mapping[str, Any], data: Mapping[str, str]) -> Provenance:
-    """The record of a prepared corpus; ``settings``: image_size and frames_per_clip."""
+    """The record of a prepared corpus; ``settings`` are those of the profile that shape it."""
     below = {"cropping": of_code("cropping")}
     return Provenance("preparation", VERSIONS["preparation"], {"data": settings}, data, below=below)
 
@@ -195,15 +203,17 @@ def of_code(
     data: Mapping[str, str] | None = None,
     seed: int | None = None,
 ) -> Provenance:
-    """The record of what ``stage``, one of ``VERSIONS``, makes of ``data`` alone, without networks
-    below.
+    """The record of what the code of a stage makes of ``data``, without networks below.
+
+    ``stage`` is a key of ``VERSIONS``.
     """
     return Provenance(stage, VERSIONS[stage], settings or {}, data or {}, seed)
 
 
 def _kind(stage: str) -> str:
-    """The name of a stage's settings and version: classifier for classifier_voice, can for
-    can_released.
+    """The name of a stage's settings and version.
+
+    It is classifier for classifier_voice, and can for can_released.
     """
     return "can" if stage == "can_released" else stage.partition("_")[0]
 
@@ -221,7 +231,7 @@ def _shipped(path: str) -> Provenance:
 
 
 def _plain(value: Any) -> Any:
-    """Settings and other values as values of JSON."""
+    """Settings and other values as JSON values."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = dataclasses.asdict(value)
     if isinstance(value, Mapping):
@@ -232,7 +242,7 @@ def _plain(value: Any) -> Any:
 
 
 def _canonical(value: Any) -> Any:
-    """Values of JSON, in which equal numbers look the same: 1.0 becomes 1."""
+    """JSON values in which equal numbers look the same: 1.0 becomes 1."""
     if isinstance(value, dict):
         return {key: _canonical(inner) for key, inner in value.items()}
     if isinstance(value, list):

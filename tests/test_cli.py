@@ -126,9 +126,12 @@ def test_a_wrong_choice_names_the_choices(arguments, choices, capsys):
         (["train", "all", "--devices", "two"], '--devices: unable to convert "two" into int'),
         (["train", "all", "--seed", "x"], '--seed: unable to convert "x" into int'),
         (["pretrain", "--size", "big"], '--size: unable to convert "big" into int'),
-        (["evaluate", "--seed", "x"], "--seed: 'x' is no list of numbers from 0 to"),
-        (["fetch", "ravdess", "--actors", "25"], "--actors: '25' names no numbers from 1 to 24"),
-        (["fetch", "ravdess", "--actors", "4-1"], "--actors: '4-1' names no numbers from 1 to 24"),
+        (["evaluate", "--seed", "x"], "--seed: 'x' is not a list of numbers from 0 to"),
+        (["fetch", "ravdess", "--actors", "25"], "--actors: '25' is not a list of numbers from 1"),
+        (
+            ["fetch", "ravdess", "--actors", "4-1"],
+            "--actors: '4-1' is not a list of numbers from 1",
+        ),
         (["perceive", "--image", "x", "--audio", "y", "--strength", "much"], 'convert "much" into'),
         (["perceive", "--image", "x"], "--audio needs a value"),
         (["perceive", "--image"], "--image needs a value"),
@@ -146,7 +149,7 @@ def test_an_interrupt_says_that_the_work_is_kept(capsys, monkeypatch):
 
     monkeypatch.setattr("cmlib.corpora.download.fetch", interrupted)
     assert cli.main(["fetch", "ravdess"]) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command resumes" in capsys.readouterr().err
 
 
 def test_what_goes_wrong_in_a_command_is_one_line(capsys):

@@ -156,7 +156,7 @@ def test_a_killed_process_leaves_nothing_that_passes_for_whole(
     stderr = process.communicate()[1]
     assert [path.suffix for path in folders(cache)] == [".part"]
     if sign == signal.SIGINT:
-        assert process.returncode == 130 and "cm: stopped; what is done is kept" in stderr
+        assert process.returncode == 130 and "cm: stopped; finished work is kept" in stderr
         assert "Traceback" not in stderr, stderr
     done = len(list(cache.glob("*.part/clips/*.npz")))
     s = prepare("actors", SMOKE, large_corpus, cache, workers=1)

@@ -35,7 +35,7 @@ def test_the_summary_counts_and_names_what_was_left_out(corpus, arguments, capsy
         "1 unreadable",
         "'holiday' is not a RAVDESS name",
         "not a video",
-        " s of work",
+        " s, counted from its last start",
     ):
         assert words in summary
 

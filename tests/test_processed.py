@@ -176,7 +176,9 @@ def test_fold_0_is_the_authors_split(ravdess, tmp_path, monkeypatch):
         == {1, 2}
     )
     (ravdess / "fold_1.yaml").unlink()
-    with pytest.raises(CorpusError, match="one YAML file in here, or fold_1.yaml; there: none"):
+    with pytest.raises(
+        CorpusError, match="one YAML file in this folder, or fold_1.yaml; found: none"
+    ):
         _ = Run("ravdess_released", "smoke", fold=0).split
 
 

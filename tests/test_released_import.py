@@ -208,7 +208,8 @@ def test_strangers_are_left_out_and_the_discriminator_may_be_missing(stages, tmp
         import_checkpoint(lightning(tmp_path / "part.ckpt", state), tmp_path / "out").notes
     )
     assert (
-        "of no network, left out: 1 keys: loss.vgg.weight" in notes and "no discriminator" in notes
+        "left out, since they belong to no network: 1 keys: loss.vgg.weight" in notes
+        and "no discriminator" in notes
     )
     loaded, card = checkpoints.load(tmp_path / "out" / "face", VaeGan)
     assert card["without"] == ["discriminator"] and torch.equal(

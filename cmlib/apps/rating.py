@@ -1,10 +1,10 @@
 """A rating study: people judge faces and do not know which are mental representations.
 
-In the spirit of the human study of Blume et al. (2024, arXiv 2409.02566): originals,
-reconstructions and mental representations, one at a time in random order; what emotion, how
-intense, how real.
-There is one CSV of answers per rater, written after each answer.  The analysis asks whether the
-voice that shifted a face makes people name its emotion more often.
+It follows the human study of Blume et al. (2024, arXiv 2409.02566): originals, reconstructions and
+mental representations are shown one at a time in random order, and a rater says which emotion each
+face shows, how intense it is, and how real the picture looks. Each rater has one CSV of answers,
+written after each answer. The analysis asks whether the voice that shifted a face makes people name
+its emotion more often.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ COLUMNS = [
 ]
 NAME_PATTERN = r"[A-Za-z0-9_-]{1,32}"  # of a rater: it names a file
 PICTURE_SIDE = 320  # pixels on the screen
-MIN_RATERS = 3  # from fewer no spread between raters can be learnt
+MIN_RATERS = 3  # fewer cannot show how much raters differ
 ERROR_COLOR = "#B11B24"
 
 
@@ -64,7 +64,7 @@ class RatingError(ValueError):
 class Item:
     """One picture (S, S, 3) of floats in 0...1 to be rated.
 
-    ``voice`` is the emotion of the voice that shifted it, "" for none.  ``key`` names the item and
+    ``voice`` is the emotion of the voice that shifted it, "" for none. ``key`` names the item and
     changes with its picture, so that answers about other networks are never taken for these.
     """
 
@@ -78,8 +78,9 @@ class Item:
 def create_items(run: Run, perceiver: Perceiver, strength: float = 1.0) -> list[Item]:
     """The pictures of the study, for each test actor.
 
-    A neutral frame, its reconstruction, and it in the context of a voice of each emotion: the
-    actor's own voice, where there is one.  A test actor without a neutral clip is left out.
+    They are a neutral frame, its reconstruction, and its mental representation in the context of a
+    voice of each emotion: the actor's own voice, where there is one. A test actor without a neutral
+    clip is left out.
     """
     items = []
     emotions = [emotion for emotion in run.classes if emotion != EMOTIONS[0]]
@@ -113,10 +114,10 @@ def random_order(items: Sequence[Item], rater: str, seed: int = 0) -> list[Item]
 
 
 class Study:
-    """The widgets and what they do; ``widget`` is shown.
+    """The study as widgets; display ``widget``.
 
-    ``begin`` and ``answer`` do what the buttons do.  A rater who comes back under the same name
-    goes on with the first item that is not answered.  RatingError where a name or an answer cannot
+    ``begin`` and ``answer`` do what the buttons do. A rater who comes back under the same name
+    continues with the first item that is not answered. RatingError where a name or an answer cannot
     be used; in the widget it becomes one line.
     """
 
@@ -266,7 +267,7 @@ class Study:
         self.next.disabled = any(choice.value is None for choice in self._choices)
 
     def _guard(self, step: Callable[[], None]) -> None:
-        """Do the step; what goes wrong becomes one line, and the study lives on."""
+        """Do the step; an error becomes one line, and the study goes on."""
         try:
             step()
         except (RatingError, OSError) as error:
@@ -281,7 +282,7 @@ def _empty_table() -> pd.DataFrame:
 
 
 def read_ratings_file(path: Path) -> pd.DataFrame:
-    """The answers of one CSV; RatingError where it is none of this study's."""
+    """The answers of one CSV; RatingError if it is not one of this study."""
     try:
         table = pd.read_csv(path, keep_default_na=False, dtype={"rater": str, "voice": str})
     except (ValueError, OSError) as error:
@@ -318,12 +319,12 @@ def simulate_ratings(
 ) -> pd.DataFrame:
     """Answers of raters who do not exist, for trying the analysis only.
 
-    The column ``simulated`` marks them.  A mental representation is named after its voice with
-    probability ``effect``.  Else, and for all other pictures, a rater says neutral in about six of
-    ten cases (raters differ: beta(6, 4)) and otherwise any emotion.  A mental representation is
-    more intense by ``intensity`` and more real by ``realism`` than a reconstruction, and an
-    original more real by 1.5.  Raters differ by 0.8 points (sd), answers by 1, and are cut to the
-    scale.
+    The column ``simulated`` marks them. A mental representation is named after its voice with
+    probability ``effect``. Otherwise, and for all other pictures, a rater says neutral in about six
+    of ten cases (raters differ: beta(6, 4)) and any other emotion in the rest. A mental
+    representation is more intense by ``intensity`` and more real by ``realism`` than a
+    reconstruction, and an original is more real by 1.5. Raters differ by 0.8 points (sd), answers
+    by 1, and are cut to the scale.
     """
     rng = np.random.default_rng(seed)
     rows = []
@@ -348,14 +349,14 @@ def simulate_ratings(
     return pd.DataFrame(rows, columns=pd.Index(COLUMNS))
 
 
-# -------------------------------------------------------------------- what came of it
+# -------------------------------------------------------------------- analysis
 
 
 def score_naming(ratings: pd.DataFrame) -> pd.DataFrame:
     """Whether a picture is named after an emotion, for each rater, actor and emotion.
 
-    There is a row for the reconstruction and one for the mental representation.  Columns: rater,
-    actor, voice (the emotion), kind (of ``KINDS``) and ``named`` (0 or 1).  The one answer about a
+    There is a row for the reconstruction and one for the mental representation. Columns: rater,
+    actor, voice (the emotion), kind (of ``KINDS``) and ``named`` (0 or 1). The one answer about a
     reconstruction is compared with each emotion in turn; that is what chance and taste alone give.
     """
     shifted = ratings[ratings.kind == MENTAL_REPRESENTATION]
@@ -393,7 +394,7 @@ def fit_mixed_model(table: pd.DataFrame, outcome: str):
     """Linear mixed model ``outcome ~ kind`` with a random intercept for each rater (REML).
 
     outcome_ij = b_0 + b_kind + r_i + e_ij,  r_i ~ N(0, s_r^2): raters differ in level, a kind moves
-    all alike (Laird & Ware 1982).  Returns the result of statsmodels.  RatingError with less than
+    all alike (Laird & Ware 1982). Returns the result of statsmodels. RatingError with fewer than
     three raters.
     """
     import statsmodels.formula.api as smf  # here: it takes a second
@@ -402,12 +403,12 @@ def fit_mixed_model(table: pd.DataFrame, outcome: str):
     if n_raters < MIN_RATERS:
         raise RatingError(f"{n_raters} raters: a mixed model needs at least three")
     kinds = [kind for kind in KINDS if kind in set(table.kind)]
-    # statsmodels 0.15 would cut an outcome of whole numbers inside, hence floats
+    # statsmodels 0.15 truncates internally if the outcome is an integer, hence floats
     table = table.assign(
         kind=pd.Categorical(table.kind, kinds), outcome=table[outcome].astype(float)
     )
     with warnings.catch_warnings():
-        # raters who do not differ give a variance of zero, which is no fault
+        # raters who do not differ give a variance of zero, which is not a fault
         warnings.simplefilter("ignore")
         result = smf.mixedlm("outcome ~ kind", table, groups=table.rater).fit(method=["powell"])
     if not np.isfinite([*result.fe_params, *result.bse_fe]).all():

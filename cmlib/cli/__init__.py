@@ -1,4 +1,4 @@
-"""The command ``cm``: one function per command, and its arguments follow from the signature.
+"""The command ``cm``: one function per command, whose signature gives the arguments.
 
 ``cm --help`` has to answer at once, so this package imports nothing that loads torch or pandas.
 A command does that when it runs.
@@ -33,7 +33,7 @@ def create_app() -> App:
         help="Facial expressions in the context of a voice.",
         help_format="plaintext",
         version=__version__,
-        # no --no-train beside --train, and no default where there is none to speak of
+        # --train gets no counterpart --no-train, and empty defaults are not shown
         default_parameter=Parameter(negative=(), show_default=lambda default: default or None),
         suppress_keyboard_interrupt=False,  # main() says what happens to the work done so far
     )
@@ -51,9 +51,10 @@ def create_app() -> App:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command: 0 where it is done, 1 where it failed with a line on stderr, 130 after Ctrl-C.
+    """Run a command and return its exit status.
 
-    SystemExit(2), after one line on stderr that names the choices, where an argument is wrong.
+    It is 0 after success, 1 after a failure (with one line on stderr) and 130 after Ctrl-C. A wrong
+    argument raises SystemExit(2), after one line on stderr that names the choices.
     """
     try:
         status = create_app()(
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise SystemExit(WRONG_ARGUMENTS) from None
     except KeyboardInterrupt:
         print(
-            "\ncm: stopped; what is done is kept, the same command goes on from there",
+            "\ncm: stopped; finished work is kept, and the same command resumes from there",
             file=sys.stderr,
         )
         return INTERRUPTED

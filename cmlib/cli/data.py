@@ -14,30 +14,30 @@ from cmlib.cli.options import Actors, Cache, CorpusToRead, Profile, Root
 if TYPE_CHECKING:
     from cmlib.preparation.store import Store
 
-LINES_SHOWN = 20  # of the clips that were skipped; the file skipped.csv has them all
-COUNTED_KINDS = ["song", "duplicate"]  # reasons of which one line says it all
+LINES_SHOWN = 20  # skipped clips that are printed; the file skipped.csv lists them all
+COUNTED_KINDS = ["song", "duplicate"]  # reasons for which one line is enough
 
 
 def fetch(
     corpus: Annotated[
         Literal["ravdess"],
-        Parameter(help="ravdess has 24 archives of about 13 GB, CC BY-NC-SA 4.0."),
+        Parameter(help="ravdess: 24 archives, about 13 GB in all, CC BY-NC-SA 4.0."),
     ],
     /,
     *,
     actors: Actors = None,
     audio_only: Annotated[
-        bool, Parameter(help="Only the sound: one archive of all actors, 0.2 GB.")
+        bool, Parameter(help="Fetch only the sound: one archive of all actors, 0.2 GB.")
     ] = False,
     root: Annotated[
         Path | None,
-        Parameter(help="Folder for the archives; without it $CM_DATA/ravdess, or data/ravdess."),
+        Parameter(help="Folder for the archives; default: $CM_DATA/ravdess, or data/ravdess."),
     ] = None,
     url: Annotated[
-        str | None, Parameter(help="A mirror of the record in Zenodo's interface.")
+        str | None, Parameter(help="Address of a mirror with the same interface as Zenodo.")
     ] = None,
 ) -> None:
-    """Download a published corpus; a stopped download goes on."""
+    """Download a published corpus; a stopped download resumes."""
     from cmlib import corpora
     from cmlib.corpora import download
 
@@ -48,9 +48,9 @@ def fetch(
     folder = root or corpora.default_root(corpus)
     archives = download.fetch(folder, actors or download.ACTORS, audio_only, url or download.RECORD)
     names = ", ".join(path.name for path in archives)
-    print(f"{folder}: {names} whole; CC BY-NC-SA 4.0, {download.PAGE}")
+    print(f"{folder}: {names} complete; CC BY-NC-SA 4.0, {download.PAGE}")
     where = f" --root {root}" if root else ""
-    print(f"next: cm prepare {corpus}{where}   (reads them packed)")
+    print(f"next: cm prepare {corpus}{where}   (there is no need to unpack them)")
 
 
 def prepare(
@@ -61,11 +61,11 @@ def prepare(
     profile: Profile = "quick",
     cache: Cache = None,
     workers: Annotated[
-        int | None, Parameter(help="Number of processes; without it one per core.")
+        int | None, Parameter(help="Number of processes; default: one per core.")
     ] = None,
     sheet: Annotated[
         Path | None,
-        Parameter(help="Also draw a face of each actor and emotion into this picture."),
+        Parameter(help="Also write a picture with a face of each actor and emotion."),
     ] = None,
 ) -> None:
     """Decode a corpus once into face crops and mel spectrograms."""
@@ -86,11 +86,15 @@ def prepare(
         _print_skipped(store)
     if sheet:
         _draw_contact_sheet(store, sheet)
-    print(f"{store.folder} ({time.monotonic() - started:.1f} s now, {card['seconds']} s of work)")
+    # The card's seconds leave out what was done before a preparation was stopped and resumed.
+    print(
+        f"{store.folder} ({time.monotonic() - started:.1f} s now; "
+        f"preparing took {card['seconds']} s, counted from its last start)"
+    )
 
 
 def _print_faces(store: Store) -> None:
-    """In how many frames a face was found, and the clips in which there was none."""
+    """Print in how many frames a face was found, and the clips in which there was none."""
     with_frames = store.clips.loc[store.clips.n_frames > 0]
     print(
         f"faces: in {100 * with_frames.face_rate.mean():.1f} % of the frames looked at; "
@@ -101,7 +105,7 @@ def _print_faces(store: Store) -> None:
 
 
 def _print_skipped(store: Store) -> None:
-    """How many clips were left out for which reason, and the first of them."""
+    """Print how many clips were left out for which reason, and the first of them."""
     pattern = r"^(name|song|suffix|duplicate|view|missing|sound|archive): "
     kinds = store.skipped.reason.str.extract(pattern, expand=False).fillna("unreadable")
     print("skipped: " + ", ".join(f"{n} {kind}" for kind, n in kinds.value_counts().items()))
@@ -112,7 +116,7 @@ def _print_skipped(store: Store) -> None:
 
 
 def _draw_contact_sheet(store: Store, path: Path) -> None:
-    """The middle crop of the most intense clip of each actor and emotion.
+    """Draw the middle crop of the most intense clip of each actor and emotion.
 
     A label says where no face was found.
     """
@@ -121,7 +125,7 @@ def _draw_contact_sheet(store: Store, path: Path) -> None:
 
     clips = store.clips.loc[store.clips.n_frames > 0].sort_values("intensity", kind="stable")
     if clips.empty:
-        raise ValueError(f"{path}: no picture to draw, the corpus is sound only")
+        raise ValueError(f"{path}: there is no picture to draw, since the corpus has sound only")
     strongest = clips.groupby(["actor", "emotion"]).tail(1).set_index(["actor", "emotion"])
     emotions = [*EMOTIONS, *sorted(set(clips.emotion) - set(EMOTIONS))]
     actors = sorted(set(clips.actor))
@@ -151,7 +155,10 @@ def _draw_contact_sheet(store: Store, path: Path) -> None:
 def verify(
     corpus: CorpusToRead, /, *, root: Root = None, profile: Profile = "quick", cache: Cache = None
 ) -> int:
-    """Check a corpus, and what was prepared from it, against checksums."""
+    """Check a corpus, and what was prepared from it, against checksums.
+
+    A corpus that is not prepared yet is prepared first, which may take a while.
+    """
     from cmlib import corpora
     from cmlib.preparation import prepare as preparation
 

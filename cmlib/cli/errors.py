@@ -35,14 +35,14 @@ def explain(error: CycloptsError) -> str:
 
 
 def _unknown_command(error: UnknownCommandError) -> str:
-    """As cyclopts has it, but with every command; cyclopts names the first eight."""
+    """The message of cyclopts, but with all commands; cyclopts names only the first eight."""
     message, _, _ = str(error).partition(" Available commands:")
     return f"{message} Choose from: {', '.join(commands_of(error.app))}."
 
 
 def _missing_argument(error: MissingArgumentError) -> str:
     argument = error.argument
-    assert argument is not None  # cyclopts knows which argument it misses
+    assert argument is not None  # cyclopts knows which argument is missing
     choices = argument.get_choices(force=True)
     message = f"{error.keyword or argument.name} needs a value."
     return f"{message} Choose from: {', '.join(choices)}." if choices else message

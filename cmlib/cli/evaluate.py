@@ -30,7 +30,7 @@ def evaluate(
     seed: Seeds = (0,),
     train_missing: TrainMissing = False,
 ) -> None:
-    """Accuracy on validation, then on test actors, with intervals."""
+    """Print the accuracy on validation actors, then on test actors, with intervals."""
     from cmlib.evaluation import scoring
 
     runs = _trained_runs(corpus, profile, fold, seed, train_missing)
@@ -42,9 +42,9 @@ def evaluate(
 def _trained_runs(
     corpus: str, profile: str, fold: int | str, seeds: Sequence[int], train_missing: bool
 ) -> list[Run]:
-    """The runs of all folds and seeds; without ``train_missing`` those of them that are trained.
+    """The runs of all folds and seeds; without ``train_missing``, only those that are trained.
 
-    A line on stderr says which are not; ValueError where none is.
+    A line on stderr names the others. ValueError if none is trained.
     """
     from cmlib.evaluation import scoring
     from cmlib.experiment.run import Run
@@ -85,7 +85,7 @@ def _how_to_train(incomplete: list[Run]) -> str:
 def _print_scores(
     subset: str, scores: pd.DataFrame, predictions: Predictions, runs: list[Run]
 ) -> None:
-    """A table of ``scoring.score_runs``, and what separates the context network from the others."""
+    """Print a table of ``scoring.score_runs``, and how the context network differs from others."""
     from cmlib.evaluation import scoring
     from cmlib.plots.palette import MODEL_NAMES
 
@@ -129,7 +129,7 @@ def congruence(
     seed: Seeds = (0,),
     train_missing: TrainMissing = False,
 ) -> None:
-    """Do faces show the voice's emotion, and stay who they are?
+    """Measure whether faces take on the voice's emotion, and stay who they are.
 
     A judge looks at neutral faces of test actors in the context of voices of the same actors.
     """
@@ -159,7 +159,7 @@ def congruence(
 
 
 def _print_gains(gains: pd.DataFrame) -> None:
-    """Points that the voice's emotion gains at each strength, and how often the judge names it."""
+    """Print what the voice's emotion gains at each strength, and how often the judge names it."""
     strengths = sorted(set(gains.strength) - {0})
     columns = "".join(f"{strength:<24g}" for strength in strengths)
     print(f"{'points gained, t =':<20}{columns}judge names it: before, at t = 1")
@@ -173,7 +173,7 @@ def _print_gains(gains: pd.DataFrame) -> None:
 def ablate(
     *, corpus: Corpus = "actors", profile: Profile = "quick", fold: Fold = 1, seed: Seed = 0
 ) -> None:
-    """Compare measures of reconstruction of faces (notebook 11)."""
+    """Compare ways to measure how well faces are reconstructed (notebook 11)."""
     from cmlib.evaluation import face_ablations
     from cmlib.experiment.run import Run
 

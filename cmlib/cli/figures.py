@@ -13,7 +13,7 @@ from cmlib.cli.options import Corpus, Fold, Profile, Seed
 
 def figures(
     *names: Annotated[
-        str, Parameter(help="Such as 06_test_accuracy or '06_*'; without it every figure.")
+        str, Parameter(help="Names such as 06_test_accuracy or '06_*'; default: all.")
     ],
     corpus: Corpus = "actors",
     profile: Profile = "quick",
@@ -23,7 +23,7 @@ def figures(
         Path | None,
         Parameter(
             name=["--out", "-o"],
-            help="Folder for the files; without it the run's folder figures.",
+            help="Folder for the files; default: figures in the run's folder.",
         ),
     ] = None,
     gallery: Annotated[
@@ -43,7 +43,7 @@ def figures(
         print(catalogue.listing())
         return
     if gallery and names:
-        raise ValueError("--gallery is a page of every figure: give no NAME with it")
+        raise ValueError("--gallery is a page of every figure: leave out NAME")
     run, started = Run(corpus, profile, seed, fold), time.monotonic()
     folder = out or run.folder / "figures"
     drawn = catalogue.draw(run, names, folder)

@@ -18,16 +18,20 @@ ALL_PROFILES = (*MAIN_PROFILES, *(name for name in PROFILES if name not in MAIN_
 
 
 def number_range(text: str, least: int = 1, most: int = 24) -> list[int]:
-    """ "1-4,9" -> [1, 2, 3, 4, 9], each from ``least`` to ``most``; ValueError where it is none."""
+    """Read a list of numbers: "1-4,9" gives [1, 2, 3, 4, 9].
+
+    ValueError if it is not one, or if a number is not from ``least`` to ``most``.
+    """
+    fault = f"{text!r} is not a list of numbers from {least} to {most}, as in 1-4,9"
     numbers: set[int] = set()
     for interval in text.split(","):
         ends = re.fullmatch(r"(\d+)(?:-(\d+))?", interval.strip())
         if not ends:
-            raise ValueError(f"{text!r} is no list of numbers from {least} to {most}, as in 1-4,9")
+            raise ValueError(fault)
         first, last = int(ends[1]), int(ends[2] or ends[1])
         numbers.update(range(first, last + 1))
     if not numbers or min(numbers) < least or max(numbers) > most:
-        raise ValueError(f"{text!r} names no numbers from {least} to {most}, as in 1-4,9")
+        raise ValueError(fault)
     return sorted(numbers)
 
 
@@ -43,25 +47,25 @@ CorpusToRead = Annotated[
     str,
     Parameter(
         help=f"{', '.join(CORPORA)}; "
-        "ravdess+song has sung clips too, mead+left_30+top further cameras."
+        "ravdess+song adds the sung clips, mead+left_30+top adds cameras."
     ),
 ]
-Corpus = Annotated[str, Parameter(help=f"Such as {', '.join(list(CORPORA)[:3])}.")]
+Corpus = Annotated[str, Parameter(help=f"A corpus, such as {', '.join(list(CORPORA)[:3])}.")]
 Profile = Annotated[
     str,
     Parameter(
         choices=ALL_PROFILES,
         show_choices=False,
-        help=f"{', '.join(MAIN_PROFILES)}; with {EIGHT_CLASSES}, neutral is a class too.",
+        help=f"{', '.join(MAIN_PROFILES)}; with {EIGHT_CLASSES} appended, neutral is a class, too.",
     ),
 ]
 Fold = Annotated[
     Literal[0, 1, 2, 3, 4, 5],
-    Parameter(show_choices=False, help="Which actors test, 1 to 5; 0 is the authors' own split."),
+    Parameter(show_choices=False, help="Which actors are tested, 1 to 5; 0: the authors' split."),
 ]
 FoldOrAll = Annotated[
     Literal[0, 1, 2, 3, 4, 5, "all"],
-    Parameter(show_choices=False, help="1 to 5, or all: then every actor is tested once."),
+    Parameter(show_choices=False, help="Which actors are tested, 1 to 5, or all in turn."),
 ]
 Seed = Annotated[int, Parameter(help="Seed of the random numbers.")]
 Seeds = Annotated[
@@ -75,13 +79,15 @@ Seeds = Annotated[
 ]
 Actors = Annotated[
     list[int] | None,
-    Parameter(converter=_actors, n_tokens=1, help="Only these, as in 1-4,9; without it all 24."),
+    Parameter(
+        converter=_actors, n_tokens=1, help="Only these actors, as in 1-4,9; default: all 24."
+    ),
 ]
 Root = Annotated[
-    Path | None, Parameter(help="Its folder; without it $CM_DATA/CORPUS, or data/CORPUS.")
+    Path | None, Parameter(help="Folder of the corpus; default: $CM_DATA/CORPUS, or data/CORPUS.")
 ]
 Cache = Annotated[
     Path | None,
-    Parameter(help="Where prepared corpora are kept; without it $CM_CACHE, or data/prepared."),
+    Parameter(help="Folder for prepared corpora; default: $CM_CACHE, or data/prepared."),
 ]
 TrainMissing = Annotated[bool, Parameter(name="--train", help="Train what is not trained yet.")]

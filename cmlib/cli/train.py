@@ -33,9 +33,9 @@ WITHOUT_FACES = ("voice", "classifier_voice")  # what can be trained on a corpus
 
 
 def plan(profile: Profile = "quick", /, *, corpus: Corpus = "actors", fold: Fold = 1) -> None:
-    """Say what a training would cost here; train nothing.
+    """Estimate what a training would cost here, without training.
 
-    Steps, time and memory of each stage are measured on a few steps.
+    The time and memory of each stage are measured on a few steps.
     """
     from cmlib.experiment.plan import plan as plan_training
 
@@ -50,7 +50,7 @@ def plan(profile: Profile = "quick", /, *, corpus: Corpus = "actors", fold: Fold
         f"{'s a step':>10}{'time':>10}{'memory':>10}"
     )
     for _, row in table.iterrows():
-        on_latents = math.isnan(row.memory_gb)  # which take no memory to speak of
+        on_latents = math.isnan(row.memory_gb)  # these take little memory
         memory = "" if on_latents else f"{row.memory_gb:.1f} GB"
         print(
             f"{row.stage:<12}{row.pictures:>10,}{row.epochs:>8}{row.steps:>10,}"
@@ -78,14 +78,17 @@ def train(
     seed: Seed = 0,
     devices: Annotated[
         int,
-        Parameter(help="GPUs, or else processes, that share each batch of faces or voices."),
+        Parameter(help="Number of GPUs (or processes, without one) that share each batch."),
     ] = 1,
     nodes: Annotated[
         int,
-        Parameter(help="Machines with one file system; start it on each (torchrun, SLURM)."),
+        Parameter(
+            help="Number of machines with a shared file system; start the command on each "
+            "(torchrun, SLURM)."
+        ),
     ] = 1,
     precision: Annotated[
-        Literal["auto", "32-true", "bf16-mixed"], Parameter(help="Of the computations.")
+        Literal["auto", "32-true", "bf16-mixed"], Parameter(help="Precision of the computations.")
     ] = "auto",
     log: Annotated[
         Literal["csv", "tensorboard"], Parameter(help="Format of the log of face and voice.")
@@ -93,7 +96,8 @@ def train(
 ) -> None:
     """Train a stage, and first what it needs.
 
-    A stopped training goes on where it was."""
+    A stopped VAE-GAN training resumes.
+    """
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
     from cmlib.experiment.run import Run
@@ -101,7 +105,7 @@ def train(
 
     try:
         fabric = launch(precision, devices, nodes)
-    except (MisconfigurationException, TypeError) as error:  # more of them than there are, or none
+    except (MisconfigurationException, TypeError) as error:  # too many devices, or none
         raise ValueError(f"--devices {devices}: {str(error).strip()}") from None
     run = Run(corpus, profile, seed, fold)
     names = _networks_to_train(stage, run)
@@ -151,25 +155,24 @@ def pretrain(
     *,
     voices: Annotated[
         bool,
-        Parameter(help="Learn voices; python -m tools.corpus voices makes them first."),
+        Parameter(help="Learn voices; first make them with python -m tools.corpus voices."),
     ] = False,
     images: Annotated[
         Path | None,
-        Parameter(help="Learn from the pictures in this folder: CelebA, RaFD, or any."),
+        Parameter(help="Learn from the pictures in this folder: CelebA, RaFD, or others."),
     ] = None,
     size: Annotated[int, Parameter(help="Side of the pictures, a multiple of 32.")] = 64,
     seed: Seed = 0,
 ) -> None:
     """Learn faces or voices from the crowd, or from pictures.
 
-    The crowd is people who are in no corpus of emotions.  What is shipped of it serves most
-    profiles.
+    The crowd are people who appear in no corpus of emotions. Most profiles use its networks.
     """
     from cmlib.experiment import pretrain as pretraining
     from cmlib.preparation.picture_crops import crop_folder
 
     if images and voices:
-        raise ValueError("--images and --voices: one at a time")
+        raise ValueError("--images and --voices exclude each other: choose one")
     path = pretraining.pretrain(size, seed, images, voices)
     if images:
         faces = crop_folder(images, size)
@@ -185,14 +188,16 @@ def import_checkpoint(
     *,
     out: Annotated[
         Path | None,
-        Parameter(help="Folder for the networks; without it checkpoints/CORPUS-paper."),
+        Parameter(help="Folder for the networks; default: checkpoints/CORPUS-paper."),
     ] = None,
     corpus: Annotated[
         str,
-        Parameter(choices=tuple(CORPORA), help="What it was trained on, which gives the classes."),
+        Parameter(
+            choices=tuple(CORPORA), help="The corpus it was trained on, which gives the classes."
+        ),
     ] = "ravdess_released",
 ) -> None:
-    """Make networks of a checkpoint of the released code."""
+    """Convert a checkpoint of the released code."""
     from cmlib import files, import_released
 
     folder = out or files.ROOT / "checkpoints" / f"{corpus}-paper"

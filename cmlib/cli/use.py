@@ -16,18 +16,18 @@ def perceive(
         str, Parameter(help="A picture with a face, or a video (its middle frame counts).")
     ],
     audio: Annotated[str, Parameter(help="A sound or video file with a voice.")],
-    strength: Annotated[float, Parameter(help="Of the context, 0 to 1.")] = 0.7,
+    strength: Annotated[float, Parameter(help="Strength of the context, 0 to 1.")] = 0.7,
     model: Annotated[
         str, Parameter(help="A corpus, CORPUS-PROFILE, or a folder of checkpoints.")
     ] = "actors",
     out: Annotated[
         Path,
         Parameter(
-            name=["--out", "-o"], help="The picture; a JSON with the numbers lies beside it."
+            name=["--out", "-o"], help="Picture to write; a JSON file beside it has the numbers."
         ),
     ] = Path("perceived.png"),
 ) -> None:
-    """One face in the context of one voice: a picture and numbers."""
+    """Show one face in the context of one voice: a picture and numbers."""
     import json
 
     from cmlib.perceiver import Perceiver

@@ -1,6 +1,4 @@
-"""The trained networks of one experiment: where each lies, and whether it is still what it should
-be.
-"""
+"""The trained networks of one experiment: where they lie, and whether they are up to date."""
 
 from __future__ import annotations
 
@@ -22,8 +20,8 @@ from cmlib.provenance import Provenance
 class StoredNetworks(CorpusRows):
     """The networks of one experiment as files.
 
-    A network is called by its stage: face, voice, classifier_<fusion>, can or can_released.  It is
-    looked for in the experiment's own folder and then among the shipped ``checkpoints/``.  It
+    A network is named after its stage: face, voice, classifier_<fusion>, can or can_released. It is
+    looked for in the experiment's own folder and then among the shipped ``checkpoints/``. It
     counts only if its record equals the one that it would get if it were trained today.
     """
 
@@ -49,10 +47,10 @@ class StoredNetworks(CorpusRows):
     def _data_keys(self, name: str) -> dict[str, str]:
         try:
             keys = {"corpus": f"{self.corpus}-{self.shown.key}"}
-        except CorpusError:  # networks of others are found without the data that they have seen
+        except CorpusError:  # networks trained elsewhere can be used without their corpus
             keys = {"corpus": "not there"}
         if provenance.uses_crowd(name, self.profile):
-            # The context network needs the crowd.  A face VAE-GAN does without where it is missing.
+            # The context network needs the crowd. The face VAE-GAN can do without it.
             missing = name == "face" and crowd.table(limit=self.profile.data.crowd_limit).empty
             keys["crowd"] = "no pictures" if missing else crowd.key()
         return keys
@@ -72,7 +70,7 @@ class StoredNetworks(CorpusRows):
         if not shipped.with_suffix(".safetensors").exists() or self._differences(name, shipped):
             return None
         for below in provenance.networks_below(name):
-            # Its latents are those of the networks that it was shipped with, not of similar ones.
+            # It reads the latents of exactly the networks that it was shipped with.
             if not self.fixed_network(below) and self.find(below) != shipped.with_name(below):
                 return None
         return shipped
@@ -108,9 +106,9 @@ class StoredNetworks(CorpusRows):
         return self.provenance(name).differences(stored)
 
     def usable(self, name: str, retrain: bool = False) -> Path | None:
-        """As ``find``, but with ``retrain`` a network shipped for this experiment does not count.
+        """Like ``find``, but with ``retrain`` a network shipped for this experiment does not count.
 
-        Says why a network of the experiment's own is trained again.
+        Prints why a network that this experiment has trained has to be trained again.
         """
         path = self.find(name)
         if path and retrain and path == self._shipped(name):
@@ -142,7 +140,7 @@ class StoredNetworks(CorpusRows):
             with files.write_atomically(path) as temporary:
                 history.to_csv(temporary, index=False)
         else:
-            path.unlink(missing_ok=True)  # that of another training
+            path.unlink(missing_ok=True)  # it belongs to an earlier training
 
     def history(self, name: str) -> pd.DataFrame | None:
         """The training history of the network that ``find`` gives, if one lies beside it."""
@@ -152,7 +150,8 @@ class StoredNetworks(CorpusRows):
 
 
 def _is_complete(path: Path) -> bool:
-    """Whether weights and card are there; the card may be missing if a run was killed between the
-    two.
+    """Whether weights and card are there.
+
+    The card is missing if a run was killed just after it had written the weights.
     """
     return all(path.with_suffix(suffix).exists() for suffix in (".safetensors", ".json"))

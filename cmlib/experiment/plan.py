@@ -1,8 +1,8 @@
 """What a profile will cost on this machine before it starts: steps, time and memory of each stage.
 
 Time and memory come from a few real training steps on random pictures, each in a process of its
-own.  Where the profile's batch is larger than those tried, time is taken to grow in proportion, and
-memory along the line through both.  Encoding is not counted.
+own. Where the profile's batch is larger than those tried, time is taken to grow in proportion, and
+memory along the line through both. Encoding is not counted.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from cmlib.preparation.prepare import UnpreparedCorpus
 
 TIMED_STEPS = 3  # after one to warm up
 TIMED_LATENT_EPOCHS = 12  # of one step each, after one to warm up
-TRIED_BATCHES = (4, 16)  # where the profile's batch is larger
-SAMPLED_CLIPS = 24  # whose length is looked at, where every frame is kept
+TRIED_BATCHES = (4, 16)  # batch sizes that are measured where the profile's is larger
+SAMPLED_CLIPS = 24  # clips whose length is measured, where every frame is kept
 FACE_CHANNELS, VOICE_CHANNELS = 3, 1
 VOICE_SIZE = 128  # mel bands, frames
 COLUMNS = ["stage", "pictures", "epochs", "steps", "seconds_per_step", "hours", "memory_gb"]
@@ -47,11 +47,11 @@ class StepCost:
 
 
 def plan(corpus: str = "actors", profile: Profile | str = "quick", fold: int = 1) -> pd.DataFrame:
-    """A row for each VAE-GAN, for the classifier and for the context network.
+    """The expected cost of each VAE-GAN, of the classifier and of the context network, in rows.
 
-    Columns: stage, pictures, epochs, steps, seconds_per_step, hours, memory_gb.  ``memory_gb`` (1e9
-    bytes) is the peak of the process, or of the GPU where there is one.  CorpusError where the
-    corpus is not there.
+    Columns: stage, pictures, epochs, steps, seconds_per_step, hours, memory_gb. ``memory_gb`` (1e9
+    bytes) is the peak of the process, or of the GPU where there is one. CorpusError if the corpus
+    is missing.
     """
     profile = get_profile(profile) if isinstance(profile, str) else profile
     clips = UnpreparedCorpus.scan(corpus, profile, None, corpora.cache_root()).recordings
@@ -102,7 +102,7 @@ def _vaegan_row(
 
 
 def _latent_row(stage: str, examples: int, profile: Profile) -> list:
-    """Of a stage that trains on latents; its memory is not worth a number."""
+    """The row of a stage that trains on latents; its memory is too small to be worth a number."""
     settings = getattr(profile, stage)
     steps = math.ceil(examples / settings.batch) * settings.epochs
     cost = StepCost(measure_latent_step(stage, profile), np.nan)
@@ -120,7 +120,7 @@ def _row(stage: str, examples: int, epochs: int, steps: int, cost: StepCost) -> 
 def measure_vaegan_step(channels: int, size: int, settings: VaeGanConfig) -> StepCost:
     """One training step of a VAE-GAN with the batch of ``settings``, forward and backward.
 
-    ``channels`` and ``size`` are those of its pictures.  RuntimeError where a step fails.
+    ``channels`` and ``size`` are those of its pictures. RuntimeError where a step fails.
     """
     batches = [batch for batch in TRIED_BATCHES if batch < settings.batch] or [settings.batch]
     costs = [_measure_in_process(channels, size, settings, batch) for batch in batches]
@@ -133,7 +133,7 @@ def measure_vaegan_step(channels: int, size: int, settings: VaeGanConfig) -> Ste
 
 
 def _measure_in_process(channels: int, size: int, settings: VaeGanConfig, batch: int) -> StepCost:
-    """In a process of its own, whose peak of memory is that of this step alone."""
+    """Measure in a process of its own, so that its peak of memory is that of this step alone."""
     settings = dataclasses.replace(settings, batch=batch)
     job = json.dumps([channels, size, dataclasses.asdict(settings)])
     command = [sys.executable, "-m", "cmlib.experiment.plan", job]
@@ -160,7 +160,7 @@ def _run_vaegan_steps(channels: int, size: int, settings: VaeGanConfig) -> StepC
     pictures = Pictures(array)
     one_epoch = dataclasses.replace(settings, epochs=1, start="", label_weight=0.0, accumulate=1)
     seconds = 0.0
-    for steps in (1, TIMED_STEPS):  # to warm up; to be timed
+    for steps in (1, TIMED_STEPS):  # the first warms up, the second is timed
         started = time.perf_counter()
         rows = np.arange(steps * settings.batch)
         data = TrainingData(pictures, train=rows, validation=rows[:0], flips=False)
@@ -188,7 +188,7 @@ def measure_latent_step(stage: str, profile: Profile) -> float:
     face = Posterior(torch.randn(face_shape), torch.zeros(face_shape))
     voice = Posterior(torch.randn(voice_shape), torch.zeros(voice_shape))
     seconds = 0.0
-    for epochs in (1, TIMED_LATENT_EPOCHS):  # to warm up; to be timed
+    for epochs in (1, TIMED_LATENT_EPOCHS):  # the first warms up, the second is timed
         short = dataclasses.replace(settings, epochs=epochs)
         started = time.perf_counter()
         if stage == "classifier":

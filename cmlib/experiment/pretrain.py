@@ -17,12 +17,12 @@ from cmlib.provenance import Provenance
 from cmlib.training import loop, vaegan
 from cmlib.training.batches import Pictures, TrainingData
 
-HELD_OUT = 30  # people of the crowd who only measure
+HELD_OUT = 30  # people of the crowd who are kept for validation
 
 
 @dataclass(frozen=True)
 class Material:
-    """What a VAE-GAN is pre-trained on: pictures and labels (-1: none), and which only measure."""
+    """What a VAE-GAN is pre-trained on: pictures, labels (-1: none), and which are held out."""
 
     corpus: str
     pictures: Pictures
@@ -30,7 +30,7 @@ class Material:
     held_out: np.ndarray
     key: str  # stands for the data
     counts: dict  # for the card
-    command: str  # that makes the network again, but for its seed
+    command: str  # trains the network again, once the seed is added
 
 
 def pretrain(
@@ -40,12 +40,12 @@ def pretrain(
 
     Faces are those of the corpus ``crowd``, or of the pictures below ``folder``
     (``cmlib.corpora.picture_folders``); the network is ``checkpoints/<crowd, celeba, rafd or
-    images>-<size>/face``.  With ``voices`` it learns the voices of the crowd, as
+    images>-<size>/face``. With ``voices`` it learns the voices of the crowd, as
     ``checkpoints/crowd/voice``.
 
-    Faces are learnt in two parts, the second of which reads expressions; without labels in the
-    first alone.  The last 30 people of the crowd (360 pictures, 450 voices) only measure.  A killed
-    training goes on.  CorpusError without pictures.
+    Faces are learnt in two parts, the second of which reads expressions; faces without labels are
+    learnt in the first part alone. The last 30 people of the crowd (360 pictures, 450 voices) are
+    kept for validation. A killed training resumes. CorpusError if there are no pictures.
     """
     if voices:
         material, parts, stage = _crowd_voices(), (CROWD_VOICE,), "voice"
@@ -71,10 +71,10 @@ def pretrain(
         "provenance": record.to_json(),
         "command": f"{material.command} --seed {seed}",
     }
-    # A discriminator serves training only.
+    # Only training needs the discriminator.
     smaller: dict = {"bits": 8, "without": ("discriminator",)}
     rounded, _ = checkpoints.load(checkpoints.save(path, model, card, **smaller), VaeGan)
-    # The error that the card tells is that of the rounded weights.
+    # The card states the error of the rounded weights.
     rows = np.flatnonzero(material.held_out)
     error = vaegan.reconstruction_error(rounded, material.pictures, rows, loop.launch())
     card["validation"] = {"reconstruction_mse": error}
@@ -93,7 +93,7 @@ def _train(
     stage: str,
     seed: int,
 ) -> tuple[VaeGan, pd.DataFrame]:
-    """Train part after part, each from the network of the last; returns it and its history."""
+    """Train part after part, each from the network of the one before; return it and its history."""
     model: VaeGan | None = None
     histories, epochs = [], 0
     for settings, state in zip(parts, states):

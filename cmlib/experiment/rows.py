@@ -20,7 +20,10 @@ from cmlib.training.batches import Pictures
 
 @dataclass(frozen=True)
 class CorpusRows:
-    """The clips and frames of one experiment; ``out_dir`` empty: ``runs/<corpus>-<profile>``."""
+    """The clips and frames of one experiment.
+
+    It writes to ``out_dir``; if that is empty, to a folder such as ``runs/<corpus>-<profile>``.
+    """
 
     corpus: str = "actors"
     profile_name: str = "quick"
@@ -34,13 +37,14 @@ class CorpusRows:
 
     @property
     def folder(self) -> Path:
-        """Where this experiment writes; folds and seeds other than 1 and 0 have folders of their
-        own.
+        """Where this experiment writes.
+
+        Any fold but 1, and any seed but 0, has a folder of its own.
         """
         if self.out_dir:
             return Path(self.out_dir)
-        first = (self.fold, self.seed) == (1, 0)
-        other = "" if first else f"-fold{self.fold}-seed{self.seed}"
+        is_default = (self.fold, self.seed) == (1, 0)
+        other = "" if is_default else f"-fold{self.fold}-seed{self.seed}"
         return files.ROOT / "runs" / f"{self.corpus}-{self.profile_name}{other}"
 
     @property
@@ -60,8 +64,9 @@ class CorpusRows:
 
     @cached_property
     def shown(self) -> Store | UnpreparedCorpus:
-        """The corpus for looking at a few clips: prepared if it is, else read as it lies there."""
-        if "store" in self.__dict__:  # it is open already
+        """The corpus for looking at a few clips: the prepared one, or else its files."""
+        # cached_property keeps its values in __dict__, so this asks whether the store is open.
+        if "store" in self.__dict__:
             return self.store
         return open_or_scan(self.corpus, self.profile)
 
@@ -76,10 +81,10 @@ class CorpusRows:
         root = store.root
         lists = sorted(root.glob("fold_1.y*ml")) or sorted(root.glob("*.y*ml"))
         if len(lists) != 1:
-            there = ", ".join(file.name for file in lists) or "none"
+            found = ", ".join(file.name for file in lists) or "none"
             raise CorpusError(
-                f"{root}: fold 0 is the authors' split, one YAML file in here, or fold_1.yaml;"
-                f" there: {there}"
+                f"{root}: fold 0 is the authors' split, which needs one YAML file in this folder,"
+                f" or fold_1.yaml; found: {found}"
             )
         return split_from_yaml(lists, store.clips)
 
@@ -107,7 +112,7 @@ class CorpusRows:
 
     @cached_property
     def clip_labels(self) -> np.ndarray:
-        """Class of each clip in ``classes``, -1 where it is none (neutral): (clips,)."""
+        """(clips,) position of each clip's emotion in ``classes``; -1 (neutral) if it is none."""
         number = {emotion: i for i, emotion in enumerate(self.classes)}
         return np.array([number.get(emotion, -1) for emotion in self.store.clips.emotion])
 
@@ -120,7 +125,7 @@ class CorpusRows:
         return np.flatnonzero(keep[self.frame_clip])
 
     def labelled(self, clips: np.ndarray) -> np.ndarray:
-        """Those of the clips that have a class and, in a corpus with faces, a picture."""
+        """The clips among these that have a class and, in a corpus with faces, a picture."""
         has_class = self.clip_labels[clips] >= 0
         has_picture = self.store.clips.n_frames.to_numpy()[clips] > 0
         return clips[has_class & (has_picture | (not self.store.has_faces))]

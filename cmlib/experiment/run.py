@@ -1,4 +1,4 @@
-"""One experiment, ready to use: each stage is found or trained, and its networks are asked.
+"""Load or train every stage of one experiment, and predict with its networks.
 
 Notebooks, command line and benchmarks all come through here, so that there is one code path.
 """
@@ -35,23 +35,23 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 FUSIONS = ("face", "voice", "product_of_experts", "concatenation")  # what a classifier reads
-MODELS = (*FUSIONS, "can_released", "can")  # can_released: the released settings, the same latents
+MODELS = (*FUSIONS, "can_released", "can")  # can_released: with the released settings
 
 
 @dataclass(frozen=True)
 class Run(StoredNetworks):
-    """The stages of one experiment, and what its networks say about the frames of its corpus."""
+    """The stages of one experiment, and what its networks predict for the frames of its corpus."""
 
     # ---------------------------------------------------------------- the VAE-GANs
 
     def vaegan(
         self, kind: str, retrain: bool = False, fabric: Fabric | None = None, log: str = "csv"
     ) -> VaeGan:
-        """The VAE-GAN of ``kind`` "face" or "voice", found or trained.
+        """The VAE-GAN of ``kind`` "face" or "voice", loaded or trained.
 
-        ``retrain`` passes over weights that were shipped for this very experiment, but not over its
-        own.  ``log``: "csv" (the history beside the checkpoint grows epoch by epoch) or
-        "tensorboard" (a folder of this run).  Every device of ``fabric`` has to call this.
+        ``retrain`` ignores the weights shipped for this experiment, but not those that it has
+        trained itself. ``log`` is "csv" (the history beside the checkpoint grows epoch by epoch) or
+        "tensorboard" (a folder of this run). Every device of ``fabric`` has to call this.
         """
         path = self.usable(kind, retrain)
         if path is None:
@@ -60,15 +60,14 @@ class Run(StoredNetworks):
         return checkpoints.load(path, VaeGan)[0]
 
     def _train_vaegan(self, kind: str, fabric: Fabric, log: str) -> None:
-        """Train and keep a VAE-GAN; a training that was killed goes on where it was."""
+        """Train and save a VAE-GAN; a training that was killed resumes."""
         settings, path = self.settings(kind), self.path(kind)
         pictures, labels, train, validation = self._training_pictures(kind)
         start = None
         if settings.start:
             start = checkpoints.load(files.ROOT / "checkpoints" / settings.start, VaeGan)[0]
         history_file = path.with_suffix(".history.csv")
-        # The name of the half-trained state holds the fingerprint, so that no other training reads
-        # it.
+        # The fingerprint in the file name keeps other trainings from reading the unfinished state.
         state = path.with_suffix(f".{self.provenance(kind).fingerprint()}.state.pt")
         known_labels = labels if labels.max() >= 0 else None
         model, history = train_vaegan(
@@ -86,7 +85,7 @@ class Run(StoredNetworks):
         fabric.barrier()
 
     def _training_pictures(self, kind: str) -> tuple[Pictures, np.ndarray, np.ndarray, np.ndarray]:
-        """Pictures and their labels (-1: none), and the rows to train on and to validate on."""
+        """Pictures, their labels (-1: none), and the rows to train on and to validate on."""
         if kind == "voice":
             return self.mels, self.clip_labels, self.split.train, self.split.val
         own_frames = len(self.frame_clip)
@@ -128,7 +127,7 @@ class Run(StoredNetworks):
     def _encoded(self, source: str) -> Posterior:
         """Latents (views, N, D) of the "face", the "voice" or the "crowd", kept in a file.
 
-        The file belongs to the very weights and pictures that its name stands for.
+        The file name contains a hash of the weights and pictures.
         """
         kind = "voice" if source == "voice" else "face"
         pictures, count, key = self._pictures_to_encode(source)
@@ -136,8 +135,8 @@ class Run(StoredNetworks):
         data = {"weights": files.checksum(self.weights(kind)), "pictures": key}
         record = provenance.of_code("encoding", data=data)
         # All folds and seeds share the latents of a network that none of them trains.
-        home = cache_root() if self.fixed_network(kind) else self.folder
-        file = home / "latents" / f"{source}-{record.fingerprint()}.npy"
+        folder = cache_root() if self.fixed_network(kind) else self.folder
+        file = folder / "latents" / f"{source}-{record.fingerprint()}.npy"
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock")):  # two notebooks need not encode side by side
             if not file.exists():
@@ -148,7 +147,7 @@ class Run(StoredNetworks):
         return Posterior(*torch.from_numpy(np.load(file)))
 
     def _pictures_to_encode(self, source: str) -> tuple[Pictures, int, str]:
-        """The pictures, how many of them, and the key of the data that they are."""
+        """The pictures, how many of them to encode, and the key of the data that they come from."""
         if source == "crowd":
             size = self.profile.data.image_size
             pictures = crowd.load(size, root=crowd.folder())
@@ -222,8 +221,8 @@ class Run(StoredNetworks):
     def train_can(self, settings: CanConfig) -> tuple[Can, pd.DataFrame]:
         """A context attention network on this run's latents, and its history.
 
-        ``settings`` may be others than those of the profile.  Its classifier starts as the face
-        classifier.
+        ``settings`` may differ from those of the profile. The network's classifier starts as a copy
+        of the face classifier.
         """
         rows = self.frames_of(self.split.train, labelled=False)
         clips = self.frame_clip[rows]
@@ -268,7 +267,7 @@ class Run(StoredNetworks):
     ) -> np.ndarray:
         """(N, classes) log probabilities of the frames ``rows``, from posterior means.
 
-        ``name``: one of ``MODELS``.  ``model``: in place of the experiment's own network.
+        ``name`` is one of ``MODELS``. ``model`` takes the place of the experiment's own network.
         """
         network = model or self.classifying_network(name)
         if isinstance(network, Can):
@@ -307,10 +306,11 @@ def example(
     actor: int | None = None,
     table: pd.DataFrame | None = None,
 ) -> int | None:
-    """The strongest first clip of an emotion among the rows ``clips``; None if there is none.
+    """The best example of an emotion among the rows ``clips``; None if there is none.
 
-    Clips with a picture are preferred, then those of ``actor``.  ``table``: the clips, where they
-    are not those of the run's store.
+    Clips with a picture are preferred, then those of ``actor``, then those of the highest
+    intensity; the first of several that are equal is taken. ``table`` holds the clips if they are
+    not those of the run's store.
     """
     everything = run.store.clips if table is None else table
     candidates = everything.iloc[clips].assign(row=clips)

@@ -1,7 +1,7 @@
 """What the results of each notebook are made from, and so which notebooks have to run again.
 
 A notebook's record holds its code cells (its prose does not count), the settings that it reads, the
-files of its corpus, and the records of the networks and other stages that it uses.  Snakemake
+files of its corpus, and the records of the networks and other stages that it uses. Snakemake
 compares the fingerprint; the executed notebook keeps the record beside it, so that a later
 execution can say what has changed.
 """
@@ -27,8 +27,7 @@ MODELS = (*CLASSIFIERS, "can_released", "can")
 CODE = ("encoding", "judge", "evaluation")
 
 # What each notebook uses: networks by stage, other stages whose code it runs, and the settings of
-# the
-# profile that it reads itself, beside those that its networks were trained with.
+# the profile that it reads itself, besides those that its networks were trained with.
 NOTEBOOKS = {
     "01_data_preparation": ((), ("evaluation",), ()),
     "02_face_vae": (("face",), CODE, ("face", "bootstrap")),
@@ -82,7 +81,7 @@ def code_of(source: Path) -> str:
 
 @cache
 def listing(corpus: str) -> str:
-    """12 hexadecimal digits of the names and sizes of a corpus' files; its prose does not count."""
+    """12 hexadecimal digits of the names and sizes of a corpus' files, except Markdown."""
     root = default_root(corpus)
     if corpus == "crowd" and not root.is_dir():
         root = ROOT / "data" / "crowd"  # the one that is shipped
@@ -97,8 +96,9 @@ def record_beside(executed: Path) -> Path:
 
 
 def changes(executed: Path, record: Provenance) -> list[str]:
-    """How ``record`` differs from that of the last execution; [] if there was none or it is the
-    same.
+    """How ``record`` differs from that of the last execution.
+
+    [] if they are the same, or if there was none.
     """
     try:
         stored = Provenance.from_json(json.loads(record_beside(executed).read_text()))

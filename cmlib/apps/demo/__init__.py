@@ -1,7 +1,7 @@
 """The demo of notebook 08, ``make demo``: pick a face and a voice, drag the context strength.
 
-``demo.py`` says what happens, ``controls.py`` has its lists and buttons, ``html.py`` what is shown,
-``demo.css`` how it looks.
+``demo.py`` has the behaviour, ``controls.py`` the lists and buttons, ``html.py`` the HTML,
+``demo.css`` the style, and ``demo.js`` the script that refuses files which are too large.
 """
 
 from cmlib.apps.demo.demo import Demo

@@ -47,7 +47,7 @@ def strength_slider() -> widgets.FloatSlider:
 class Chooser:
     """A list of actors, a list of the emotions of the chosen one, and a button to upload a file.
 
-    There is one for the face and one for the voice.  ``actors`` are (label, actor) pairs, and
+    There is one for the face and one for the voice. ``actors`` are (label, actor) pairs, and
     ``emotions_of`` gives the emotions that an actor has shown (None: anybody).
     """
 
@@ -89,7 +89,7 @@ class Chooser:
 
     @contextmanager
     def _updating(self) -> Iterator[None]:
-        """What is chosen in here is no choice of the person's."""
+        """A choice that is made in this block does not count as the person's."""
         self._is_updating = True
         try:
             yield
@@ -130,9 +130,9 @@ class Chooser:
         self.emotion.value = preferred if preferred in emotions else emotions[0]
 
     def add_upload(self, file_name: str, show_again: Callable[[], None]) -> None:
-        """Put an uploaded file on top of the list of actors, chosen.
+        """Put an uploaded file on top of the list of actors, and choose it.
 
-        ``show_again`` is called when it is chosen later.
+        ``show_again`` is called when it is chosen again later.
         """
         self.show_upload = show_again
         with self._updating():
@@ -141,7 +141,7 @@ class Chooser:
             self.emotion.disabled = True
 
     def slug(self) -> str:
-        """What is chosen, fit for a file name: "actor-5-neutral"."""
+        """The choice in a form that suits a file name: "actor-5-neutral"."""
         emotion = "" if self.has_upload_chosen else self.chosen_emotion
         words = f"{self.actor.label} {emotion}".replace("(never trained on)", "").lower()
         return re.sub(r"\W+", "-", words).strip("-")[:MAX_SLUG_LENGTH]

@@ -1,6 +1,6 @@
 /* Refuses a file that is too large for the server, before the upload widget reads it.
 
-   Jupyter's server hangs up on messages of 10 MiB, and the demo would die without a word.  The widget opens the file
+   Jupyter's server hangs up on messages of 10 MiB, and the demo would die without a word. The widget opens the file
    chooser by a click on a hidden input, so that is where we listen in. */
 function refuseLargeFiles(maxBytes) {
   if (window.cmOriginalClick) return;  // the demo may be shown more than once on a page

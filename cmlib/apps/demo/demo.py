@@ -1,13 +1,14 @@
 """What the demo does: faces and voices are chosen, the context is dragged, pictures are saved.
 
 A drag shifts one latent, decodes one picture and redraws two small images and a few bars.
-Everything else is kept, and values that the hand has already left are never drawn.  The row of all
-voices follows when the hand rests.
+Everything else is kept, and stale slider values are skipped. The row of all voices follows when the
+slider stops.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import tempfile
 from collections.abc import Callable
@@ -44,19 +45,24 @@ STRIP_PICTURE = 192  # pixels of a picture in a saved strip
 GIF_STEPS = 21  # pictures of a GIF from strength 0 to 1
 GIF_MILLISECONDS = 80  # for which each of them is shown
 MAX_UPLOAD_BYTES = 9_000_000  # Jupyter's server hangs up on messages of 10 MiB
-COLLECT_SECONDS = 0.01  # in which the kernel takes in what a drag has sent meanwhile
-REST_SECONDS = 0.12  # without a drag, after which the row of all voices follows
+COLLECT_SECONDS = 0.01  # for the kernel to take in the values that a drag has sent meanwhile
+REST_SECONDS = 0.12  # after this long without a drag, the row of all voices follows
 HINT = (
     "At strength 0 the third picture equals the second; "
     "at 1 it is what the network learnt to perceive."
 )
 
 
-class Demo:
-    """The widgets and what they do: ``widget`` is shown, ``perception`` is the latest answer.
+# Quiet unless an application sets up logging: then it has the tracebacks of errors in the demo.
+logger = logging.getLogger(__name__)
+logger.addHandler(logging.NullHandler())
 
-    Faces and voices come from the corpus of ``run``, which need not be prepared.  Actors that no
-    network was trained on come first.  What is saved goes to the folder demo of the run, and is
+
+class Demo:
+    """The demo: display ``widget``; ``perception`` is the latest answer.
+
+    Faces and voices come from the corpus of ``run``, which need not be prepared. Actors that no
+    network was trained on come first. What is saved goes to the folder demo of the run, and is
     offered as a download.
     """
 
@@ -67,6 +73,7 @@ class Demo:
         self.face: EncodedFace | None = None
         self.voice: EncodedVoice | None = None
         self.perception: Perception | None = None
+        self._voices_by_actor: dict[int, dict[str, EncodedVoice]] = {}  # encoded when first needed
         self._drawing: asyncio.Task | None = None  # follows a drag in a running kernel
         self._is_choosing = False
         self._list_actors()
@@ -187,11 +194,12 @@ class Demo:
         self.strength.observe(lambda _: self._on_drag(), "value")
 
     def _guard(self, *steps: Callable[[], None]) -> None:
-        """Do the steps; whatever goes wrong becomes one line in the demo, which lives on."""
+        """Do the steps; any error becomes one line in the demo, which goes on, and is logged."""
         try:
             for step in steps:
                 step()
         except Exception as error:
+            logger.exception("a step of the demo failed")
             reason = " ".join(str(error).split()) or type(error).__name__
             self.status.value = html.error(reason)
 
@@ -210,9 +218,9 @@ class Demo:
             self._drawing = loop.create_task(self._follow_drag())
 
     async def _follow_drag(self) -> None:
-        """Draw the slider's value until it rests.
+        """Draw the slider's value until the slider stops.
 
-        Of the values that come while one is drawn, only the last is drawn.
+        Of the values that arrive while one is drawn, only the last is drawn.
         """
         drawn = compared = None
         while compared != self.strength.value:
@@ -228,7 +236,7 @@ class Demo:
     def redraw(self) -> None:
         """Draw the slider's value now, as a drag does.
 
-        A running notebook cell comes before what a drag has still to draw.
+        While a notebook cell is running, the drawing that a drag has asked for has to wait.
         """
         self._guard(self._shift)
 
@@ -249,7 +257,7 @@ class Demo:
     # ---------------------------------------------------------------- choosing a face and a voice
 
     def reset(self) -> None:
-        """Back to how it opened."""
+        """Go back to the choices and the strength that the demo opened with."""
         self.saved.value = ""
         self._choose(*self.opening)
 
@@ -323,7 +331,7 @@ class Demo:
         return [emotion for emotion in EMOTIONS + MEAD_CLASSES[:1] if emotion in shown]
 
     def _find_clip(self, emotion: str, actor: int) -> int | None:
-        """The clip that stands for an emotion: of the actor, else of another, else None."""
+        """The best clip of an emotion: of this actor, or else of another; None if there is none."""
         everyone = np.arange(len(self.corpus.clips))
         return example(self.run, everyone, emotion, actor, self.corpus.clips)
 
@@ -333,7 +341,7 @@ class Demo:
         return clip
 
     def _sound(self, clip: int) -> tuple[np.ndarray, int]:
-        """Waveform (N,) and rate of a clip; out of its spectrogram where its file is gone."""
+        """Waveform (N,) and rate of a clip; made from its spectrogram if its file is gone."""
         try:
             return media.read_audio(self.corpus.path(self.corpus.clips.iloc[clip]))
         except (StoreError, media.MediaError):
@@ -341,14 +349,10 @@ class Demo:
 
     # ---------------------------------------------------------------- all voices
 
-    @cached_property
-    def _voices_by_actor(self) -> dict[int, dict[str, EncodedVoice]]:
-        return {}
-
     def _voices(self) -> dict[str, EncodedVoice]:
         """A voice of each class, of the actor whose voice is chosen.
 
-        Where that is the person's own, of the first actor.
+        If an uploaded voice is chosen, the voices are those of the first actor.
         """
         chooser = self.voice_chooser
         actor = self.actors[0][1] if chooser.has_upload_chosen else chooser.chosen_actor
@@ -384,9 +388,9 @@ class Demo:
     def effects(self) -> list[tuple[float, int, int]]:
         """(gain, face clip, voice clip) for each voice of each test actor, least gain first.
 
-        The face is the actor's first clip, neutral if there is one.  The gain is by how much the
-        probability of the voice's emotion rises from the reconstruction to the mental
-        representation at full strength, when the face classifier reads both *pictures*.
+        The face is the actor's first clip, neutral if there is one. The gain is the rise in the
+        probability of the voice's emotion from the reconstruction to the mental representation at
+        full strength, when the face classifier reads both *pictures*.
         """
         effects = []
         for actor in self.unseen_actors:
@@ -417,7 +421,7 @@ class Demo:
             f"{100 * gain:+.0f} points"
         )
 
-    # ---------------------------------------------------------------- what people bring
+    # ---------------------------------------------------------------- uploads
 
     def _take_upload(self, upload: widgets.FileUpload, use: Callable[[Path], None]) -> None:
         """Use the file that somebody has just uploaded."""
@@ -428,7 +432,7 @@ class Demo:
         self._guard(lambda: self._use_file(file, use), self._compare)
 
     def _use_file(self, file: dict, use: Callable[[Path], None]) -> None:
-        """Write the upload into a temporary folder, of which no message speaks."""
+        """Use the upload from a temporary folder, whose path is left out of messages."""
         name = Path(file["name"]).name or "upload"
         check_size(name, file["size"])
         with tempfile.TemporaryDirectory() as folder:
@@ -437,7 +441,7 @@ class Demo:
                 path.write_bytes(file["content"])
                 use(path)
             except Exception as error:
-                raise InputError(str(error).replace(folder + os.sep, "")) from None
+                raise InputError(str(error).replace(folder + os.sep, "")) from error
 
     def _show_uploaded_face(self, path: Path) -> None:
         face = self.perceiver.encode_face(path)
@@ -456,7 +460,7 @@ class Demo:
 
         self.voice_chooser.add_upload(path.name, play_again)
 
-    # ---------------------------------------------------------------- what people take away
+    # ---------------------------------------------------------------- saving
 
     def _save(self, kind: str, image: Image.Image, suffix: str = "png", **options) -> None:
         """Save into the run's folder demo, and show a link to it."""
@@ -468,7 +472,7 @@ class Demo:
         self.saved.value = html.saved_file(f"{self.run.folder.name}/demo/{path.name}", path)
 
     def _shown(self) -> tuple[EncodedFace, EncodedVoice, Perception]:
-        """Face, voice and what is perceived, as they are shown."""
+        """The face, the voice and the perception that are shown now."""
         if self.face is None or self.voice is None or self.perception is None:
             raise InputError("nothing is shown that could be saved; choose a face and a voice")
         return self.face, self.voice, self.perception

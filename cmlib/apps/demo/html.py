@@ -1,7 +1,7 @@
 """The demo's pieces of HTML.
 
-Bars are HTML and pictures small PNGs, because a plot would take longer to draw than the networks to
-answer.  Nothing is loaded from the web.
+Bars are HTML and pictures are small PNGs, because a plot would take longer to draw than the
+networks take to answer. Nothing is loaded from the web.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ SMALL_PICTURE = 104  # pixels of a picture in the row of all voices
 def page_setup(max_upload_bytes: int) -> str:
     """Style sheet and script.
 
-    The page does not run a <script> that a widget brings, but the handler of a picture that cannot
-    be loaded.
+    Scripts in widget HTML are not executed, so the script runs from an image's onerror handler.
     """
     style = (FOLDER / "demo.css").read_text(encoding="utf-8")
     script = (FOLDER / "demo.js").read_text(encoding="utf-8")
