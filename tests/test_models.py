@@ -5,6 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from scipy.special import softmax
+from torch.nn import functional as F
 
 from cmlib import checkpoints
 from cmlib.models import (
@@ -16,6 +17,7 @@ from cmlib.models import (
     attend,
     product_of_experts,
 )
+from tools.photographs import components
 
 
 @pytest.mark.parametrize(
@@ -30,6 +32,48 @@ def test_vaegan_keeps_shapes_for_any_multiple_of_32(channels, size, width):
     features, logit = model.discriminator(x, 2)
     assert logit.shape == (2, 1)
     torch.testing.assert_close(features, model.discriminator.features(x, 2))
+
+
+def test_squares_of_pixels_as_channels_keep_the_shapes():
+    model = VaeGan(3, 128, latent=10, width=0.0625, components=True, space_to_depth=2).eval()
+    x = torch.rand(2, 3, 128, 128)
+    reconstruction, posterior = model(x)
+    assert reconstruction.shape == x.shape
+    assert posterior.mu.shape == posterior.logvar.shape == (2, 10)
+    assert model.encoder.main[0].in_channels == model.decoder.main.predict.out_channels == 12
+    with pytest.raises(ValueError, match="multiple of 64, got 96"):
+        VaeGan(3, 96, space_to_depth=2)
+
+
+@pytest.mark.parametrize("size", [32, 128])
+def test_a_network_that_starts_from_components_draws_what_they_draw(size):
+    g = torch.Generator().manual_seed(0)
+    x = torch.rand(20, 3, size, size, generator=g)
+    small = F.avg_pool2d(x, max(1, size // 64))
+    base = components.principal(small, 6)
+    model = VaeGan(3, size, latent=6, width=0.0625, components=True).eval()
+    components.start(model, base, kl_weight=1e-6)
+    with torch.no_grad():
+        reconstruction, posterior = model(x)
+    drawn = F.interpolate(base.project(small), size=size, mode="bilinear")
+    torch.testing.assert_close(reconstruction, drawn, rtol=1e-4, atol=1e-5)
+    # With their mirror images the coordinates have a variance of one.
+    with torch.no_grad():
+        mirrored = model.encoder(x.flip(-1)).mu
+    both = torch.cat([posterior.mu, mirrored])
+    torch.testing.assert_close(both.square().mean(0), torch.ones(6), rtol=1e-3, atol=1e-3)
+
+
+def test_the_components_leave_all_other_weights_as_they_are():
+    torch.manual_seed(0)
+    plain = VaeGan(3, 32, latent=8, width=0.0625)
+    torch.manual_seed(0)
+    linear = VaeGan(3, 32, latent=8, width=0.0625, components=True)
+    assert set(plain.config) == {"channels", "size", "latent", "width", "bounded"}
+    weights = linear.state_dict()
+    for name, tensor in plain.state_dict().items():
+        assert torch.equal(weights.pop(name), tensor), name
+    assert {name.split(".")[1] for name in weights} == {"linear"}
 
 
 def test_levels_of_the_discriminator_are_its_features():
@@ -117,9 +161,13 @@ def test_half_precision_checkpoint_is_close(tmp_path):
     )
 
 
-def test_eight_bits_are_a_quarter_of_the_bytes_and_nearly_the_same_network(tmp_path):
-    model = VaeGan(3, 32, latent=8, width=0.25).eval()
+@pytest.mark.parametrize("linear", [False, True])
+def test_eight_bits_are_a_quarter_of_the_bytes_and_nearly_the_same_network(tmp_path, linear):
+    model = VaeGan(3, 32, latent=8, width=0.25, components=linear).eval()
     with torch.no_grad():
+        for path in (model.encoder.linear, model.decoder.linear):
+            if path is not None:
+                path.weight.normal_()
         model.decoder.main.predict.weight[0] = 0  # an output that nothing moves
     whole = checkpoints.save(tmp_path / "whole", model, {}).stat().st_size
     assert checkpoints.save(tmp_path / "less", model, {}, bits=8).stat().st_size < 0.3 * whole

@@ -1,4 +1,9 @@
-"""The VAE-GAN of both modalities: residual encoder, mirrored decoder, and a discriminator."""
+"""The VAE-GAN of both modalities: residual encoder, mirrored decoder, and a discriminator.
+
+Two options serve photographs and are off elsewhere: a linear path beside the convolutions, which
+starts from principal components (``Components``), and convolutions that see squares of pixels as
+channels (``space_to_depth``).
+"""
 
 from __future__ import annotations
 
@@ -8,11 +13,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from cmlib.models.blocks import ResidualBlock, StridedBlock
 
 CHANNELS = (64, 128, 256, 512, 512)  # of the encoder, one per halving of the picture
 DISCRIMINATOR_CHANNELS = (32, 128, 256, 256)
+COMPONENT_SIZE = 64  # pixels of a side of a principal component, at most
 
 # Pictures that a frozen network sees at a time.  Their feature maps stay in the cache of a
 # processor, which is twice as fast as 256 at a time.
@@ -50,19 +57,62 @@ def scaled(channels: tuple[int, ...], width: float) -> list[int]:
     return [max(4, round(count * width)) for count in channels]
 
 
+class Components(nn.Module):
+    """The linear path of an encoder or a decoder: ``latent`` components of C x P x P values.
+
+    P is 64, or the picture's size where that is smaller.  The encoder's components are divided by
+    their standard deviations, so that it reads coordinates of unit variance; the decoder's are
+    multiplied with them.  The rows of ``weight`` are components, and so each has its own scale in
+    a checkpoint of eight bits.
+    """
+
+    def __init__(self, channels: int, size: int, latent: int):
+        super().__init__()
+        self.size = size
+        self.component_size = min(size, COMPONENT_SIZE)
+        self.shape = (channels, self.component_size, self.component_size)
+        values = channels * self.component_size**2
+        self.average = nn.Parameter(torch.zeros(values))
+        self.weight = nn.Parameter(torch.zeros(latent, values))
+
+    def read(self, x: Tensor) -> Tensor:
+        """Picture (B, C, S, S) -> coordinates (B, latent)."""
+        small = F.avg_pool2d(x, self.size // self.component_size)  # (B, C, P, P)
+        return F.linear(small.flatten(1) - self.average, self.weight)
+
+    def draw(self, z: Tensor) -> Tensor:
+        """Coordinates (B, latent) -> picture (B, C, S, S)."""
+        values = z @ self.weight + self.average.to(z.dtype)  # (B, C * P * P)
+        small = values.view(-1, *self.shape)  # (B, C, P, P)
+        if self.size == self.component_size:
+            return small
+        # In float32, because a processor takes twice as long to enlarge in bfloat16.
+        return F.interpolate(small.float(), size=self.size, mode="bilinear")
+
+
 class Encoder(nn.Module):
     """Picture (B, C, S, S) -> Posterior of (B, latent)."""
 
-    def __init__(self, channels: int, size: int, latent: int, width: float):
+    def __init__(
+        self,
+        channels: int,
+        size: int,
+        latent: int,
+        width: float,
+        components: bool = False,
+        space_to_depth: int = 1,
+    ):
         super().__init__()
+        self.fold = space_to_depth
+        self.linear = Components(channels, size, latent) if components else None
         widths = scaled(CHANNELS, width)
         self.main = nn.Sequential(
-            nn.Conv2d(channels, widths[0], 5, padding=2, bias=False),
+            nn.Conv2d(channels * self.fold**2, widths[0], 5, padding=2, bias=False),
             nn.BatchNorm2d(widths[0]),
             nn.LeakyReLU(0.2),
             nn.AvgPool2d(2),
         )
-        resolution = size // 2
+        resolution = size // self.fold // 2
         for inputs, outputs in pairwise(widths):
             self.main.add_module(f"res_in_{resolution}", ResidualBlock(inputs, outputs))
             resolution //= 2
@@ -72,18 +122,33 @@ class Encoder(nn.Module):
         self.var = nn.Linear(widths[-1] * resolution**2, latent)
 
     def forward(self, x: Tensor) -> Posterior:
-        y = self.main(x)  # (B, C', S/32, S/32)
-        y = y.flatten(1)  # (B, C' * S/32 * S/32)
-        return Posterior(self.mean(y), self.var(y))
+        folded = F.pixel_unshuffle(x, self.fold) if self.fold > 1 else x  # (B, C F F, S/F, S/F)
+        y = self.main(folded)  # (B, C', S/32F, S/32F)
+        y = y.flatten(1)  # (B, C' * S/32F * S/32F)
+        mu = self.mean(y)
+        if self.linear is not None:
+            mu = mu + self.linear.read(x)
+        return Posterior(mu, self.var(y))
 
 
 class Decoder(nn.Module):
     """Latent (B, D) -> picture (B, C, S, S): linear as released, or in 0...1 where ``bounded``."""
 
-    def __init__(self, channels: int, size: int, latent: int, width: float, bounded: bool = False):
+    def __init__(
+        self,
+        channels: int,
+        size: int,
+        latent: int,
+        width: float,
+        bounded: bool = False,
+        components: bool = False,
+        space_to_depth: int = 1,
+    ):
         super().__init__()
+        self.fold = space_to_depth
+        self.linear = Components(channels, size, latent) if components else None
         widths = scaled(CHANNELS, width)[::-1]
-        resolution = size // 32
+        resolution = size // self.fold // 32
         self.first_shape = (widths[0], resolution, resolution)
         self.bounded = bounded
         self.fc = nn.Sequential(nn.Linear(latent, widths[0] * resolution**2), nn.ReLU())
@@ -95,11 +160,15 @@ class Decoder(nn.Module):
             self.main.add_module(f"up_to_{resolution}", nn.Upsample(scale_factor=2, mode="nearest"))
             inputs = outputs
         self.main.add_module(f"res_in_{resolution}", ResidualBlock(inputs, inputs))
-        self.main.add_module("predict", nn.Conv2d(inputs, channels, 5, padding=2))
+        self.main.add_module("predict", nn.Conv2d(inputs, channels * self.fold**2, 5, padding=2))
 
     def forward(self, z: Tensor) -> Tensor:
-        y = self.fc(z).view(len(z), *self.first_shape)  # (B, C', S/32, S/32)
-        y = self.main(y)  # (B, C, S, S)
+        y = self.fc(z).view(len(z), *self.first_shape)  # (B, C', S/32F, S/32F)
+        y = self.main(y)  # (B, C F F, S/F, S/F)
+        if self.fold > 1:
+            y = F.pixel_shuffle(y, self.fold)  # (B, C, S, S)
+        if self.linear is not None:
+            y = y + self.linear.draw(z)
         return torch.sigmoid(y) if self.bounded else y
 
 
@@ -161,7 +230,12 @@ class Discriminator(nn.Module):
 
 
 class VaeGan(nn.Module):
-    """The three networks, for pictures of ``channels`` x ``size`` x ``size``, a multiple of 32."""
+    """The three networks, for pictures of ``channels`` x ``size`` x ``size``.
+
+    ``components``: encoder and decoder have a linear path beside their convolutions.
+    ``space_to_depth`` (F): their convolutions see squares of F x F pixels as channels, for a price
+    that falls with F^2.  ValueError where ``size`` is no multiple of 32 F.
+    """
 
     def __init__(
         self,
@@ -170,10 +244,13 @@ class VaeGan(nn.Module):
         latent: int = 512,
         width: float = 1.0,
         bounded: bool = False,
+        components: bool = False,
+        space_to_depth: int = 1,
     ):
         super().__init__()
-        if size < 32 or size % 32:
-            raise ValueError(f"picture size must be a multiple of 32, got {size}")
+        unit = 32 * space_to_depth
+        if size < unit or size % unit:
+            raise ValueError(f"picture size must be a multiple of {unit}, got {size}")
         self.config = {
             "channels": channels,
             "size": size,
@@ -181,8 +258,11 @@ class VaeGan(nn.Module):
             "width": width,
             "bounded": bounded,
         }
-        self.encoder = Encoder(channels, size, latent, width)
-        self.decoder = Decoder(channels, size, latent, width, bounded)
+        options = {"components": components, "space_to_depth": space_to_depth}
+        if components or space_to_depth > 1:  # the cards of other networks name neither
+            self.config |= options
+        self.encoder = Encoder(channels, size, latent, width, **options)
+        self.decoder = Decoder(channels, size, latent, width, bounded, **options)
         self.discriminator = Discriminator(channels, size, width)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Posterior]:
