@@ -1,0 +1,179 @@
+"""The training of the face network of photographs, on a few dozen drawn faces."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import face
+from PIL import Image
+
+from cmlib import checkpoints, provenance
+from cmlib.corpora import CorpusError
+from cmlib.corpora.names import CLASSES
+from cmlib.models import VaeGan
+from tools.photographs import data
+from tools.photographs.__main__ import main
+from tools.photographs.losses import added_detail, detail_strength, detail_strength_error
+from tools.photographs.train import PhotographTraining, directions
+
+SMALL = (
+    "--latent 8 --width 0.0625 --steps 4 --round-steps 2 --celeba-batch 6 --performers-batch 4"
+    " --moved-batch 3 --space-to-depth 2"
+).split()
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Twelve people as CelebA has them, five performers of seven emotions, and two strangers."""
+    home = tmp_path_factory.mktemp("photographs")
+    rng = np.random.default_rng(0)
+
+    def save(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        skin = tuple(int(value) for value in rng.integers((170, 120, 90), (240, 190, 160)))
+        Image.fromarray(face(skin=skin)).save(path)
+
+    for number in range(1, 25):
+        save(home / "celeba" / f"{number:06d}.png")
+    lists = {
+        "list_eval_partition": lambda n: int(n > 16),
+        "identity_CelebA": lambda n: (n + 1) // 2,
+    }
+    for name, value in lists.items():
+        lines = [f"{n:06d}.png {value(n)}" for n in range(1, 25)]
+        (home / "celeba" / f"{name}.txt").write_text("\n".join(lines) + "\n")
+    rows = []
+    for person in range(7, 12):
+        for emotion in CLASSES:
+            file = f"performers/{person}_{emotion}.png"
+            save(home / file)
+            rows.append({"file": file, "person": person, "emotion": emotion})
+    pd.DataFrame(rows).to_csv(home / "performers.csv", index=False)
+    for person in (1, 2):
+        for mood in ("neutral", "smiling"):
+            save(home / "strangers" / mood / f"{person:03d}.png")
+    return home
+
+
+def run(folders, command, out, *options):
+    common = f"--celeba {folders}/celeba --performers {folders}/performers --size 64"
+    common += f" --labels {folders}/performers.csv --cache {folders}/cache --out {out}"
+    return main([command, *common.split(), *options])
+
+
+@pytest.fixture(scope="module")
+def trained(folders):
+    """A folder with components, a network and its metrics."""
+    out = folders / "run"
+    assert run(folders, "components", out, "--count", "8") == 0
+    assert run(folders, "train", out, *SMALL) == 0
+    assert run(folders, "evaluate", out, "--strangers", f"drawn={folders}/strangers") == 0
+    return out
+
+
+def test_people_are_in_one_part_only(folders):
+    photographs = data.load(
+        folders / "celeba",
+        folders / "performers",
+        folders / "performers.csv",
+        64,
+        folders / "cache",
+    )
+    table = photographs.table
+    assert len(photographs.pictures) == len(table) == 24 + 35
+    assert table.groupby(["set", "person"]).part.nunique().max() == 1
+    assert table[table.set == "celeba"].person.nunique() == 12
+    held_out = table[(table.set == "performers") & (table.part == "val")]
+    assert set(held_out.person) == {"11"}  # by number: as text, 9 would be the last
+    assert sorted(held_out.label) == list(range(7))
+
+
+def test_a_picture_without_a_label_is_named(folders, tmp_path):
+    labels = pd.read_csv(folders / "performers.csv").iloc[1:]
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+    with pytest.raises(CorpusError, match="1 pictures, the first 7_calm.png"):
+        data.load(
+            folders / "celeba", folders / "performers", tmp_path / "labels.csv", 64,
+            folders / "cache",
+        )  # fmt: skip
+
+
+def test_a_trained_network_has_a_card(trained):
+    model, card = checkpoints.load(trained / "face", VaeGan)
+    assert model.config["components"] and model.config["space_to_depth"] == 2
+    assert card["terms"] == "research and teaching, non-commercial"
+    assert card["people"] == {
+        "celeba training": 8,
+        "celeba validation": 4,
+        "performers training": 4,
+        "performers validation": 1,
+    }
+    assert 0 < card["validation"]["reconstruction_mse"] < 0.1
+    record = provenance.of_card(card)
+    assert record is not None and record.settings["photographs"]["steps"] == 4
+    assert set(record.data) == {"celeba", "performers"}
+    assert "/" not in card["command"]
+    assert len(pd.read_csv(trained / "face.history.csv")) == 2
+
+
+def test_measures_have_intervals_and_components_beside_them(trained):
+    metrics = json.loads((trained / "metrics.json").read_text())
+    assert set(metrics["reconstruction"]) == {"celeba", "performers", "drawn"}
+    drawn = metrics["reconstruction"]["drawn"]
+    assert (drawn["pictures"], drawn["people"]) == (4, 2)
+    assert drawn["mse"]["low"] <= drawn["mse"]["value"] <= drawn["mse"]["high"]
+    ratio = drawn["mse"]["value"] / drawn["components_mse"]["value"]
+    assert drawn["mse_over_components"]["value"] == pytest.approx(ratio, rel=1e-4)
+    assert 0 <= metrics["probe"]["latents"]["value"] <= 1
+
+
+def test_a_stopped_training_goes_on_as_if_it_had_not_been_stopped(folders, trained, monkeypatch):
+    out = folders / "stopped"
+    out.mkdir()
+    (out / "components.safetensors").write_bytes((trained / "components.safetensors").read_bytes())
+    whole_round = PhotographTraining.train_round
+
+    def stop_in_the_second(self, number):
+        if number == 1:
+            raise OSError("the power is gone")
+        return whole_round(self, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PhotographTraining, "train_round", stop_in_the_second)
+        assert run(folders, "train", out, *SMALL) == 1
+    assert not (out / "face.safetensors").exists()
+    assert run(folders, "train", out, *SMALL) == 0
+    resumed, undisturbed = (
+        checkpoints.load(folder / "face")[0].state_dict() for folder in (out, trained)
+    )
+    for name, tensor in undisturbed.items():
+        if not name.startswith("discriminator"):
+            torch.testing.assert_close(resumed[name], tensor, rtol=0, atol=0)
+
+
+def test_strength_of_details_is_blind_to_place_but_not_to_direction():
+    upright = torch.zeros(1, 3, 32, 32)
+    upright[..., 1::4] = 1  # stripes of one pixel
+    shifted, lying = upright.roll(2, -1), upright.transpose(-1, -2).contiguous()
+    assert detail_strength_error(upright, shifted) < 1e-6
+    assert detail_strength_error(upright, lying) > 0.05
+    across, down, _ = detail_strength(upright)[0].mean((0, 2, 3))
+    assert across > 0.4 and down < 0.01
+
+
+def test_detail_that_an_emotion_adds_is_free_up_to_a_quarter():
+    drawn = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert added_detail(1.2 * drawn, drawn) < 1e-4
+    assert added_detail(2 * drawn, drawn) > 0.01
+
+
+def test_directions_leave_the_person_out():
+    g = torch.Generator().manual_seed(0)
+    people, labels = np.repeat(np.arange(5), 7), np.tile(np.arange(7), 5)
+    emotions, identities = torch.randn(7, 4, generator=g), torch.randn(5, 4, generator=g)
+    found = directions(identities[people] + emotions[labels], labels, people)
+    torch.testing.assert_close(found, emotions - emotions[:1])
+    some = labels != 3  # sad is missing
+    assert (directions(identities[people][some], labels[some], people[some])[3] == 0).all()

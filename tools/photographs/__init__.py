@@ -1,0 +1,17 @@
+"""Train the face VAE-GAN of photographs (`checkpoints/photographs-128`) again, or one of your own.
+
+You bring the pictures, because none is shipped:
+
+- many faces of many people, in the layout of CelebA (Liu et al. 2015): pictures,
+  ``list_eval_partition.txt`` (``000001.jpg 0``; 0 trains, 1 measures), and, if you have it,
+  ``identity_CelebA.txt`` (``000001.jpg 2880``: whom it shows);
+- posed expressions of a few people, with a table of the columns file, person and emotion, such as
+  those of Chen, Cho & Tseng (2013);
+- for the evaluation any folders of strangers.
+
+CelebA is for non-commercial research, and so are networks that were trained on it: research and
+teaching, non-commercial. Ask the people who made a set of pictures what you may do with it.
+
+The steps are `python -m tools.photographs components`, `... train` and `... evaluate`. Each crops
+the faces first, unless they are in the cache already.
+"""

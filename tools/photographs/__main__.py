@@ -1,0 +1,102 @@
+"""Train a face VAE-GAN of photographs that you bring, and measure it.
+
+`python -m tools.photographs components --celeba FOLDER --performers FOLDER --labels TABLE --out
+FOLDER` finds the faces and their principal components. `... train` with the same options trains the
+network, and goes on where it was stopped. `... evaluate` measures it, also on sets of strangers:
+`--strangers london=FOLDER`. See `tools/photographs/__init__.py` for the pictures and their terms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+from cmlib import checkpoints, files
+from cmlib.corpora import CorpusError
+from cmlib.models import VaeGan
+from cmlib.training.loop import TrainingError
+
+from . import data
+from .components import Principal, of_training_pictures
+from .evaluate import evaluate
+from .train import Recipe, train
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.photographs",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    components = commands.add_parser("components", help="principal components of the crops")
+    training = commands.add_parser("train", help="train the network, or go on with it")
+    evaluation = commands.add_parser("evaluate", help="measure the network on strangers")
+    for command in (components, training, evaluation):
+        command.add_argument("--celeba", type=Path, required=True, help="pictures and lists")
+        command.add_argument("--performers", type=Path, required=True, help="posed expressions")
+        command.add_argument("--labels", type=Path, required=True, help="file, person, emotion")
+        command.add_argument("--out", type=Path, required=True, help="folder for the results")
+        command.add_argument("--cache", type=Path, help="folder for the crops")
+        command.add_argument("--size", type=int, default=128, help="pixels of a side")
+    components.add_argument("--count", type=int, default=384)
+    training.add_argument("--seed", type=int, default=0)
+    for field in dataclasses.fields(Recipe):
+        if field.name != "size":
+            option = f"--{field.name.replace('_', '-')}"
+            training.add_argument(option, type=type(field.default), default=field.default)
+    evaluation.add_argument("--strangers", nargs="*", default=[], metavar="NAME=FOLDER")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    options = make_parser().parse_args(arguments)
+    try:
+        run(options, sys.argv[1:] if arguments is None else arguments)
+    except (CorpusError, TrainingError, checkpoints.CheckpointError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(options: argparse.Namespace, arguments: list[str]) -> None:
+    """Carry out one command."""
+    photographs = data.load(
+        options.celeba, options.performers, options.labels, options.size, options.cache
+    )
+    path = options.out / "components.safetensors"
+    if options.command == "components":
+        print(of_training_pictures(photographs, options.count).save(path))
+        return
+    if not path.exists():
+        raise CorpusError(f"{path}: no components yet; run the command `components` first")
+    base = Principal.load(path)
+    if options.command == "train":
+        names = [field.name for field in dataclasses.fields(Recipe)]
+        recipe = Recipe(**{name: getattr(options, name) for name in names})
+        text = " ".join(["python -m tools.photographs", *without_paths(arguments)])
+        train(photographs, base, recipe, options.out, options.seed, text)
+        print(options.out / "face.safetensors")
+        return
+    model, _ = checkpoints.load(options.out / "face", VaeGan)
+    folders = dict(text.split("=", 1) for text in options.strangers)
+    strangers = {
+        name: data.strangers(Path(folder), options.size, options.cache)
+        for name, folder in folders.items()
+    }
+    report = evaluate(model, base, photographs, strangers)
+    text = json.dumps(files.plain(report), indent=1) + "\n"
+    print(files.write_text(options.out / "metrics.json", text))
+
+
+def without_paths(arguments: list[str]) -> list[str]:
+    """The arguments for a card: somebody's folders are named by their last part."""
+    return [Path(argument).name if "/" in argument else argument for argument in arguments]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
