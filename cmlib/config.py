@@ -175,8 +175,8 @@ CROWD = (
     dataclasses.replace(_CROWD, epochs=40, learning_rate=1e-3, focus=8.0, expression_weight=0.3),
 )
 
-# `cm pretrain --voices` does the same for voices: 600 speakers tell more about emotions than the 14
-# of a fold.
+# `cm pretrain --voices` does the same for voices: 600 speakers teach more about emotions than the
+# 14 of a fold.
 CROWD_VOICE = VaeGanConfig(
     width=0.125,
     latent=128,

@@ -1,7 +1,7 @@
 """Checkpoints of the released research code become checkpoints of this project.
 
 No code in the file is run. Lightning wrote such files. The prefixes of the keys in its
-``state_dict`` tell what it holds:
+``state_dict`` say what it holds:
 
 - a VAE-GAN (``model.``),
 - a classifier with the VAE-GAN that it reads (``model.`` and ``classifer.classify.0.``),

@@ -40,7 +40,7 @@ def crowd_of(tmp_path, monkeypatch):
             tmp_path / "faces.npy",
             np.random.default_rng(0).integers(0, 255, (len(rows), 32, 32, 3), np.uint8),
         )
-        monkeypatch.setattr(crowd, "home", lambda: tmp_path)
+        monkeypatch.setattr(crowd, "folder", lambda: tmp_path)
         monkeypatch.setattr(crowd, "table", lambda root=None, limit=None: pd.DataFrame(rows))
         monkeypatch.setattr(
             crowd,

@@ -198,7 +198,7 @@ class Study:
         return self.folder / f"{self.rater}.csv"
 
     def begin(self, rater: str) -> None:
-        """Start, or go on, as ``rater``."""
+        """Start, or continue, as ``rater``."""
         rater = rater.strip()
         if not re.fullmatch(NAME_PATTERN, rater):
             raise RatingError(

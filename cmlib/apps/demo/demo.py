@@ -194,7 +194,7 @@ class Demo:
         self.strength.observe(lambda _: self._on_drag(), "value")
 
     def _guard(self, *steps: Callable[[], None]) -> None:
-        """Do the steps; any error becomes one line in the demo, which goes on, and is logged."""
+        """Do the steps; an error is logged and becomes one line in the demo, which goes on."""
         try:
             for step in steps:
                 step()
