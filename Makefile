@@ -1,4 +1,4 @@
-# Two commands do everything: `make reproduce` and `make test`.  Both make .venv first if it is missing.
+# Two commands do everything: `make reproduce` and `make test`. Both make .venv first if it is missing.
 CORPUS  ?= actors
 PROFILE ?= quick
 FOLD    ?= 1
@@ -42,9 +42,8 @@ help:  ## this list
 reproduce: $(READY)  ## execute the notebooks that are stale; write runs/<corpus>-<profile>/report.html
 	@$(SNAKEMAKE) && $(PY) -m tools.notebooks.report $(RUN) --show
 
-figures: $(READY)  ## draw the figures of a run again (06 and 07), as SVG, PNG and CSV
-	@$(SNAKEMAKE) --forcerun notebook_06_evaluation notebook_07_mental_representations -- figures
-	@ls $(RUN)/figures/*.svg
+figures: $(READY)  ## draw the figures of a run again without training, as SVG, PDF, PNG and CSV
+	@$(PY) -m cmlib.cli figures --corpus $(CORPUS) --profile $(PROFILE) --fold $(FOLD) --seed $(SEED)
 
 lint: $(READY)  ## ruff (rules and format) and pyright, as CI runs them
 	@$(PY) -m pip install -q -e '.[lint]'

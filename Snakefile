@@ -65,7 +65,6 @@ NOTEBOOKS = {
     "10_rating_analysis": (["04_expression_classifier", "05_context_attention"], False),
     "11_more_witnesses": (["07_mental_representations"], False),
 }
-DRAWING = ["06_evaluation", "07_mental_representations"]
 
 
 def numbers(notebook):
@@ -88,11 +87,6 @@ rule report:
         f"{RUN}/metrics.json",
     shell:
         "{sys.executable:q} -m tools.notebooks.report {RUN}"
-
-
-rule figures:
-    input:
-        [numbers(n) for n in DRAWING],
 
 
 for notebook, (needs, all_cores) in NOTEBOOKS.items():

@@ -149,7 +149,7 @@ def test_a_face_of_the_crowd_replaces_one_of_its_class(pairing, monkeypatch):
     assert 0.3 < of_crowd.mean() < 0.6
     assert not of_crowd[labels[voices] == 3].any()
     if pairing == "own":
-        # A face that nothing replaced hears its own voice.  (One of class 3 may replace another.)
+        # A face that nothing replaced hears its own voice. (One of class 3 may replace another.)
         kept = ~of_crowd & (shown != 3)
         assert (faces[kept] == voices[kept]).all()
 

@@ -1,7 +1,8 @@
-"""Copy the networks of a finished run to checkpoints/: `python -m tools.ship runs/actors-quick`.
+"""Copy the networks of a finished run to checkpoints/.
 
-Each goes with its card and the history of its training, in half precision and without its
-discriminator, which serves training only.
+The command is ``python -m tools.ship runs/actors-quick``. Each network is written in half
+precision, with its card and the history of its training, and without its discriminator, which only
+training needs.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from cmlib import checkpoints, files
 
 
 def ship(run: Path, target: Path) -> list[Path]:
-    """Write every network of ``run``/checkpoints to ``target``; returns the files of weights.
+    """Write every network of ``run``/checkpoints to ``target``; return the files of weights.
 
-    The run's test scores go into the cards of the networks that read expressions.
+    The cards of the networks that read expressions also receive the test scores of the run.
     """
     scores = json.loads((run / "metrics.json").read_text())["models"]
     shipped = []

@@ -1,4 +1,4 @@
-"""All figures, and how they are chosen and drawn without training anything of the run."""
+"""All figures, and how they are chosen and drawn without training a network of the run."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FIGURES = {figure.name: figure for module in NOTEBOOKS for figure in module.note
 
 
 def choose(names: Iterable[str] = ()) -> list[Figure]:
-    """The figures that ``names`` ask for, ``*`` and ``?`` being wildcards; none: all figures.
+    """The figures with these names, in which ``*`` and ``?`` are wildcards; without names, all.
 
     FigureError for a name that no figure has.
     """
@@ -58,7 +58,7 @@ def choose(names: Iterable[str] = ()) -> list[Figure]:
 
 
 def listing() -> str:
-    """All figures as lines to read: name, notebook, what it shows, and what takes long."""
+    """A line of text for each figure: name, notebook, what it shows, and what takes long."""
     lines = []
     for figure in FIGURES.values():
         work = f" ({figure.work})" if figure.work else ""
@@ -67,13 +67,12 @@ def listing() -> str:
 
 
 def draw(run: Run, names: Sequence[str] = (), folder: Path | None = None) -> list[str]:
-    """Draw the figures ``names`` (none: all) of a run into ``folder``; returns the names of those
-    drawn.
+    """Draw figures of a run, by name or all of them; return the names of the figures drawn.
 
-    ``folder`` (default: the run's ``figures``) gets SVG, PDF, PNG and, where a figure has one, the
-    table behind it as CSV.  No network of the run is trained: FigureError where one is missing.
-    A figure that this run cannot have is a FigureError where it is asked for by name; where all are
-    asked for, it is left out and a line says so.
+    ``folder`` (default: the run's ``figures``) receives each figure as SVG, PDF and PNG, and the
+    table behind it, if any, as CSV. No network of the run is trained; FigureError where one is
+    missing. FigureError also where ``names`` contain a figure that this run cannot have; without
+    ``names`` such a figure is left out, and a line says so.
     """
     chosen = choose(names)
     require_networks(run)
@@ -93,7 +92,7 @@ def draw(run: Run, names: Sequence[str] = (), folder: Path | None = None) -> lis
 
 
 def require_networks(run: Run) -> None:
-    """FigureError where a network of the run is neither its own nor shipped."""
+    """Raise FigureError where a network of the run is neither trained nor shipped."""
     missing = scoring.missing_networks(run)
     if missing:
         settings = f"CORPUS={run.corpus} PROFILE={run.profile_name} FOLD={run.fold} SEED={run.seed}"

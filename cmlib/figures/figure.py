@@ -34,7 +34,7 @@ class Figure:
     work: str = ""
 
     def render(self, run: Run) -> tuple[Plot, pd.DataFrame | None]:
-        """The figure, and the table behind it where it has one; FigureError where it needs more."""
+        """The figure, and the table behind it if any; FigureError where the run lacks something."""
         missing = self.needs(run)
         if missing:
             raise FigureError(f"{self.name}: {missing}")
@@ -46,7 +46,7 @@ class Figure:
 class Notebook:
     """The figures of one notebook, in their order.
 
-    ``needs`` is what they need of a run, where a figure does not say otherwise.
+    ``needs`` says what a run lacks for them, unless a figure has a ``needs`` of its own.
     """
 
     def __init__(self, name: str, needs: Needs):
@@ -62,11 +62,11 @@ class Notebook:
         needs: Needs | None = None,
         work: str = "",
     ) -> Callable[[DataOfRun], DataOfRun]:
-        """Decorates the function of a run that computes what ``draw`` takes.
+        """Decorate the function of a run that computes the arguments of ``draw``.
 
-        That is a table, or several arguments by name, of which the table, if any, is called
-        ``table``.  ``needs`` says what a run lacks for the figure, "" where nothing is lacking.
-        ``work`` says what takes long, if anything does.
+        The function returns a table, or a dictionary of arguments, in which the table, if any, is
+        called ``table``. ``needs`` says what a run lacks for the figure, or "" where it lacks
+        nothing. ``work`` says what takes long, if anything does.
         """
 
         def register(data: DataOfRun) -> DataOfRun:
@@ -78,10 +78,12 @@ class Notebook:
 
 
 def computed_once(table: Callable) -> Callable:
-    """Decorates a function of a run: the run keeps its result for all figures that share it."""
+    """Decorate a function of a run, so that all figures of this run share its result."""
 
     @wraps(table)
     def kept(run: Run, *arguments):
+        # A run is frozen and forbids assignment, but its results should live as long as it does.
+        # They are therefore kept in its dictionary, as ``functools.cached_property`` does it.
         results = run.__dict__.setdefault("computed_for_figures", {})
         key = (table, *arguments)
         if key not in results:
@@ -92,6 +94,8 @@ def computed_once(table: Callable) -> Callable:
 
 
 # -------------------------------------------------------------------- what a run may lack
+
+# Each of these returns what the run lacks, in words, or "" where it lacks nothing.
 
 
 def clips(run: Run) -> str:

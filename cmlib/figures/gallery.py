@@ -16,11 +16,11 @@ from cmlib.figures.catalogue import FIGURES
 LARGEST_PREVIEW = 60_000  # bytes
 LARGEST_GALLERY = 600_000  # bytes of all previews together
 WIDTH = 640  # pixels of a preview, at most
-NARROWER = 0.85  # the next width that is tried where previews have too many bytes
+NARROWER = 0.85  # factor from one width to the next, while previews have too many bytes
 
 
 def preview(path: Path, width: int) -> bytes:
-    """A picture as a PNG of at most 64 colours, ``width`` pixels and ``LARGEST_PREVIEW`` bytes."""
+    """A PNG of at most 64 colours, ``width`` pixels of width and ``LARGEST_PREVIEW`` bytes."""
     with Image.open(path) as opened:
         image = opened.convert("RGB")
     width = min(width, image.width)
@@ -35,7 +35,7 @@ def preview(path: Path, width: int) -> bytes:
 
 
 def previews(names: Sequence[str], folder: Path) -> dict[str, bytes]:
-    """A preview of each figure, narrowed until all have at most ``LARGEST_GALLERY`` bytes."""
+    """A preview of each figure, all of them together at most ``LARGEST_GALLERY`` bytes."""
     width = WIDTH
     while True:
         pictures = {name: preview(folder / f"{name}.png", width) for name in names}
@@ -47,7 +47,7 @@ def previews(names: Sequence[str], folder: Path) -> dict[str, bytes]:
 def write_gallery(names: Sequence[str], folder: Path, docs: Path, about: str) -> Path:
     """Write ``docs``/README.md, a page of the figures in ``folder``, and ``docs``/preview.
 
-    ``about`` says which run they are of.  Returns the page.
+    ``about`` says which run the figures belong to. Returns the path of the page.
     """
     pictures = previews(names, folder)
     shutil.rmtree(docs / "preview", ignore_errors=True)

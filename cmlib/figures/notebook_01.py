@@ -18,22 +18,22 @@ notebook = Notebook("01_data_preparation", needs=clips)
 
 @computed_once
 def scanned(run: Run) -> tuple[list, list]:
-    """``corpora.scan`` of the corpus, where it lies: (clips, files left out)."""
-    prepared_from = run.store.card["root"]
-    there = corpora.default_root(run.corpus).is_dir()
-    return corpora.scan(run.corpus, None if there else prepared_from)
+    """Scan the corpus in the folder where it lies: (clips, files left out)."""
+    is_in_default_folder = corpora.default_root(run.corpus).is_dir()
+    folder = None if is_in_default_folder else run.store.card["root"]
+    return corpora.scan(run.corpus, folder)
 
 
 def example_clip(run: Run):
-    """A strong, happy clip with pictures, as far as there is one."""
-    found, _ = scanned(run)
-    return min(found, key=lambda c: (not c.has_video, c.emotion != "happy", c.intensity != 2))
+    """A clip with pictures, happy and strong, or the nearest to it that there is."""
+    all_clips, _ = scanned(run)
+    return min(all_clips, key=lambda c: (not c.has_video, c.emotion != "happy", c.intensity != 2))
 
 
 def emotions_of(run: Run) -> list[str]:
     """The emotions of the corpus, in the order of their colours."""
-    found, _ = scanned(run)
-    return sorted({clip.emotion for clip in found}, key=list(EMOTION_COLORS).index)
+    all_clips, _ = scanned(run)
+    return sorted({clip.emotion for clip in all_clips}, key=list(EMOTION_COLORS).index)
 
 
 @notebook.figure("01_crops", plots.crops, "the face in eight frames of a clip", clips_with_faces)
@@ -58,7 +58,7 @@ def mel(run: Run) -> dict:
     "01_faces", plots.faces, "four actors, a crop of each emotion", needs=clips_with_faces
 )
 def faces(run: Run) -> dict:
-    """``pictures``: the middle crop of a strong clip of each emotion, of four actors."""
+    """``pictures`` are the middle crops of a strong clip of each emotion, of four actors."""
     filmed = run.store.clips.loc[run.store.clips.n_frames > 0].sort_values("intensity")
     everybody = sorted(filmed.actor.unique())
     actors = everybody[:: max(1, len(everybody) // 4)][:4]

@@ -47,7 +47,7 @@ def clips_to_show(run: Run) -> pd.DataFrame:
 
 @computed_once
 def short_training(run: Run) -> tuple[pd.DataFrame, list]:
-    """Six epochs from random weights on few frames: (history, reconstructions by epoch)."""
+    """Train six epochs from random weights on few frames: (history, reconstructions by epoch)."""
     rows = clips_to_show(run).row.to_numpy()
     x = run.faces.batch(rows)
     epochs = []
@@ -103,7 +103,8 @@ def reconstruct(run: Run, rows: np.ndarray) -> Tensor:
 def reconstructions(run: Run) -> dict:
     shown = clips_to_show(run)
     rows = shown.row.to_numpy()
-    originals, decoded = list(run.faces.batch(rows)), list(reconstruct(run, rows))
+    originals = list(run.faces.batch(rows))
+    decoded = list(reconstruct(run, rows))
     return {"originals": originals, "decoded": decoded, "emotions": list(shown.emotion)}
 
 
@@ -118,7 +119,7 @@ def prior_samples(run: Run) -> dict:
 @notebook.figure("02_interpolation", plots.interpolation, "the way between two faces")
 @torch.no_grad()
 def interpolation(run: Run) -> dict:
-    """``walks``: from the weakest to the strongest expression of one actor, and of all actors."""
+    """``walks`` lead from the weakest to the strongest expression, of one actor and of all."""
     clips = validation_clips(run)
     of_one_actor = clips[clips.actor == clips.actor.iloc[-1]]
     steps = torch.linspace(0, 1, 7)[:, None]
@@ -139,15 +140,15 @@ def latents(run: Run) -> dict:
 
 @computed_once
 def three_scores(run: Run) -> dict[str, dict]:
-    """``run.scores`` on validation actors, of three readers that learn from training actors.
+    """``run.scores`` on validation actors, for readers that learn from training actors.
 
-    A judge reads real crops and reconstructions, a linear probe reads latents.
+    A judge reads real crops and reconstructions; a linear probe reads latents.
     """
     train, val = run.frames_of(run.split.train), run.frames_of(run.split.val)
     labels = run.clip_labels[run.frame_clip]
     z = run.face_latents.mu[0].numpy()
 
-    # The penalty of the probe is chosen by leaving out training actors.
+    # The penalty of the probe is chosen by cross-validation over training actors.
     actors = run.store.clips.actor.to_numpy()[run.frame_clip[train]]
     folds = GroupKFold(min(5, len(np.unique(actors))))
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))

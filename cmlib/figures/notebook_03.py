@@ -25,7 +25,7 @@ def network(run: Run) -> VaeGan:
 
 
 def clips_to_show(run: Run) -> pd.DataFrame:
-    """The strongest clip of each emotion, of the first validation speaker; the index is its row."""
+    """The strongest clip of each emotion of the first validation speaker, indexed by its row."""
     table = run.store.clips.iloc[run.labelled(run.split.val)]
     speaker = table[table.actor == table.actor.iloc[0]]
     speaker = speaker.sort_values(["intensity", "name"], kind="stable")
@@ -53,7 +53,7 @@ def reconstructions(run: Run) -> dict:
 )
 @torch.no_grad()
 def samples_and_walk(run: Run) -> dict:
-    """``walk``: a straight line in the latent, from the first to the last of ``clips_to_show``."""
+    """``walk`` is a straight line in the latent, between the ends of ``clips_to_show``."""
     torch.manual_seed(run.seed)
     samples = network(run).decoder(torch.randn(7, run.profile.voice.latent))
     shown = clips_to_show(run)
@@ -76,7 +76,8 @@ def latents(run: Run) -> dict:
 def spectrum_baseline(run: Run) -> tuple[Pipeline, np.ndarray]:
     """A support vector machine on simple statistics of spectrograms, fitted to training clips.
 
-    Returns it and the mean and standard deviation of each mel band over time: (clips, 256).
+    Also returns the statistics (clips, 256): mean and standard deviation of each mel band over
+    time.
     """
     spectrograms = run.store.mels[:].astype(np.float32)  # (clips, 128, 128)
     statistics = np.concatenate([spectrograms.mean(2), spectrograms.std(2)], 1)
@@ -86,7 +87,7 @@ def spectrum_baseline(run: Run) -> tuple[Pipeline, np.ndarray]:
 
 
 def reader_scores(run: Run, clips: np.ndarray) -> dict[str, dict]:
-    """``run.scores`` on clips: of the linear classifier on the latent, and of the baseline."""
+    """``run.scores`` on clips, of the linear classifier on the latent and of the baseline."""
     machine, statistics = spectrum_baseline(run)
     frames = run.frames_of(clips)
     values = np.full((len(frames), len(run.classes)), NEVER)

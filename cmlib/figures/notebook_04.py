@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from cmlib import metrics
 from cmlib.corpora.splits import random_split
 from cmlib.experiment.run import Run
-from cmlib.figures.figure import Notebook, faces, voices
+from cmlib.figures.figure import Needs, Notebook, faces, voices
 from cmlib.plots import kinds
 from cmlib.plots import notebook_04 as plots
 
@@ -25,8 +25,8 @@ NEVER = -1e9  # log probability of a class that a probe has not met
 
 def confusion_table(run: Run, labels: np.ndarray, predicted: np.ndarray) -> pd.DataFrame:
     """A row per true emotion: columns truth, and the share that was called each emotion."""
-    every = range(len(run.classes))
-    rates = confusion_matrix(labels, predicted, labels=every, normalize="true")
+    all_labels = range(len(run.classes))
+    rates = confusion_matrix(labels, predicted, labels=all_labels, normalize="true")
     return pd.DataFrame(rates, run.classes, run.classes).rename_axis("truth").reset_index()
 
 
@@ -39,10 +39,15 @@ def confusion(run: Run, sense: str) -> dict:
     return {"table": table, "sense": sense}
 
 
-for _sense, _needs in (("face", faces), ("voice", voices)):
-    _title = f"who is mistaken for whom, by the {_sense}"
-    _add = notebook.figure(f"04_confusion_{_sense}", plots.confusion, _title, needs=_needs)
-    _add(partial(confusion, sense=_sense))
+def add_confusion(sense: str, needs: Needs) -> None:
+    """Add the confusion of one sense to the figures of the notebook."""
+    title = f"who is mistaken for whom, by the {sense}"
+    register = notebook.figure(f"04_confusion_{sense}", plots.confusion, title, needs)
+    register(partial(confusion, sense=sense))
+
+
+add_confusion("face", faces)
+add_confusion("voice", voices)
 
 
 def make_probe() -> Pipeline:
@@ -60,15 +65,13 @@ def probed_latents(run: Run) -> tuple[str, np.ndarray, np.ndarray]:
 
 @notebook.figure("04_leakage", plots.leakage, "what a leaking split pretends")
 def leakage(run: Run) -> dict:
-    """``table``: columns split, value, low, high of one linear probe on latents.
+    """``table`` has the columns split, value, low, high: scores of one linear probe on latents.
 
-    The probe first learns from training clips and answers about validation clips, by actor and by a
-    random split.  Then it is asked about validation actors only, whom the encoder has never met:
-    with actors apart, and with their clips mixed.
+    First the probe learns from training clips and is tested on validation clips, with the split by
+    actors and with a random split. Then it is cross-validated on validation actors only, whom the
+    encoder has never seen, once with actors apart and once with their clips mixed.
     """
-    rows = [
-        {"split": "actors apart", **probe_score(run, run.split.train, run.split.val)},
-    ]
+    rows = [{"split": "actors apart", **probe_score(run, run.split.train, run.split.val)}]
     mixed = random_split(len(run.store.clips), run.seed)
     rows.append({"split": "random split", **probe_score(run, mixed.train, mixed.val)})
 
@@ -76,28 +79,27 @@ def leakage(run: Run) -> dict:
     clips = run.frame_clip[strangers]
     actors = run.store.clips.actor.to_numpy()[clips]
     folds = max(2, len(np.unique(actors)))
-    for split, groups in {
-        "strangers, actors apart": actors,
-        "strangers, clips mixed": clips,
-    }.items():
+    groupings = {"strangers, actors apart": actors, "strangers, clips mixed": clips}
+    for split, groups in groupings.items():
         if len(np.unique(groups)) > 1:  # a small corpus may have one validation actor only
             rows.append({"split": split, **cross_validated_score(run, strangers, groups, folds)})
     sense, _, _ = probed_latents(run)
     return {"table": pd.DataFrame(rows), "chance": 1 / len(run.classes), "sense": sense}
 
 
-def probe_score(run: Run, learnt: np.ndarray, asked: np.ndarray) -> dict:
-    """Clip accuracy, with interval, of a probe that learns from clips and reads others."""
+def probe_score(run: Run, training_clips: np.ndarray, test_clips: np.ndarray) -> dict:
+    """Clip accuracy, with its interval, of a probe that learns from some clips and reads others."""
     _, latents, labels = probed_latents(run)
-    known, unknown = run.frames_of(learnt), run.frames_of(asked)
-    probe = make_probe().fit(latents[known], labels[known])
-    answers = np.full((len(unknown), len(run.classes)), NEVER)
-    answers[:, probe[-1].classes_] = probe.predict_log_proba(latents[unknown])
-    return run.scores(answers, unknown)["clip_accuracy"]
+    training_frames = run.frames_of(training_clips)
+    test_frames = run.frames_of(test_clips)
+    probe = make_probe().fit(latents[training_frames], labels[training_frames])
+    answers = np.full((len(test_frames), len(run.classes)), NEVER)
+    answers[:, probe[-1].classes_] = probe.predict_log_proba(latents[test_frames])
+    return run.scores(answers, test_frames)["clip_accuracy"]
 
 
 def cross_validated_score(run: Run, frames: np.ndarray, groups: np.ndarray, folds: int) -> dict:
-    """Clip accuracy with its interval, each group of frames answered by a probe of the others."""
+    """Clip accuracy, with its interval, where a probe of the other groups reads each group."""
     _, latents, labels = probed_latents(run)
     answers = np.full((len(frames), len(run.classes)), NEVER)
     answers[:, np.unique(labels[frames])] = cross_val_predict(

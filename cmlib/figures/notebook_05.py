@@ -33,12 +33,12 @@ def can(run: Run) -> Can:
 
 
 def face_in_units(run: Run, face: Posterior) -> torch.Tensor:
-    """Face latents (B, D) as the attention reads them."""
+    """Face latents (B, D), scaled as the attention reads them."""
     return (face.mu - can(run).face_mean) / can(run).face_spread
 
 
 def voice_in_units(run: Run, voice: Posterior) -> torch.Tensor:
-    """Voice latents (B, D) as the attention reads them."""
+    """Voice latents (B, D), scaled as the attention reads them."""
     return (voice.mu - can(run).voice_mean) / can(run).voice_spread
 
 
@@ -57,7 +57,7 @@ def attention_map(run: Run) -> dict:
 
 
 def faces_of_one_actor(run: Run) -> pd.Series:
-    """Emotion -> the first frame of it, of the first actor among the validation frames."""
+    """The first frame of each emotion, of the first actor among the validation frames."""
     frames = run.frames_of(run.split.val)
     table = run.store.clips.iloc[run.frame_clip[frames]].assign(frame=frames)
     first_actor = table[table.actor == table.actor.iloc[0]]
@@ -72,7 +72,7 @@ def faces_of_one_actor(run: Run) -> pd.Series:
 )
 @torch.no_grad()
 def attention_functions(run: Run) -> pd.DataFrame:
-    """Columns query (over the range that training voices ask for) and the output for each face."""
+    """Columns query, over the range of queries of training voices, and the output for each face."""
     frames = faces_of_one_actor(run)
     face, _ = run.paired(frames.to_numpy())
     _, training_voices = run.paired(run.frames_of(run.split.train))
@@ -92,7 +92,7 @@ def attention_functions(run: Run) -> pd.DataFrame:
 )
 @torch.no_grad()
 def attention_function_one_face(run: Run) -> dict:
-    """``table``: query and output of the first of ``faces_of_one_actor``, and its own voice."""
+    """``table`` holds query and output of the first of ``faces_of_one_actor`` with its voice."""
     frames = faces_of_one_actor(run)
     face, voice = run.paired(frames.to_numpy()[:1])
     attention, units = can(run).att_mu, face_in_units(run, face)
@@ -118,7 +118,7 @@ def validation_accuracy(run: Run) -> dict:
 @notebook.figure("05_kl_shift", plots.kl_shift, "how far the voice moves the face, per emotion")
 @torch.no_grad()
 def kl_shift(run: Run) -> pd.DataFrame:
-    """Columns emotion, kl (mean divergence of seen and shifted face, in nats), low, high."""
+    """Columns emotion, kl (mean divergence of face and shifted face, in nats), low, high."""
     frames = run.frames_of(run.split.val)
     clips = run.frame_clip[frames]
     face, voice = run.paired(frames)
@@ -128,8 +128,6 @@ def kl_shift(run: Run) -> pd.DataFrame:
     for label in np.unique(labels):
         same = labels == label
         interval = metrics.mean_interval(kl[same], actors[same], run.profile.bootstrap)
-        low, high = interval["low"], interval["high"]
-        rows.append(
-            {"emotion": run.classes[label], "kl": interval["value"], "low": low, "high": high}
-        )
+        kl_interval = {"kl": interval["value"], "low": interval["low"], "high": interval["high"]}
+        rows.append({"emotion": run.classes[label], **kl_interval})
     return pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""Tables of notebook 06: what the models are worth on test actors."""
+"""Tables of notebook 06: how good the models are on test actors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def chance(run: Run) -> float:
 
 @computed_once
 def answers(run: Run) -> scoring.Predictions:
-    """What all models say about the labelled frames of test actors."""
+    """The predictions of all models for the labelled frames of test actors."""
     return scoring.predict(run)
 
 
@@ -48,10 +48,15 @@ def confusion(run: Run, model: str) -> dict:
     return {"table": confusion_table(run, clips.labels, predicted), "model": model}
 
 
-for _model in plots.COMPARED:
-    _title = f"who is mistaken for whom: {MODEL_NAMES[_model]}"
-    _confusion_of_model = partial(confusion, model=_model)
-    notebook.figure(f"06_confusion_{_model}", plots.confusion, _title)(_confusion_of_model)
+def add_confusions() -> None:
+    """Add a confusion for each of the models to compare to the figures of the notebook."""
+    for model in plots.COMPARED:
+        title = f"who is mistaken for whom: {MODEL_NAMES[model]}"
+        register = notebook.figure(f"06_confusion_{model}", plots.confusion, title)
+        register(partial(confusion, model=model))
+
+
+add_confusions()
 
 
 @notebook.figure(
@@ -75,7 +80,7 @@ def recall_per_emotion(run: Run) -> pd.DataFrame:
     "accuracy against the strength of the context",
 )
 def accuracy_against_strength(run: Run) -> dict:
-    """``table``: columns strength, value, low, high of context attention, t from 0 to 1."""
+    """``table`` has the columns strength (t, from 0 to 1), value, low, high."""
     rows = run.frames_of(run.split.test)
     clips = answers(run).by_clip()
     curve = []
@@ -104,7 +109,7 @@ def calibration(run: Run) -> pd.DataFrame:
     work="encodes disturbed clips",
 )
 def robustness(run: Run) -> dict:
-    """``table``: columns disturbance, level, model, value, low, high."""
+    """``table`` has the columns disturbance, level, model, value, low, high."""
     return {"table": disturbances.robustness(run, models=DISTURBED), "chance": chance(run)}
 
 
@@ -115,7 +120,7 @@ def robustness(run: Run) -> dict:
     work="trains a small network for each change",
 )
 def ablations(run: Run) -> dict:
-    """``table``: columns change, value, low, high and more, of validation actors."""
+    """``table`` has the columns change, value, low, high and more, of validation actors."""
     return {"table": ablations_of_context.ablations(run), "chance": chance(run)}
 
 
@@ -123,22 +128,23 @@ def trained_folds(run: Run) -> list[Run]:
     """This run, and those of the other four folds whose networks are trained."""
     if not run.fold:
         return [run]
-    runs = [
-        run if fold == run.fold else Run(run.corpus, run.profile_name, run.seed, fold)
-        for fold in range(1, 6)
-    ]
-    return [each for each in runs if each is run or not scoring.missing_networks(each)]
+    trained = []
+    for fold in range(1, 6):
+        each = run if fold == run.fold else Run(run.corpus, run.profile_name, run.seed, fold)
+        if each is run or not scoring.missing_networks(each):
+            trained.append(each)
+    return trained
 
 
 @computed_once
 def pooled_folds(run: Run) -> tuple[pd.DataFrame, scoring.Predictions]:
-    """``scoring.score_runs`` of all folds that are trained: their scores and predictions."""
+    """The scores and predictions of all folds that are trained, by ``scoring.score_runs``."""
     return scoring.score_runs(trained_folds(run))
 
 
 @notebook.figure("06_all_folds", plots.all_folds, "clip accuracy over all folds that are trained")
 def all_folds(run: Run) -> dict:
-    """``table``: columns model, value, low, high (clip accuracy of all actors), mean, sd, count."""
+    """``table`` has the columns model, value, low, high, mean, sd, count: clip accuracy."""
     overall, _ = pooled_folds(run)
     overall = overall[overall.score == "clip_accuracy"].set_index("model").loc[list(MODELS)]
     return {"table": overall.drop(columns="score").reset_index(), "chance": chance(run)}

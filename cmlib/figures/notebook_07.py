@@ -35,23 +35,22 @@ def actors_of_frames(run: Run) -> np.ndarray:
 
 @computed_once
 def first_face(run: Run) -> tuple[int, EncodedFace]:
-    """The first test actor with a neutral face: (actor, the face as it is seen)."""
+    """The first test actor with a neutral face: (actor, the encoded face)."""
     frame = neutral_rows(run, run.split.test)[0]
     return int(actors_of_frames(run)[frame]), perceiver(run).encode_face(run.store.frames[frame])
 
 
 def clips_heard(run: Run) -> dict[str, int]:
-    """A test clip of each emotion, of the first actor where there is one; some may be lacking."""
+    """A test clip of each emotion that there is, of the actor of ``first_face`` if possible."""
     actor, _ = first_face(run)
-    found = {e: example(run, run.split.test, e, actor) for e in run.classes}
-    return {emotion: clip for emotion, clip in found.items() if clip is not None}
+    clips = {e: example(run, run.split.test, e, actor) for e in run.classes}
+    return {emotion: clip for emotion, clip in clips.items() if clip is not None}
 
 
 @computed_once
 def voices(run: Run) -> dict[str, EncodedVoice]:
-    return {
-        e: perceiver(run).encode_voice(run.store.mels[clip]) for e, clip in clips_heard(run).items()
-    }
+    mels = run.store.mels
+    return {e: perceiver(run).encode_voice(mels[clip]) for e, clip in clips_heard(run).items()}
 
 
 @computed_once
@@ -77,10 +76,7 @@ def one_perception(run: Run) -> dict:
 def mental_representations(run: Run) -> dict:
     probabilities = {emotion: p.probabilities for emotion, p in perceptions(run).items()}
     table = pd.DataFrame(probabilities, index=run.classes).T
-    return {
-        "perceptions": perceptions(run),
-        "table": table.rename_axis("voice").reset_index(),
-    }
+    return {"perceptions": perceptions(run), "table": table.rename_axis("voice").reset_index()}
 
 
 @notebook.figure(
@@ -106,7 +102,8 @@ def strength_strip(run: Run) -> dict:
     "a neutral face of every test actor in the context of seven voices",
 )
 def neutral_faces_in_context(run: Run) -> dict:
-    pictures, actors = [], []
+    pictures = []
+    actors = []
     emotions = list(clips_heard(run))
     for frame in neutral_rows(run, run.split.test):
         actor = int(actors_of_frames(run)[frame])
@@ -124,14 +121,17 @@ def neutral_faces_in_context(run: Run) -> dict:
 def shifts(run: Run) -> tuple[pd.DataFrame, np.ndarray]:
     """One neutral face of each test actor with each labelled voice of that actor.
 
-    Returns a row for each pair, with actor, emotion (of the voice), kl (of the shift, in nats) and
-    moved (root mean square change of the pixels); and the changes of the pictures (pairs, S, S, 3).
+    Returns a table with a row for each pair, and the changes of the pictures (pairs, S, S, 3). The
+    columns are actor, emotion (of the voice), kl (of the shift, in nats) and moved (root mean
+    square change of the pixels).
     """
-    probes, clips = neutral_rows(run, run.split.test), run.labelled(run.split.test)
+    neutral_frames = neutral_rows(run, run.split.test)
+    labelled_clips = run.labelled(run.split.test)
     actor_of_clip = run.store.clips.actor.to_numpy()
-    same_actor = actors_of_frames(run)[probes][:, None] == actor_of_clip[clips]
-    probe, voiced = np.nonzero(same_actor)
-    frames, clips = probes[probe], clips[voiced]
+    same_actor = actors_of_frames(run)[neutral_frames][:, None] == actor_of_clip[labelled_clips]
+    face_index, voice_index = np.nonzero(same_actor)
+    frames = neutral_frames[face_index]
+    clips = labelled_clips[voice_index]
 
     face, voice, shifted = shifted_by(run, frames, clips)
     change = perceiver(run).decode(shifted.mu) - perceiver(run).decode(face.mu)
@@ -194,11 +194,10 @@ def where_faces_change(run: Run) -> dict:
 )
 def conflict_faces(run: Run) -> dict:
     grid = {}
+    middle_frames = representations.middle_frames(run)
     for emotion, clip in clips_heard(run).items():
-        if run.store.clips.n_frames[clip]:  # a voice may lack a picture
-            face = perceiver(run).encode_face(
-                run.store.frames[representations.middle_frames(run)[clip]]
-            )
+        if run.store.clips.n_frames[clip]:  # a clip may be sound only
+            face = perceiver(run).encode_face(run.store.frames[middle_frames[clip]])
             grid[emotion] = {e: perceiver(run).perceive(face, v) for e, v in voices(run).items()}
     return {"perceptions": grid}
 
@@ -207,20 +206,21 @@ def conflict_faces(run: Run) -> dict:
 def conflicts(run: Run) -> pd.DataFrame:
     """The middle frame of each labelled test clip with each voice of its actor.
 
-    Columns: face and voice (labels), answer (the label that is read), size (length of the shift of
-    the latent mean, in units of the spread of faces).
+    The columns are face and voice (labels), answer (the label that is read) and size (length of the
+    shift of the latent mean, in units of the spread of faces).
     """
     clips = run.labelled(run.split.test)
     actors = run.store.clips.actor.to_numpy()[clips]
-    shown, heard = clips[np.argwhere(actors[:, None] == actors)].T
-    face, _, shifted = shifted_by(run, representations.middle_frames(run)[shown], heard)
+    face_clips, voice_clips = clips[np.argwhere(actors[:, None] == actors)].T
+    frames = representations.middle_frames(run)[face_clips]
+    face, _, shifted = shifted_by(run, frames, voice_clips)
     spread = run.face_latents.mu[0].std(0).norm()
     with torch.no_grad():
         answer = perceiver(run).can.classifier(shifted.mu).argmax(1).numpy()
     return pd.DataFrame(
         {
-            "face": run.clip_labels[shown],
-            "voice": run.clip_labels[heard],
+            "face": run.clip_labels[face_clips],
+            "voice": run.clip_labels[voice_clips],
             "answer": answer,
             "size": ((shifted.mu - face.mu).norm(dim=1) / spread).numpy(),
         }
@@ -228,7 +228,7 @@ def conflicts(run: Run) -> pd.DataFrame:
 
 
 def mean_per_conflict(run: Run, table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Means of ``column``: a row for each emotion of the face, a column for each voice."""
+    """Means of ``column``, a row for each emotion of the face and a column for each voice."""
     means = table.pivot_table(index="face", columns="voice", values=column)
     name = run.classes.__getitem__
     return means.rename(index=name, columns=name).reset_index()
@@ -237,9 +237,8 @@ def mean_per_conflict(run: Run, table: pd.DataFrame, column: str) -> pd.DataFram
 @notebook.figure("07_conflict", plots.conflict, "how often the voice wins a conflict")
 def conflict(run: Run) -> pd.DataFrame:
     table = conflicts(run)
-    return mean_per_conflict(
-        run, table.assign(follows=100 * (table.answer == table.voice)), "follows"
-    )
+    table = table.assign(follows=100 * (table.answer == table.voice))
+    return mean_per_conflict(run, table, "follows")
 
 
 @notebook.figure(
@@ -258,7 +257,8 @@ def measured(run: Run) -> pd.DataFrame:
     fisherfaces = identity.Fisherfaces.of_crowd(run.profile.data.image_size)
     tables = []
     for each in trained_folds(run):
-        judge, pairs = judges.judge_for_run(each), representations.neutral_pairs(each)
+        judge = judges.judge_for_run(each)
+        pairs = representations.neutral_pairs(each)
         tables.append(representations.measure(each, each.can(), pairs, judge, fisherfaces))
     return pd.concat(tables)
 
@@ -294,7 +294,7 @@ def nearest_real_frames(run: Run) -> dict:
     basis = can.basis if can.config["directions"] else torch.eye(len(can.face_mean))
 
     def along(mu: Tensor) -> Tensor:
-        """Latents (N, D) along the directions of expression (N, directions)."""
+        """Coordinates (N, directions) of latents (N, D) along the directions of expression."""
         return ((mu - can.face_mean) / can.face_spread) @ basis
 
     actor, _ = first_face(run)
@@ -319,9 +319,10 @@ def nearest_real_frames(run: Run) -> dict:
 
 @computed_once
 def latents_before_and_after(run: Run) -> pd.DataFrame:
-    """Two dimensions of t-SNE of the middle frames of test clips: x, y, emotion, state.
+    """The middle frames of test clips in two dimensions, by t-SNE.
 
-    ``state`` is "before" or "after" the shift by the clip's own voice.
+    The columns are x, y, emotion and state, which is "before" or "after" the shift by the voice of
+    the same clip.
     """
     from sklearn.manifold import TSNE
 
@@ -342,6 +343,11 @@ def latents(run: Run, state: str) -> dict:
     return {"table": table[table.state == state], "state": state}
 
 
-for _state in ("before", "after"):
-    _add = notebook.figure(f"07_latents_{_state}", plots.latents, f"latents {_state} the shift")
-    _add(partial(latents, state=_state))
+def add_latents(state: str) -> None:
+    """Add the latents of one state to the figures of the notebook."""
+    register = notebook.figure(f"07_latents_{state}", plots.latents, f"latents {state} the shift")
+    register(partial(latents, state=state))
+
+
+add_latents("before")
+add_latents("after")

@@ -1,4 +1,4 @@
-"""Tables of notebook 10: what raters name and feel, simulated raters or people."""
+"""Tables of notebook 10: what raters, simulated or human, name and feel."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SCALES = ("intensity", "realism")
 
 @computed_once
 def ratings(run: Run) -> tuple[pd.DataFrame, str, bool]:
-    """Answers about the pictures of this run, who gave them in words, and whether they are
-    simulated.
+    """Answers about the pictures of this run: (table, the raters in words, simulated?).
 
-    They are people's where at least three have answered, else those of simulated raters.
+    People have given them where at least ``FEWEST_RATERS`` have answered; otherwise they are
+    simulated.
     """
     answers = rating.read_ratings(run.folder / "ratings")
     of_this_run = answers.item.isin([item.key for item in items(run)])
@@ -36,11 +36,10 @@ def ratings(run: Run) -> tuple[pd.DataFrame, str, bool]:
 
 @notebook.figure("10_named", plots.named, "how often raters name the voice's emotion")
 def named(run: Run) -> dict:
-    """``table``: columns voice, kind, value, low, high, simulated."""
+    """``table`` has the columns voice, kind, value, low, high, simulated."""
     answers, raters, simulated = ratings(run)
-    rates = rating.mean_ratings(
-        rating.score_naming(answers), "named", ("voice", "kind"), run.profile.bootstrap
-    )
+    scored = rating.score_naming(answers)
+    rates = rating.mean_ratings(scored, "named", ("voice", "kind"), run.profile.bootstrap)
     return {"table": rates.assign(simulated=simulated), "raters": raters}
 
 
@@ -50,7 +49,7 @@ def named(run: Run) -> dict:
     "how intense and how real raters find the pictures",
 )
 def intensity_and_realism(run: Run) -> dict:
-    """``table``: columns x (kind of picture), value, low, high, panel (scale), simulated."""
+    """``table`` has the columns x (kind of picture), value, low, high, panel, simulated."""
     answers, raters, simulated = ratings(run)
     tables = [
         rating.mean_ratings(answers, scale, ("kind",), run.profile.bootstrap).assign(panel=scale)

@@ -18,9 +18,12 @@ IN_CONTEXT = {0.0: "neutral, no context", 1.0: "mental representation"}  # by st
 
 
 @computed_once
-def judges_of_run(run: Run) -> dict[str, Callable[[Run], Judge | Recogniser]]:
-    """By name, what gives the judge of a run; no recogniser where its package is lacking."""
-    judges: dict[str, Callable[[Run], Judge | Recogniser]] = {
+def judges_of_run(run: Run) -> dict[str, Callable[[Run], Judge]]:
+    """By name, a function that returns the judge of a run.
+
+    The recogniser is left out where its package is not installed.
+    """
+    judges: dict[str, Callable[[Run], Judge]] = {
         "judge": judge_for_run,
         "strict judge": lambda each: judge_for_run(each, "validation"),
     }
@@ -35,12 +38,14 @@ def judges_of_run(run: Run) -> dict[str, Callable[[Run], Judge | Recogniser]]:
 
 @computed_once
 def judgements(run: Run) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
-    """What each judge sees, in test faces of all folds that are trained, by the judge's name.
+    """What each judge, by name, sees in the test faces of all folds that are trained.
 
-    First in real and reconstructed pictures (``representations.judge_frames``), then in neutral
-    faces without and with context (``representations.measure``).
+    The first table of a judge is about real and reconstructed pictures
+    (``representations.judge_frames``), the second about neutral faces without and with context
+    (``representations.measure``).
     """
-    without_context, in_context = {}, {}
+    without_context = {}
+    in_context = {}
     folds = trained_folds(run)
     for name, judge_of in judges_of_run(run).items():
         judges = [judge_of(each) for each in folds]
@@ -58,7 +63,10 @@ def judgements(run: Run) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFram
 
 @computed_once
 def recognised(run: Run) -> pd.DataFrame:
-    """How often the intended emotion is named: judge, pictures, value, low, high, emotions."""
+    """How often a judge names the intended emotion.
+
+    The columns are judge, pictures, value, low, high and emotions.
+    """
     without_context, in_context = judgements(run)
     tables = [table.assign(judge=name) for name, table in without_context.items()]
     for name, table in in_context.items():

@@ -1,7 +1,6 @@
-"""Building blocks: one function per kind of figure, data in, figure out.
+"""Building blocks: one function for each kind of figure, data in, figure out.
 
-What a single figure shows, and how it is labelled, is said in ``notebook_01.py`` and its
-neighbours.
+``notebook_01.py`` and its neighbours say what a single figure shows, and how it is labelled.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ def image_grid(
     title: str = "",
     size: float = 1.0,
 ) -> Plot:
-    """Pictures ``images[row][column]`` (None leaves a hole), each ``size`` inches wide, with labels
-    and captions.
+    """A grid of pictures with labels and captions.
 
-    A label that is an emotion is underlined in its colour.
+    ``images[row][column]`` are ``size`` inches wide; None leaves a hole. The label of a column is
+    underlined in its colour where it is an emotion.
     """
     rows, columns = len(images), max(len(r) for r in images)
     room_for_captions = 0.18 if captions is not None else 0.0
@@ -60,8 +59,8 @@ def image_grid(
 
 
 def _show_picture(ax: Axes, image, caption: str) -> None:
-    shown = picture(image)
-    ax.imshow(shown, cmap=None if shown.ndim == 3 else "magma", vmin=0, vmax=1)
+    pixels = picture(image)
+    ax.imshow(pixels, cmap=None if pixels.ndim == 3 else "magma", vmin=0, vmax=1)
     if caption:
         ax.set_xlabel(caption, fontsize="x-small", labelpad=2)
 
@@ -75,7 +74,7 @@ def _label_column(ax: Axes, label: str) -> None:
 
 @styled
 def mel(spectrogram, title: str = "", seconds: float = 83_200 / 22_050) -> Plot:
-    """A mel spectrogram (mel bands, frames) in 0...1, low frequencies below, against time."""
+    """A mel spectrogram (mel bands, frames) in 0...1, with low frequencies at the bottom."""
     fig = new_plot(5, 2.4)
     ax = fig.axes_grid()[0, 0]
     look: dict[str, Any] = dict(origin="lower", aspect="auto", cmap="magma", vmin=0, vmax=1)
@@ -93,8 +92,9 @@ def mel(spectrogram, title: str = "", seconds: float = 83_200 / 22_050) -> Plot:
 def loss_curves(
     history: pd.DataFrame, groups: Sequence[Sequence[str]] | None = None, title: str = ""
 ) -> Plot:
-    """One panel per group of columns of ``history`` against its column ``epoch``; default: a panel
-    per column.
+    """Curves of a training: a panel for each group of columns of ``history``, against ``epoch``.
+
+    Without ``groups`` every column has its own panel.
     """
     import seaborn as sns
 
@@ -120,8 +120,9 @@ def loss_curves(
 
 
 def vaegan_curves(history: pd.DataFrame, title: str) -> Plot:
-    """The history of a VAE-GAN: errors of training and validation in one panel, then a panel for
-    each loss.
+    """The history of a VAE-GAN: a panel of the two pixel errors, then a panel for each loss.
+
+    The pixel errors are those of training and of validation.
     """
     errors = [column for column in ("pixels", "validation") if column in history]
     alone = [[c] for c in history.columns if c not in ("epoch", "seconds", *errors)]
@@ -130,8 +131,9 @@ def vaegan_curves(history: pd.DataFrame, title: str) -> Plot:
 
 @styled
 def latent_scatter(points, labels: Sequence[str], title: str = "") -> Plot:
-    """Latents (N, D): (N, 2) as given, else their first two principal components; one colour per
-    emotion.
+    """Latents (N, D) as points, one colour for each emotion.
+
+    Where D is more than 2, the axes are the first two principal components.
     """
     points, emotions = np.asarray(points, dtype=np.float64), np.asarray(labels)
     names = ["first", "second"]
@@ -152,14 +154,15 @@ def latent_scatter(points, labels: Sequence[str], title: str = "") -> Plot:
 
 
 def _principal_components(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points (N, D) -> their first two principal components (N, 2), and each component's share of
-    the variance (D,).
+    """The first two principal components (N, 2) of points (N, D).
+
+    Also returns the share of the variance (D,) of each component.
     """
     points = points - points.mean(0)
     _, spread, axes = np.linalg.svd(points, full_matrices=False)
     shares = spread**2 / np.maximum((spread**2).sum(), 1e-12)
-    # The sign of a component is arbitrary: its largest entry is made positive, so that no figure is
-    # ever mirrored.
+    # The sign of a component is arbitrary. Its largest entry is made positive, so that a figure is
+    # never mirrored.
     largest = axes[np.arange(len(axes)), np.abs(axes).argmax(1)]
     axes = axes * np.sign(largest)[:, None]
     return points @ axes[:2].T, shares
@@ -169,8 +172,9 @@ def _principal_components(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def score_table(scores: Mapping[str, Mapping[str, Mapping]], column: str = "model") -> pd.DataFrame:
-    """Scores {name: {score: {"value", "low", "high"}}} as a table: ``column``, score, value, low,
-    high.
+    """Scores {name: {score: {"value", "low", "high"}}} as a table.
+
+    Its columns are ``column`` (the name), score, value, low and high.
     """
     rows = [
         {column: name, "score": score, **interval}
@@ -188,8 +192,9 @@ def heat_map(
     number: str = ".0f",
     vmax: float | None = 100,
 ) -> Plot:
-    """A table of numbers as coloured cells, from 0 to ``vmax`` (None: the largest); rows and
-    columns named by the table.
+    """A table of numbers as coloured cells, named by the rows and columns of the table.
+
+    The colours reach from 0 to ``vmax``, or to the largest number where that is None.
     """
     import seaborn as sns
 
@@ -203,7 +208,7 @@ def heat_map(
 
 @styled
 def confusion(matrix, labels: Sequence[str], title: str = "") -> Plot:
-    """Counts or rates (K, K), rows are the truth; each row is shown as per cent of the truth."""
+    """Counts or rates (K, K), whose rows are the truth, in per cent of each row."""
     import seaborn as sns
 
     matrix = np.asarray(matrix, dtype=np.float64)
@@ -228,8 +233,8 @@ def accuracy_bars(
 ) -> Plot:
     """A ``score_table`` as bars with their intervals, and the chance line.
 
-    The first column names the bars.  Where a column ``score`` says which score a row is, only those
-    of ``score`` are shown.  ``label`` is written below the axis instead of the score's name.
+    The first column names the bars. Where there is a column ``score``, only the rows of that
+    ``score`` are shown. ``label`` is written below the axis instead of the score's name.
     """
     if "score" in table:
         table = table.loc[table["score"] == score]
@@ -260,11 +265,11 @@ def point_panels(
     limits: tuple[float, float] | None = None,
     title: str = "",
 ) -> Plot:
-    """Scores with intervals: columns ``panel``, ``x``, ``group``, ``value``, ``low``, ``high``;
-    panels side by side.
+    """Scores with intervals as points, in panels side by side.
 
-    In a panel the values of ``x`` stand in their order, the groups of one x side by side; the last
-    group is accented.
+    The columns of ``table`` are panel, x, group, value, low and high. Panels, values of x and
+    groups keep the order of the table; the groups of one x stand side by side, and the last group
+    is accented.
     """
     import seaborn as sns
 
@@ -301,11 +306,10 @@ def point_panels(
 
 @styled
 def reliability(table: pd.DataFrame, title: str = "") -> Plot:
-    """Accuracy against confidence: columns ``model``, ``confidence``, ``accuracy``, ``count``; one
-    panel per model.
+    """Accuracy against confidence, a panel for each model.
 
-    On the dashed line a model is right as often as it is sure; a dot's area is its number of
-    answers.
+    The columns of ``table`` are model, confidence, accuracy and count. On the dashed line a model
+    is right as often as it is confident. The area of a dot is its number of answers.
     """
     models = list(dict.fromkeys(table.model))
     fig = new_plot(1.75 * len(models) + 0.5, 2.3)
@@ -325,7 +329,7 @@ def reliability(table: pd.DataFrame, title: str = "") -> Plot:
 
 @styled
 def probability_bars(before, after, labels: Sequence[str], title: str = "") -> Plot:
-    """Class probabilities (K,) of the face alone (hollow) and in context (filled)."""
+    """Class probabilities (K,) of the face alone (hollow bars) and in context (filled bars)."""
     before, after = np.asarray(before, dtype=float), np.asarray(after, dtype=float)
     fig = new_plot(4.6, 0.34 * len(labels) + 0.9)
     ax = fig.axes_grid()[0, 0]
@@ -357,8 +361,8 @@ def attention_function(
 ) -> Plot:
     """The scalar function f_v that one face applies to every dimension of a voice.
 
-    ``queries`` (Q,), ``values`` (Q,) or (B, Q): several rows are several faces, named by
-    ``labels``.  ``bounds`` are min u and max u, which no output can leave.
+    ``queries`` are (Q,), and ``values`` (Q,) or (B, Q); several rows are several faces, named by
+    ``labels``. ``bounds`` are min u and max u, between which every output lies.
     """
     import seaborn as sns
 
@@ -383,7 +387,7 @@ def attention_function(
 def shift_bars(
     table: pd.DataFrame, value: str = "kl", label: str = "KL shift, nats", title: str = ""
 ) -> Plot:
-    """One bar per row: columns ``emotion``, ``value`` and, if there, ``low`` and ``high``."""
+    """One bar for each row; its columns are emotion, ``value`` and optionally low and high."""
     fig = new_plot(5.2, 2.6)
     ax = fig.axes_grid()[0, 0]
     colors = [EMOTION_COLORS[emotion] for emotion in table["emotion"]]
@@ -399,8 +403,9 @@ def shift_bars(
 
 @styled
 def strength_curves(table: pd.DataFrame, label: str, title: str = "") -> Plot:
-    """Against the context strength t: columns ``strength``, ``value``, optional ``low``, ``high``,
-    ``emotion``.
+    """Curves against the context strength t, one for each emotion.
+
+    The columns of ``table`` are strength and value, and optionally low, high and emotion.
     """
     fig = new_plot(5.2, 3.0)
     ax = fig.axes_grid()[0, 0]

@@ -15,7 +15,7 @@ from cmlib.plots.style import Plot, new_plot, styled
 def square_and_crop(frame, corners: np.ndarray, points: np.ndarray, crop) -> Plot:
     """A frame with the points (N, 2) of a face and the square around it, and the crop.
 
-    ``corners`` (5,) are complex numbers, x + iy; the last is the first again.
+    ``corners`` (5,) are complex numbers x + iy; the last corner repeats the first.
     """
     fig = new_plot(6, 2.6)
     left, right = fig.axes_grid(1, 2)[0]

@@ -19,7 +19,7 @@ def learning(
 
 
 def loss_curves(table: pd.DataFrame, short: bool) -> Plot:
-    """The history of the face VAE-GAN, or that of the ``short`` training where it has none."""
+    """The history of the face VAE-GAN, or of the ``short`` training where that has none."""
     return kinds.vaegan_curves(table, "the short training" if short else "face VAE-GAN")
 
 
@@ -48,8 +48,9 @@ def latents(points, emotions: Sequence[str]) -> Plot:
 
 
 def three_numbers(table: pd.DataFrame, chance: float) -> Plot:
-    """``kinds.score_table``, with a column where: what is read in crops, latents and
-    reconstructions.
+    """How well crops, latents and reconstructions are read.
+
+    ``table`` is a ``kinds.score_table`` whose first column is "where".
     """
     title = "Where does the expression get lost?"
     label = "clip accuracy, validation actors"

@@ -12,7 +12,7 @@ from cmlib.plots.style import Plot, picture
 
 
 def small_pictures(spectrograms: Sequence) -> list[np.ndarray]:
-    """Spectrograms (N, 1, 128, 128) as pictures (64, 64) with the low frequencies below."""
+    """Spectrograms (N, 1, 128, 128) as pictures (64, 64), low frequencies at the bottom."""
     pictures = [picture(spectrogram)[::-1] for spectrogram in spectrograms]
     return [p.reshape(64, 2, 64, 2).mean((1, 3)) for p in pictures]
 

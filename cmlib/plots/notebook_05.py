@@ -17,7 +17,7 @@ def can_training(table: pd.DataFrame) -> Plot:
 
 
 def attention_map(weights) -> Plot:
-    """Attention weights (D, D), each row in units of its largest."""
+    """Attention weights (D, D), each row divided by its largest."""
     return kinds.image_grid([[weights]], ["rows by query,\ncolumns by key"], size=2.6)
 
 

@@ -1,4 +1,4 @@
-"""Figures of notebook 06: what the models are worth on test actors."""
+"""Figures of notebook 06: how good the models are on test actors."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from cmlib.plots import kinds
 from cmlib.plots.palette import INK, MODEL_NAMES
 from cmlib.plots.style import Plot
 
-COMPARED = (
-    "face",
-    "voice",
-    "can",
-)  # single senses and their combination, where there is little room
+# Single senses and their combination, for figures with little room.
+COMPARED = ("face", "voice", "can")
 
 
 def test_accuracy(table: pd.DataFrame, chance: float) -> Plot:

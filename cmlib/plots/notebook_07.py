@@ -12,7 +12,7 @@ from cmlib.plots.style import Plot
 
 
 def one_perception(perception) -> Plot:
-    """What ``Perceiver.perceive`` returns; the difference in units of its largest value."""
+    """The pictures of one ``Perception``; the difference is divided by its largest value."""
     titles = ("original", "reconstruction", "mental representation", "difference")
     difference = perception.difference / perception.difference.max()
     row = [perception.original, perception.reconstruction, perception.perceived, difference]
@@ -20,14 +20,14 @@ def one_perception(perception) -> Plot:
 
 
 def mental_representations(perceptions: Mapping, table: pd.DataFrame) -> Plot:
-    """A face as it is perceived with a voice of each emotion; below, what changed.
+    """A face as it is perceived with a voice of each emotion, and below what has changed.
 
-    ``perceptions`` are ``Perceiver.perceive`` of one face, by emotion of the voice.  ``table``,
-    their probabilities of the classes, is saved beside the figure and not shown.
+    ``perceptions`` are those of one face, by emotion of the voice. ``table`` holds their class
+    probabilities; it is saved beside the figure and not drawn.
     """
-    seen = next(iter(perceptions.values()))
+    first = next(iter(perceptions.values()))
     largest = max(p.difference.max() for p in perceptions.values())
-    pictures = [seen.original, seen.reconstruction, *(p.perceived for p in perceptions.values())]
+    pictures = [first.original, first.reconstruction, *(p.perceived for p in perceptions.values())]
     changes = [None, None, *(p.difference / largest for p in perceptions.values())]
     labels = ["", "", *(f"read: {p.label}" for p in perceptions.values())]
     columns = ("original", "reconstruction", *perceptions)
@@ -48,7 +48,7 @@ def strength_strip(perceptions: Mapping[str, Sequence]) -> Plot:
 def neutral_faces_in_context(
     pictures: Sequence[Sequence], actors: Sequence[int], emotions: Sequence[str]
 ) -> Plot:
-    """A row for each actor: original, reconstruction, and one picture for each emotion heard."""
+    """A row for each actor: original, reconstruction, and a picture for each emotion of a voice."""
     rows = [f"actor {actor}" for actor in actors]
     columns = ("original", "reconstruction", *emotions)
     return kinds.image_grid(pictures, rows, columns, size=0.8)
@@ -61,14 +61,14 @@ def shift_size(table: pd.DataFrame) -> Plot:
 
 
 def where_faces_change(changes: Mapping[str, np.ndarray]) -> Plot:
-    """The mean absolute change (S, S) of each emotion of the voice, all in the same units."""
+    """The mean absolute change (S, S) for each emotion of the voice, all on the same scale."""
     largest = max(change.max() for change in changes.values())
     row = [change / largest for change in changes.values()]
     return kinds.image_grid([row], ["mean change"], list(changes), size=0.9)
 
 
 def conflict_faces(perceptions: Mapping[str, Mapping]) -> Plot:
-    """``perceptions[emotion of the face][emotion of the voice]``, and what is read in each."""
+    """``perceptions[emotion of the face][emotion of the voice]``, with the emotion read in each."""
     rows = list(perceptions.values())
     pictures = [[p.perceived for p in row.values()] for row in rows]
     labels = [[p.label for p in row.values()] for row in rows]
@@ -93,9 +93,9 @@ def _by_face(table: pd.DataFrame) -> pd.DataFrame:
 
 def congruence(table: pd.DataFrame) -> Plot:
     """Columns emotion, strength, value, low, high: gain of the judge's probability."""
-    each = table[table.emotion != "all"]
+    single_emotions = table[table.emotion != "all"]
     title = "congruence, neutral test faces"
-    return kinds.strength_curves(each, "gain of the judge's probability", title)
+    return kinds.strength_curves(single_emotions, "gain of the judge's probability", title)
 
 
 def same_person_typical_face(table: pd.DataFrame) -> Plot:
@@ -109,7 +109,10 @@ def same_person_typical_face(table: pd.DataFrame) -> Plot:
 def nearest_real_frames(
     perceived: Mapping[str, np.ndarray], real: Mapping[str, np.ndarray], shown: Mapping[str, str]
 ) -> Plot:
-    """Per emotion of the voice what is perceived, the nearest real frame, and what that shows."""
+    """For each emotion of the voice: the picture perceived, and the nearest real frame.
+
+    ``shown`` are the emotions that the real frames show.
+    """
     captions = [[""] * len(perceived), list(shown.values())]
     pictures = [list(perceived.values()), list(real.values())]
     rows = ("perceived", "nearest real")
@@ -117,5 +120,5 @@ def nearest_real_frames(
 
 
 def latents(table: pd.DataFrame, state: str) -> Plot:
-    """Columns x, y, emotion of latents "before" or "after" the shift."""
+    """Columns x, y, emotion: latents in the ``state`` "before" or "after" the shift."""
     return kinds.latent_scatter(table[["x", "y"]], list(table.emotion), f"{state} the shift")

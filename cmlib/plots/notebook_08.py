@@ -7,11 +7,11 @@ import numpy as np
 from cmlib.plots import kinds
 from cmlib.plots.style import Plot
 
-BRIGHTER = 4  # times that the difference is brightened
+BRIGHTER = 4  # factor by which the difference is brightened
 
 
 def demo(perception) -> Plot:
-    """What ``Perceiver.perceive`` returns, as four pictures."""
+    """The four pictures of one ``Perception``."""
     difference = np.clip(BRIGHTER * perception.difference, 0, 1)
     row = [perception.original, perception.reconstruction, perception.perceived, difference]
     titles = ("original", "reconstruction", "mental representation", "difference")

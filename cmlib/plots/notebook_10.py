@@ -1,4 +1,4 @@
-"""Figures of notebook 10: what raters name and feel, simulated raters or people."""
+"""Figures of notebook 10: what raters, simulated or human, name and feel."""
 
 from __future__ import annotations
 

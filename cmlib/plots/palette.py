@@ -1,8 +1,9 @@
-"""Names and colours of what is shown, in plots, reports and the demo.
+"""Names and colours of emotions and models, in plots, reports and the demo.
 
-An emotion has the same colour everywhere; contempt has that of calm, since no corpus has both.  The
-eight colours differ in lightness by nine units of CIE L* or more, so they survive greyscale
-printing, and stay apart for readers with red-green blindness; markers help where there is room.
+An emotion has the same colour everywhere. Contempt shares the colour of calm, since no corpus has
+both. The eight colours differ in lightness by nine units of CIE L* or more. They therefore survive
+greyscale printing, and readers with red-green blindness can tell them apart; markers help where
+there is room.
 """
 
 EMOTION_COLORS = {

@@ -1,8 +1,8 @@
 """The one look of every plot, and how plots are saved.
 
-Seaborn is imported by the first plot: that takes over a second, and the demo shows pictures before
-any plot. Pictures may be numpy arrays or torch tensors, (S, S, 3) or (3, S, S) or (S, S) or (1, S,
-S), uint8 or floats in 0...1.
+The first plot imports seaborn, which takes over a second; the demo shows pictures before any plot.
+Pictures may be numpy arrays or torch tensors of shape (S, S, 3), (3, S, S), (S, S) or (1, S, S),
+either uint8 or floats in 0...1.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from PIL import Image
 from cmlib.files import write_atomically
 from cmlib.plots.palette import INK, QUIET
 
-# What would make the same figure give other bytes tomorrow, per format.
+# Metadata of each format that would make the same figure differ in its bytes tomorrow.
 VARYING_METADATA = {
     "svg": ("Date", "Creator"),
     "pdf": ("CreationDate", "Creator", "Producer"),
@@ -60,8 +60,9 @@ def settings() -> dict:
 
 
 class Plot(Figure):
-    """A matplotlib figure that shows itself once in a notebook, whatever the backend, and is never
-    kept by pyplot.
+    """A matplotlib figure that a notebook shows once, whatever the backend.
+
+    Pyplot does not know it, so it never keeps it in memory.
     """
 
     def _repr_png_(self) -> bytes:
@@ -81,7 +82,7 @@ class Plot(Figure):
 
 
 def styled(plot: Callable[..., Plot]) -> Callable[..., Plot]:
-    """Decorates a function that draws: it draws in the look of this module."""
+    """Decorate a function that draws, so that it draws in the look of this module."""
 
     @wraps(plot)
     def in_style(*args, **options) -> Plot:
@@ -99,16 +100,16 @@ def new_plot(width: float, height: float) -> Plot:
 def save(
     figure: Figure, name: str, out_dir: str | Path, table: pd.DataFrame | None = None
 ) -> Figure:
-    """Write ``out_dir``/figures/``name``.svg, .pdf and .png, and ``table`` beside them as .csv;
-    returns ``figure``.
+    """Write ``out_dir``/figures/``name``.svg, .pdf and .png; return ``figure``.
 
-    The same figure gives the same bytes.  A file appears whole or not at all.
+    ``table`` is written beside them as .csv. The same figure gives the same bytes. A file appears
+    whole or not at all.
     """
     return save_in(Path(out_dir) / "figures", figure, name, table)
 
 
 def save_in(folder: Path, figure: Figure, name: str, table: pd.DataFrame | None = None) -> Figure:
-    """``save`` into a folder that is given itself."""
+    """Like ``save``, with the folder of the files itself."""
     with mpl.rc_context(settings()):
         for suffix, fields in VARYING_METADATA.items():
             with write_atomically(folder / f"{name}.{suffix}") as file:
@@ -122,9 +123,9 @@ def save_in(folder: Path, figure: Figure, name: str, table: pd.DataFrame | None 
 def animation(
     pictures: Sequence[np.ndarray], name: str, out_dir: str | Path, seconds: float = 0.12
 ) -> bytes:
-    """Write pictures (H, W, 3) in 0...1 as ``out_dir``/figures/``name``.gif; returns its bytes.
+    """Write pictures (H, W, 3) in 0...1 as ``out_dir``/figures/``name``.gif; return its bytes.
 
-    Each picture is shown for ``seconds``, and the animation starts again for ever.
+    Each picture is shown for ``seconds``, and the animation repeats for ever.
     """
     frames = [Image.fromarray((255 * picture(p)).round().astype(np.uint8)) for p in pictures]
     first, *others = [frame.quantize(96) for frame in frames]

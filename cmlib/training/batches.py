@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# The system counts each page of a memory map that was read as memory of this process.  Where the
-# maps are larger than LARGE_MAPS bytes, their pages are given back each time RELEASE_AFTER bytes
-# were read.
+# The operating system counts every page that was read from a memory map as memory of this process.
+# Where the maps have more than LARGE_MAPS bytes together, their pages are given back each time that
+# RELEASE_AFTER bytes were read.
 LARGE_MAPS = 256_000_000
 RELEASE_AFTER = 16_000_000
 
 
 class Pictures:
-    """Several (N, S, S, 3) uint8 or (N, S, S) float arrays, memory-mapped or not, read as one."""
+    """Several arrays, (N, S, S, 3) uint8 or (N, S, S) float, memory-mapped or not, read as one."""
 
     def __init__(self, *arrays: np.ndarray):
         self.arrays = [array for array in arrays if len(array)]
@@ -54,8 +54,7 @@ class Pictures:
         x = torch.from_numpy(np.stack(pictures))  # (B, S, S, 3) or (B, S, S)
         self._release_pages(x.nbytes)
         if flip is not None and flip.any():
-            # Mirrored before the conversion to float32, while there are a quarter of the bytes to
-            # move.
+            # Mirror before the conversion to float32: there are a quarter of the bytes to move.
             mirrored = torch.from_numpy(np.flatnonzero(flip))
             x[mirrored] = x[mirrored].flip(2)
         if x.dtype == torch.uint8:
@@ -63,7 +62,7 @@ class Pictures:
         return x[:, None].float()  # (B, 1, S, S)
 
     def _release_pages(self, bytes_read: int) -> None:
-        """Now and then give back the pages of large memory maps; the system's cache keeps them."""
+        """Give back the pages of large memory maps now and then; the system's cache keeps them."""
         if not self._large_maps:
             return
         self._bytes_read += bytes_read
@@ -75,35 +74,35 @@ class Pictures:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a VAE-GAN is trained on and measured by."""
+    """The pictures that a VAE-GAN is trained and validated on."""
 
     pictures: Pictures
     train: np.ndarray  # (N,) indices of the pictures to train on
-    validation: np.ndarray  # (M,) indices of the pictures that only measure
-    labels: np.ndarray | None = None  # one for each picture of ``pictures``, -1 unknown
+    validation: np.ndarray  # (M,) indices of the pictures to validate on
+    labels: np.ndarray | None = None  # a label for each of ``pictures``, -1 where unknown
     flips: bool = True  # mirror half of the training pictures (faces yes, spectrograms no)
 
 
 def batches(
-    rows: np.ndarray, size: int, rng: np.random.Generator | None = None, least: int = 2
+    rows: np.ndarray, size: int, rng: np.random.Generator | None = None, min_size: int = 2
 ) -> Iterator[np.ndarray]:
-    """Cut (N,) rows into batches of ``size``; shuffled where ``rng`` is given.
+    """Cut rows (N,) into batches of ``size``, shuffled where ``rng`` is given.
 
-    A shuffled batch of fewer than ``least`` rows is dropped, because batch norm cannot train on a
-    single picture.
+    A shuffled batch of fewer than ``min_size`` rows is dropped, because batch norm cannot train on
+    a single picture.
     """
     if rng is not None:
         rows = rng.permutation(rows)
     for start in range(0, len(rows), size):
         batch = rows[start : start + size]
-        if rng is None or len(batch) >= least:
+        if rng is None or len(batch) >= min_size:
             yield batch
 
 
 def randomly_translated(x: Tensor, limits: tuple[int, int], rng: np.random.Generator) -> Tensor:
-    """The batch (B, C, S, S), moved by up to ``limits`` (rows, columns) each way, at random.
+    """Move a batch (B, C, S, S) at random, by up to ``limits`` (rows, columns) in each direction.
 
-    The whole batch moves alike; the pixels that come in repeat the edge.
+    All pictures of the batch move by the same distance. Pixels that come in repeat the edge.
     """
     rows, columns = limits
     if not (rows or columns):
@@ -111,8 +110,7 @@ def randomly_translated(x: Tensor, limits: tuple[int, int], rng: np.random.Gener
     size = x.shape[-1]
     top = int(rng.integers(2 * rows + 1))
     left = int(rng.integers(2 * columns + 1))
-    x = F.pad(
-        x, (columns, columns, rows, rows), mode="replicate"
-    )  # (B, C, S + 2 rows, S + 2 columns)
+    # (B, C, S + 2 rows, S + 2 columns)
+    x = F.pad(x, (columns, columns, rows, rows), mode="replicate")
     x = x[..., top : top + size, left : left + size]  # (B, C, S, S)
     return x.contiguous(memory_format=torch.channels_last)

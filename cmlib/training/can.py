@@ -31,16 +31,17 @@ def train_can(
     seed: int = 0,
     on_epoch: Callable[[Can, dict], None] | None = None,
 ) -> tuple[Can, pd.DataFrame]:
-    """Train the context attention network: (network in eval mode, history by epoch).
+    """Train the context attention network; return (network in eval mode, history by epoch).
 
-    Faces and voices are pairs of latents. ``face`` (V, N + M, D) holds V views of each face,
-    ``voice`` (N, D) the voice of the clip of each of the first N faces. The last M faces are the
-    crowd's: people whose voices are not known. ``labels`` (N + M,) are in 0 ... classes - 1, or -1
-    for neutral faces.  ``people`` (N + M,) says whose each face is; only ``settings.directions``
-    needs it. ``classifier``, trained on the face latents, starts the network's own, which goes on
-    learning with ``settings.finetune``.
+    The network learns from pairs of latents. ``face`` (V, N + M, D) holds V views of each face.
+    ``voice`` (N, D) holds, for each of the first N faces, the voice of the same clip. The last M
+    faces belong to the crowd, to people whose voices are not known. ``labels`` (N + M,) are in
+    0 ... classes - 1, or -1 for neutral faces. ``people`` (N + M,) are the numbers of the people
+    whom the faces belong to; only ``settings.directions`` needs them. The network's classifier
+    starts from the weights of ``classifier``, which was trained on face latents, and keeps learning
+    with ``settings.finetune``.
 
-    ValueError where ``settings`` ask for directions without people, or pair neutral faces with
+    ValueError where ``settings`` ask for directions without ``people``, or pair neutral faces with
     their own voices.
     """
     if settings.neutral and settings.pairing == "own":
@@ -69,7 +70,7 @@ def _train_epoch(
     rng: np.random.Generator,
     where: str,
 ) -> dict[str, float]:
-    """Train on every expressive face once; the means of the terms, and the training accuracy."""
+    """Train on every expressive face once; return the means of the terms and the accuracy."""
     settings = pairs.settings
     sums = {"cross-entropy": 0.0, "kl": 0.0}
     correct = 0
@@ -103,9 +104,10 @@ def _train_epoch(
 
 
 class Pairs:
-    """Which face is shown with which voice.
+    """Which face is paired with which voice.
 
-    ``labels`` (N + M,): of N faces with voices and M faces of the crowd, -1 for neutral.
+    ``labels`` (N + M,) are those of N faces with voices and of M faces of the crowd, or -1 for
+    neutral faces.
     """
 
     def __init__(self, labels: np.ndarray, with_voice: int, settings: CanConfig):
@@ -113,8 +115,8 @@ class Pairs:
         self.settings = settings
         self.expressive = np.flatnonzero(labels[:with_voice] >= 0)
         self.neutral = np.flatnonzero(labels < 0)
-        # Rows by label, for faces with voices and for the crowd; where the crowd lacks a label, the
-        # former stand in.
+        # Rows by label, of the faces with voices and of the crowd. Where the crowd lacks a label,
+        # faces with voices take its place.
         self.with_label: dict[int, np.ndarray] = {}
         self.crowd_with_label: dict[int, np.ndarray] = {}
         for label in np.unique(labels[self.expressive]):
@@ -123,11 +125,11 @@ class Pairs:
             self.crowd_with_label[label] = crowd if len(crowd) else self.with_label[label]
 
     def draw(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """For a batch (B,) of expressive faces: (rows of faces, rows of voices), (B,) each.
+        """Pair a batch (B,) of expressive faces: (rows of faces, rows of voices), (B,) each.
 
-        The voice says what the label of ``rows`` says, so that is what the network is to answer.  A
-        share of the faces is replaced by the crowd's with the same label, and then a share by
-        neutral ones.
+        The voices have the labels of ``rows``, and these labels are what the network has to
+        predict. A share of the faces is replaced by faces of the crowd with the same label, and
+        then a share by neutral faces.
         """
         settings, labels = self.settings, self.labels[rows]
         faces = voices = rows
@@ -145,7 +147,7 @@ class Pairs:
 def _any_with_label(
     labels: np.ndarray, rows_by_label: dict[int, np.ndarray], rng: np.random.Generator
 ) -> np.ndarray:
-    """For each of (B,) labels any of its rows."""
+    """A random row for each of the labels (B,)."""
     chosen = np.empty(len(labels), int)
     for label in np.unique(labels):
         has_label = labels == label
@@ -162,7 +164,7 @@ def _set_up_model(
     classifier: Classifier | None,
     classes: int,
 ) -> Can:
-    """The network before the first epoch: with scale, directions of expression and classifier."""
+    """The network before its first epoch, with scale, directions of expression and classifier."""
     latent = face.mu.shape[-1]
     model = Can(latent, classes, settings.normalise, settings.directions, settings.attention)
     expressive_faces = face.mu[:, pairs.expressive].flatten(0, 1)  # all views: (V * expressive, D)
@@ -184,12 +186,8 @@ def _set_up_optimiser(model: Can, settings: CanConfig) -> torch.optim.Optimizer:
     attention = [*model.att_mu.parameters(), *model.att_logvar.parameters()]
     groups = [{"params": attention, "weight_decay": settings.weight_decay}]
     if settings.finetune:
-        groups.append(
-            {
-                "params": list(model.classifier.parameters()),
-                "weight_decay": settings.classifier_decay,
-            }
-        )
+        classifier = list(model.classifier.parameters())
+        groups.append({"params": classifier, "weight_decay": settings.classifier_decay})
     return torch.optim.Adam(groups, lr=settings.learning_rate)
 
 
@@ -200,13 +198,13 @@ def _latents(
     voices: np.ndarray,
     rng: np.random.Generator,
 ) -> tuple[Posterior, Posterior]:
-    """The latents (B, D) of the rows ``faces``, each in one of its views, and of ``voices``."""
+    """Latents (B, D) of the rows ``faces``, each in a random view, and of the rows ``voices``."""
     view = torch.from_numpy(rng.integers(len(face.mu), size=len(faces)))
     return face.map(lambda x: x[view, faces]), voice.map(lambda x: x[voices])
 
 
 def _with_noise(voice: Posterior, deviation: Tensor) -> Posterior:
-    """Noise of a standard ``deviation`` (D,) on the mean, so that no voice is learnt by heart."""
+    """Add noise of standard ``deviation`` (D,) to the mean: no voice is to be learnt by heart."""
     return Posterior(voice.mu + deviation * torch.randn_like(voice.mu), voice.logvar)
 
 

@@ -23,10 +23,10 @@ def train_classifier(
     classes: int = 7,
     seed: int = 0,
 ) -> tuple[Classifier, pd.DataFrame]:
-    """Train one linear layer on latents: (classifier in eval mode, history with one row per epoch).
+    """Train one linear layer on latents; return (classifier in eval mode, history by epoch).
 
-    ``posterior`` (V, N, D) holds V views of each picture, such as its mirror image, one of which is
-    drawn at random each time; ``labels`` (N,) are in 0 ... classes - 1.
+    ``posterior`` (V, N, D) holds V views of each picture, for example the picture and its mirror
+    image; each epoch draws one of them at random. ``labels`` (N,) are in 0 ... classes - 1.
     """
     torch.manual_seed(seed)
     views, count, latent = posterior.mu.shape

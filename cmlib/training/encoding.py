@@ -1,4 +1,4 @@
-"""Pictures to latents: frozen encoders run once, and later stages train on what they return."""
+"""Encoding of all pictures by a frozen network; later stages train on the latents."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from cmlib.training.batches import Pictures, batches
 def encode(
     model: VaeGan, pictures: Pictures, rows: np.ndarray, flips: bool = False, batch: int = 128
 ) -> Posterior:
-    """Posteriors of the pictures ``rows``, with the network in eval mode and float32: (V, N, D).
+    """Encode the pictures ``rows`` in eval mode and in float32; return posteriors (V, N, D).
 
-    V is 1, or 2 with ``flips``: the pictures as they are, and their mirror images.
+    V is 1, or 2 with ``flips``: first the pictures as they are, then their mirror images.
     """
     model.eval()
     device = next(model.parameters()).device

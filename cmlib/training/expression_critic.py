@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 BATCH = 32
 PEAK_LEARNING_RATE = 1e-3
-BLURRED = 0.4  # share of the batches
+BLURRED = 0.4  # share of the batches that are blurred
 
 
 def train_expression_critic(
@@ -28,9 +28,9 @@ def train_expression_critic(
     """Train the discriminator of ``model`` to tell labels apart, not real from decoded pictures.
 
     It learns from the training pictures with a known label, mirrored where ``data.flips``,
-    translated and sometimes blurred, so that its features see the expression also in pictures that
-    are not sharp.  Its last layer, which names the label, is replaced for this training only; the
-    discriminator keeps the convolutions.
+    translated and sometimes blurred, so that its features respond to an expression even where a
+    picture is not sharp. The last layer, which names the label, replaces that of the discriminator
+    for this training only; what the convolutions have learnt stays.
     """
     assert data.labels is not None
     rows = data.train[data.labels[data.train] >= 0]
@@ -62,17 +62,17 @@ def train_expression_critic(
             schedule.step()
 
     critic.fc[-1] = realness_layer
-    # Left-over gradients would be taken for those of the first step of the VAE-GAN's optimiser.
+    # Left-over gradients would enter the first step of the VAE-GAN's optimiser.
     critic.zero_grad(set_to_none=True)
 
 
 def _degraded(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """The batch (B, C, S, S), moved by up to a twentieth and sometimes blurred."""
+    """Move a batch (B, C, S, S) by up to a twentieth of its width, and sometimes blur it."""
     size = x.shape[-1]
     x = randomly_translated(x, (size // 20, size // 20), rng)
     if rng.random() < BLURRED:
         smaller = int(rng.integers(size // 2, size))
-        # A detour over fewer pixels blurs.
+        # Scaling down and up again blurs.
         x = F.interpolate(x, (smaller, smaller), mode="area")
         x = F.interpolate(x, (size, size), mode="bicubic")
     return x

@@ -1,4 +1,4 @@
-"""What the training loops share: the device, random numbers, checks, the log, and resuming."""
+"""What the training loops share: devices, random numbers, checks, the log, and resuming."""
 
 from __future__ import annotations
 
@@ -19,27 +19,29 @@ if TYPE_CHECKING:
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on; the message says which term is to blame."""
+    """Training cannot go on; the message says why, and what to do."""
 
 
 def launch(precision: str = "auto", devices: int = 1, nodes: int = 1) -> Fabric:
-    """Fabric on the best device there is; ``auto`` computes in bfloat16 where the device gains from
-    it.
+    """Start Lightning Fabric on the best device there is.
 
-    With several devices this command is started once more for each; all but the first show no
-    progress.
+    The precision "auto" is bfloat16 where the device computes faster with it, and float32
+    elsewhere. With several devices this command is started once more for each of them; all but the
+    first show no progress.
     """
     # Imported here because only training needs it: it takes a second and 150 MB.
     from lightning_fabric import Fabric
 
     if precision == "auto":
-        gains = torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        precision = "bf16-mixed" if gains else "32-true"
+        # Private, because no public function says whether this processor computes in bfloat16.
+        faster = torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        precision = "bf16-mixed" if faster else "32-true"
     fabric = Fabric(
         accelerator="auto",
         devices=devices,
         num_nodes=nodes,
-        precision=precision,  # pyright: ignore[reportArgumentType]  (any string; Fabric says which it knows)
+        # Any string is passed on; Fabric says which ones it knows.
+        precision=precision,  # pyright: ignore[reportArgumentType]
     )
     fabric.launch()
     if not fabric.is_global_zero:
@@ -62,7 +64,7 @@ def seed_epoch(seed: int, epoch: int, rank: int = 0) -> np.random.Generator:
 
 
 def check_finite(terms: dict[str, Tensor], where: str) -> None:
-    """Raise TrainingError, with the name and ``where``, if a (scalar) term is NaN or infinite."""
+    """Raise TrainingError if a (scalar) term is NaN or infinite; say which one, and ``where``."""
     for name, value in terms.items():
         if not torch.isfinite(value).all():
             raise TrainingError(
@@ -117,10 +119,10 @@ def average_gradients(parameters: Sequence[nn.Parameter], fabric: Fabric) -> Non
 
 
 def open_log(log: Path | None, epochs_done: int) -> Callable[[list[dict]], None]:
-    """A function to call with the history after each epoch, which writes it to ``log``.
+    """Return a function that writes the history to ``log``, to be called after each epoch.
 
-    A ``.csv`` file holds the whole history; any other path is a folder for TensorBoard, in which
-    what an earlier start wrote after ``epochs_done`` no longer counts.  TrainingError where
+    A ``.csv`` file holds the whole history. Any other path is a folder for TensorBoard, which then
+    ignores what an earlier start wrote after ``epochs_done``. TrainingError where the package
     tensorboard is missing.
     """
     if log is None:
@@ -165,7 +167,7 @@ def load_state(
     modules: Sequence[nn.Module],
     optimisers: Sequence[torch.optim.Optimizer],
 ) -> TrainingState | None:
-    """Restore modules and optimisers from the state file; None where there is no such file."""
+    """Restore modules and optimisers from the state file; return None where there is no file."""
     if path is None or not path.exists():
         return None
     state: TrainingState = torch.load(path, map_location="cpu", weights_only=True)

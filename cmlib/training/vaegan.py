@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 def learning_rate(settings: VaeGanConfig, epoch: int) -> float:
-    """The rate of an epoch: a tenth after each milestone (released), or a half cosine to 1 %."""
+    """The rate of an epoch: a tenth after each milestone, as released, or a half cosine to 1 %."""
     if settings.schedule == "cosine":
         cosine = 0.5 * (1 + math.cos(math.pi * epoch / settings.epochs))
         return settings.learning_rate * (0.01 + 0.99 * cosine)
@@ -67,11 +67,11 @@ class StepLosses(NamedTuple):
 
     autoencoder: Tensor  # for encoder, decoder and label classifier
     discriminator: Tensor | None  # None where the discriminator is not trained
-    terms: dict[str, Tensor]  # what they consist of, by name, unweighted
+    terms: dict[str, Tensor]  # the unweighted terms of both, by name
 
 
 def term_weights(settings: VaeGanConfig) -> dict[str, float]:
-    """How much each term counts in the loss of the autoencoder."""
+    """The weight of each term in the loss of the autoencoder."""
     # At level 0 the "features" are the pixels themselves.
     pixels_as_features = settings.feature_weight * (settings.feature_level == 0)
     return {
@@ -94,9 +94,9 @@ def vaegan_step(
 ) -> StepLosses:
     """The losses of one batch of pictures x (B, C, S, S) with labels (B,), -1 where unknown.
 
-    Encoder and decoder share one backward pass; the discriminator sees the pictures detached.  With
-    ``expression_weight`` the discriminator has learnt to read labels before, is frozen, and in eval
-    mode.  The losses are taken in float32 whatever the networks compute in.
+    Encoder and decoder share one backward pass; the discriminator's own loss sees their pictures
+    detached. With ``expression_weight`` the discriminator has already learnt to read labels; it is
+    frozen and in eval mode. The losses are computed in float32, whatever the networks compute in.
     """
     posterior = model.encoder(x)  # mu, logvar: (B, D)
     reconstruction = model.decoder(posterior.sample())  # (B, C, S, S)
@@ -121,7 +121,7 @@ def vaegan_step(
 
 
 def _expression_error(model: VaeGan, x: Tensor, reconstruction: Tensor) -> Tensor:
-    """How far pictures and reconstructions differ for a discriminator that reads expressions."""
+    """How far reconstructions differ from pictures in the features of an expression critic."""
     with torch.no_grad():
         real_maps = model.discriminator.levels(x)  # three of (B, C', H', W')
     maps = model.discriminator.levels(reconstruction)
@@ -138,7 +138,7 @@ def _label_error(classifier: nn.Module, posterior: Posterior, labels: Tensor) ->
 def _discriminator_terms(
     model: VaeGan, x: Tensor, reconstruction: Tensor, posterior: Posterior, settings: VaeGanConfig
 ) -> dict[str, Tensor]:
-    """The loss of a discriminator of real and decoded pictures, and what it says to the decoder."""
+    """The discriminator's loss on real and decoded pictures, and the decoder's through it."""
     terms = {}
     with torch.set_grad_enabled(settings.adversarial_weight > 0):
         sampled = model.decoder(torch.randn_like(posterior.mu))  # from the prior: (B, C, S, S)
@@ -180,26 +180,25 @@ def train_vaegan(
 ) -> tuple[VaeGan, pd.DataFrame]:
     """Train a VAE-GAN; return (model in eval mode, history with one row per epoch).
 
-    ``data.validation`` is only measured: the reconstruction error from the mean, as mean square
-    over pixels.  With ``settings.patience`` it also decides when to stop, and which epoch's weights
-    are taken.  ``data.labels`` are used only where ``settings.label_weight`` or
-    ``expression_weight`` > 0; with the latter the discriminator learns them first
-    (``train_expression_critic``), which needs pictures of two labels at least, else the term is
-    left out.
+    On ``data.validation`` each epoch measures the error of reconstructions from the latent mean, as
+    the mean square over pixels. With ``settings.patience`` this error also decides when to stop,
+    and which epoch's weights to keep. ``data.labels`` are used only with ``settings.label_weight``
+    or ``settings.expression_weight``. With the latter the discriminator first learns to read them
+    (``train_expression_critic``); the term is left out where there are not at least two labels.
 
-    ``start`` is a network of the same architecture whose encoder and decoder training starts from.
-    ``state`` is a file from which a killed training goes on, to the numbers of an undisturbed one.
-    ``log`` is a ``.csv`` file that holds the history after each epoch, or else a folder for
-    TensorBoard.  ``on_epoch(model, row of the history)`` is called after each epoch.
+    ``start`` is a network of the same architecture, from whose encoder and decoder training starts.
+    ``state`` is a file from which a killed training resumes; it ends with the numbers of an
+    undisturbed one. ``log`` is a ``.csv`` file that holds the history after each epoch, or else a
+    folder for TensorBoard. ``on_epoch(model, row of the history)`` is called after each epoch.
 
-    With several devices in ``fabric`` each takes its share of every batch, and gradients, terms and
-    validation are averaged.  Batch norm, the mean over known labels and the scale of the expression
-    term see the share alone; running statistics are averaged after each epoch.  The first device
-    alone writes ``state`` and ``log`` and calls ``on_epoch``.
+    With several devices in ``fabric``, each takes its share of every batch, and gradients, terms
+    and validation errors are averaged. Batch norm, the mean over known labels and the scale of the
+    expression term are computed within each share; running statistics are averaged after each
+    epoch. Only the first device writes ``state`` and ``log`` and calls ``on_epoch``.
 
     TrainingError where a term becomes NaN, where there are too few pictures for a step, or where
-    the log needs a package; ValueError where ``expression_weight`` meets other uses of the
-    discriminator.
+    the log needs a package that is missing; ValueError where ``expression_weight`` is combined with
+    other uses of the discriminator.
     """
     fabric = fabric or launch()
     training = VaeGanTraining(data, settings, seed, fabric, start)
@@ -219,7 +218,7 @@ def train_vaegan(
 
 
 class VaeGanTraining:
-    """A VAE-GAN in training: networks, optimisers, and the history of the epochs done."""
+    """A VAE-GAN in training: its networks, its optimisers, and its history so far."""
 
     def __init__(
         self,
@@ -230,14 +229,14 @@ class VaeGanTraining:
         start: VaeGan | None = None,
     ):
         self.data = data
-        self.settings = _possible(settings, data)
+        self.settings = _drop_unusable_terms(settings, data)
         self.seed = seed
         self.fabric = fabric
         self.history: list[dict] = []  # one row per epoch
         self.best: dict[str, Tensor] | None = None  # weights of the best epoch, with patience
 
-        # A batch is shared by the devices, each of which needs two pictures for its batch norm.
-        self.least = 2 * fabric.world_size
+        # The devices share a batch, and each of them needs two pictures for its batch norm.
+        self.min_batch = 2 * fabric.world_size
         self.steps = self._count_steps()
 
         torch.manual_seed(seed)
@@ -252,14 +251,14 @@ class VaeGanTraining:
         self.discriminator_optimiser = make_optimiser(self.discriminator_parameters, self.settings)
 
     def _count_steps(self) -> int:
-        """Batches of an epoch; TrainingError where there is none."""
+        """Count the batches of an epoch; TrainingError where there is none."""
         rows, batch, devices = self.data.train, self.settings.batch, self.fabric.world_size
-        # The number of batches is that of any shuffled order.
-        steps = sum(1 for _ in batches(rows, batch, np.random.default_rng(0), self.least))
+        # Every shuffled order has the same number of batches.
+        steps = sum(1 for _ in batches(rows, batch, np.random.default_rng(0), self.min_batch))
         if not steps:
             raise TrainingError(
                 f"{len(rows)} pictures in batches of {batch} are too few: "
-                f"{devices} device(s) need {self.least} at a time; "
+                f"{devices} device(s) need {self.min_batch} at a time; "
                 "give more pictures or fewer devices"
             )
         return steps
@@ -276,7 +275,7 @@ class VaeGanTraining:
         return model
 
     def _set_up_label_classifier(self) -> nn.Linear | None:
-        """A linear layer that reads the label from the latent mean, so that the latent holds it."""
+        """A linear layer that reads the label from the latent mean, so that the latent keeps it."""
         if self.data.labels is None or not self.settings.label_weight:
             return None
         classes = int(self.data.labels.max()) + 1
@@ -290,7 +289,7 @@ class VaeGanTraining:
 
     @property
     def modules(self) -> list[nn.Module]:
-        """What has weights, in the order of the state file."""
+        """The modules with weights, in the order of the state file."""
         return [m for m in (self.model, self.label_classifier) if m is not None]
 
     @property
@@ -298,14 +297,14 @@ class VaeGanTraining:
         return [self.autoencoder_optimiser, self.discriminator_optimiser]
 
     def resume(self, path: Path | None) -> None:
-        """Go on from the state file ``path``, if it is there."""
+        """Continue from the state file ``path``, if there is one."""
         state = load_state(path, self.modules, self.optimisers)
         if state is not None:
             self.history = state["history"]
             self.best = state["best"]
 
     def prepare_discriminator(self) -> None:
-        """With ``expression_weight`` the discriminator first learns to read labels, and freezes."""
+        """With ``expression_weight``, teach the discriminator to read labels, then freeze it."""
         if not self.settings.expression_weight:
             return
         discriminator = self.model.discriminator
@@ -317,7 +316,7 @@ class VaeGanTraining:
         discriminator.requires_grad_(False)
 
     def progress_bar(self) -> tqdm:
-        """A bar that counts steps, from where the training goes on."""
+        """A bar that counts steps, beginning where the training resumes."""
         return progress(
             total=self.settings.epochs * self.steps,
             initial=self.epochs_done * self.steps,
@@ -325,7 +324,7 @@ class VaeGanTraining:
         )
 
     def is_over(self) -> bool:
-        """All epochs are done, or there was no lower validation error for ``patience`` epochs."""
+        """Whether all epochs are done, or the last ``patience`` epochs brought no lower error."""
         errors = [row["validation"] for row in self.history]
         patience = self.settings.patience
         if patience and len(errors) > patience:
@@ -336,7 +335,7 @@ class VaeGanTraining:
     # ------------------------------------------------------------ an epoch
 
     def train_epoch(self, bar: tqdm) -> dict:
-        """Train on every picture once, and measure; the new row of the history."""
+        """Train on every picture once and validate; return the new row of the history."""
         epoch = self.epochs_done
         started = time.perf_counter()
         rng = seed_epoch(self.seed, epoch, self.fabric.global_rank)
@@ -346,7 +345,7 @@ class VaeGanTraining:
 
         sums: dict[str, float] = {}
         count = 0
-        batches_of_epoch = batches(self.data.train, self.settings.batch, rng, self.least)
+        batches_of_epoch = batches(self.data.train, self.settings.batch, rng, self.min_batch)
         for number, rows in enumerate(batches_of_epoch, 1):
             terms = self.train_step(number, rows, rng)
             count += len(rows)
@@ -366,11 +365,11 @@ class VaeGanTraining:
     def train_step(
         self, number: int, rows: np.ndarray, rng: np.random.Generator
     ) -> dict[str, Tensor]:
-        """Learn from the ``number``-th batch of the epoch; its terms, averaged over the devices."""
+        """Learn from batch ``number`` of an epoch; return its terms, averaged over the devices."""
         settings, fabric = self.settings, self.fabric
 
-        # Fetch this device's share of the batch.  ``weight`` makes the average over the devices one
-        # over pictures.
+        # Fetch this device's share of the batch. ``weight`` turns the average over the devices into
+        # one over pictures.
         x, labels = self._share_of_batch(rows, rng)
         weight = len(x) * fabric.world_size / len(rows)
 
@@ -380,20 +379,20 @@ class VaeGanTraining:
                 self.model, self.label_classifier, x, labels, settings
             )
         if self.label_classifier is not None and fabric.world_size > 1:
-            # All devices must average the same terms, and one may have seen no known label.
+            # All devices must average the same terms, but one may have had no known label.
             terms.setdefault("labels", torch.zeros_like(terms["kl"]))
         terms = average_terms(terms, weight, fabric)
         check_finite(terms, f"epoch {self.epochs_done + 1}")
 
-        # Accumulate gradients.  The last step of an epoch may average over fewer batches than the
-        # others.
+        # Accumulate gradients. The last step of an epoch may average over fewer batches than the
+        # other steps.
         batches_before = (number - 1) // settings.accumulate * settings.accumulate
-        together = min(settings.accumulate, self.steps - batches_before)
+        batches_in_step = min(settings.accumulate, self.steps - batches_before)
         trains_discriminator, trains_autoencoder = self._gates(terms)
         if trains_autoencoder:
-            (autoencoder_loss * weight / together).backward()
+            (autoencoder_loss * weight / batches_in_step).backward()
         if trains_discriminator and discriminator_loss is not None:
-            (discriminator_loss * weight / together).backward()
+            (discriminator_loss * weight / batches_in_step).backward()
 
         # Update weights.
         if number % settings.accumulate == 0 or number == self.steps:
@@ -418,8 +417,8 @@ class VaeGanTraining:
         """This device's pictures (B, C, S, S), augmented, and their labels (B,) if needed."""
         data, device = self.data, self.fabric.device
         share = slice(self.fabric.global_rank, None, self.fabric.world_size)
-        # Every device draws for the whole batch, so that a picture meets the same fate whoever it
-        # belongs to.
+        # Every device draws for the whole batch, so that augmentation does not depend on the number
+        # of devices.
         mirrored = rng.random(len(rows))[share] < 0.5 if data.flips else None
         x = data.pictures.batch(rows[share], mirrored)
         x = x.to(device, memory_format=torch.channels_last)
@@ -433,7 +432,7 @@ class VaeGanTraining:
         if not self.settings.equilibrium or "discriminator" not in terms:
             return True, True
         # The loss is the sum of three cross-entropies: of pictures, of reconstructions, and of
-        # samples from the prior.
+        # samples from the prior. Their mean stands both for real and for decoded pictures.
         cross_entropy = float(terms["discriminator"]) / 3
         return losses.equilibrium_gates(cross_entropy, cross_entropy)
 
@@ -444,10 +443,10 @@ class VaeGanTraining:
 
     def _show(self, bar: tqdm, means: dict[str, float]) -> None:
         """Advance the bar by a step; show the errors of this epoch and the latest validation."""
-        shown = {name: means[name] for name in ("pixels", "features") if name in means}
+        errors = {name: means[name] for name in ("pixels", "features") if name in means}
         if self.history:
-            shown["validation"] = self.history[-1]["validation"]
-        bar.set_postfix({name: f"{value:.5f}" for name, value in shown.items()}, refresh=False)
+            errors["validation"] = self.history[-1]["validation"]
+        bar.set_postfix({name: f"{value:.5f}" for name, value in errors.items()}, refresh=False)
         bar.update()
 
     # ------------------------------------------------------------ after an epoch
@@ -459,7 +458,7 @@ class VaeGanTraining:
         )
 
     def keep_state(self, path: Path | None) -> None:
-        """Write the state file from which ``resume`` goes on."""
+        """Write the state file from which ``resume`` continues."""
         if path is not None:
             save_state(path, self.modules, self.optimisers, self.history, self.best)
 
@@ -470,7 +469,7 @@ class VaeGanTraining:
         return self.model.eval().requires_grad_(False)
 
     def _average_running_statistics(self) -> None:
-        """Give all devices the same batch norm: each has seen its own share of the batches only."""
+        """Give all devices the same batch norm statistics; each has seen only its own share."""
         if self.fabric.world_size > 1:
             for buffer in self.model.buffers():
                 if buffer.is_floating_point():
@@ -482,10 +481,10 @@ class VaeGanTraining:
             self.best = {k: v.clone() for k, v in self.model.state_dict().items()}
 
 
-def _possible(settings: VaeGanConfig, data: TrainingData) -> VaeGanConfig:
+def _drop_unusable_terms(settings: VaeGanConfig, data: TrainingData) -> VaeGanConfig:
     """The settings, without the expression term where there are not two labels to tell apart.
 
-    ValueError where the discriminator would have to serve two purposes.
+    ValueError where the discriminator would have to serve two purposes at once.
     """
     if not settings.expression_weight:
         return settings
@@ -503,7 +502,7 @@ def _possible(settings: VaeGanConfig, data: TrainingData) -> VaeGanConfig:
 def reconstruction_error(
     model: VaeGan, pictures: Pictures, rows: np.ndarray, fabric: Fabric, batch: int = 128
 ) -> float:
-    """Mean squared error of reconstructions from the mean, over ``rows``; devices share them."""
+    """Mean squared error of reconstructions from the latent mean; devices share the ``rows``."""
     model.eval()
     total = 0.0
     for indices in batches(rows[fabric.global_rank :: fabric.world_size], batch):

@@ -1,9 +1,9 @@
-"""Execute one notebook with parameters: ``python -m tools.notebooks.execute SOURCE TARGET -p
-profile smoke``.
+"""Execute one notebook with parameters.
 
-Snakemake and the tests come through here.  papermill does the work; around it are the habits: a
-misspelt parameter is an error, the kernel and the working directory are explicit, and a failure
-costs two lines on the screen while the traceback stays in the executed notebook.
+The command is ``python -m tools.notebooks.execute SOURCE TARGET -p profile smoke``; Snakemake and
+the tests use it, too. papermill does the work. What is added here: a misspelt parameter is an
+error, the kernel and the working directory are explicit, and a failure prints two lines while its
+traceback stays in the executed notebook.
 """
 
 from __future__ import annotations
@@ -24,22 +24,25 @@ PARAMETERS = {"corpus": str, "profile": str, "seed": int, "fold": int, "out_dir"
 
 
 class NotebookError(RuntimeError):
-    """A notebook that could not be executed; the message names it, the cell, the error and where
-    the traceback is.
+    """A notebook that could not be executed.
+
+    The message names the notebook, the cell and the error, and says where the traceback is.
     """
 
 
 def execute(source: Path, target: Path, parameters: dict, progress: bool = False) -> float:
-    """Execute ``source`` into ``target`` in the folder of ``source``; returns the seconds it took.
+    """Execute ``source`` into ``target``, in the folder of ``source``; return the seconds it took.
 
-    NotebookError where a parameter is not one of ``PARAMETERS`` or is unknown to the notebook, or a
-    cell fails.
+    NotebookError where a parameter is not one of ``PARAMETERS`` or is unknown to the notebook, and
+    where a cell fails.
     """
-    import papermill  # here: half a second that a misspelt command line need not wait
+    # Imported here, because a misspelt command line need not wait half a second for it.
+    import papermill
 
-    source, target, started = Path(source), Path(target), time.monotonic()
+    started = time.monotonic()
     known = papermill.inspect_notebook(str(source))
-    if unknown := [name for name in parameters if name not in PARAMETERS or name not in known]:
+    unknown = [name for name in parameters if name not in PARAMETERS or name not in known]
+    if unknown:
         raise NotebookError(
             f"{source}: has no parameter {', '.join(unknown)}; "
             f"it knows {', '.join(known) or 'none'}"
@@ -53,9 +56,8 @@ def execute(source: Path, target: Path, parameters: dict, progress: bool = False
             kernel_name="python3",
             cwd=str(source.parent),
             progress_bar=progress,
-            extra_arguments=[
-                "--IPKernelApp.log_level=50"
-            ],  # a kernel's notices about its transport are no news
+            # A kernel's notices about its transport interest nobody.
+            extra_arguments=["--IPKernelApp.log_level=50"],
         )
     except papermill.PapermillExecutionError as error:
         line = f"{error.ename}: {error.evalue}".splitlines()[0][:300]
@@ -66,7 +68,7 @@ def execute(source: Path, target: Path, parameters: dict, progress: bool = False
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: "42 s", "3 min 05 s", "2 h 10 min"."""
+    """Seconds in words: "42 s", "3 min 05 s", "2 h 10 min"."""
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
@@ -88,11 +90,8 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("MPLBACKEND", "agg")
 
     def say(text: str, stream=sys.stdout) -> None:
-        print(
-            f"{datetime.datetime.now():%H:%M:%S}  {options.source.stem:26s} {text}",
-            file=stream,
-            flush=True,
-        )
+        line = f"{datetime.datetime.now():%H:%M:%S}  {options.source.stem:26s} {text}"
+        print(line, file=stream, flush=True)
 
     record = _record(options.source, parameters)
     reasons = changes(options.target, record) if record else []
@@ -112,7 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _record(source: Path, parameters: dict) -> Provenance | None:
-    """What the results of a notebook are made from; None for one that is not of this project."""
+    """What the results of a notebook are made from; None for a notebook of another project."""
     if source.stem not in NOTEBOOKS:
         return None
     chosen = {"corpus": "actors", "profile": "quick", "fold": 1, "seed": 0} | parameters

@@ -1,10 +1,9 @@
-"""`python -m tools.notebooks.publish runs/actors-quick`: put the outputs of an executed run into
-the notebooks that are committed.
+"""Put the outputs of an executed run into the notebooks that are committed.
 
-Cells are matched by their id; a cell whose source has changed since it was executed is an error.
-Left behind are widgets and their state, progress bars, what went to stderr, and papermill's own
-metadata. Each notebook then carries a fingerprint of the code that gave its outputs, which a test
-compares with the code it shows.
+The command is ``python -m tools.notebooks.publish runs/actors-quick``. Cells are matched by their
+id; a cell whose source has changed since it was executed is an error. Widgets and their state,
+progress bars, stderr and papermill's own metadata are left behind. Each notebook then carries a
+fingerprint of the code that produced its outputs; a test compares it with the code in the notebook.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ import nbformat
 from PIL import Image, ImageSequence
 
 ROOT = Path(__file__).resolve().parents[2]
-LARGEST_ANIMATION = 200_000  # characters of an animation that are left as they are
-LARGEST = 1_000_000  # bytes a published notebook may have
+LARGEST_ANIMATION = 200_000  # characters of an animation; a longer one is shortened
+LARGEST = 1_000_000  # bytes that a published notebook may have
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -30,13 +29,13 @@ class PublishError(RuntimeError):
 
 
 def fingerprint(notebook: nbformat.NotebookNode) -> str:
-    """16 hex digits of the code cells, in order."""
+    """A hash of the code cells in their order, as 16 hexadecimal digits."""
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     return hashlib.sha256("\0".join(code).encode()).hexdigest()[:16]
 
 
 def clean(outputs: list) -> list:
-    """Outputs a reader on the web can use: no widgets, no stderr."""
+    """The outputs that a reader on the web can use, without widgets and stderr."""
     kept = []
     for output in outputs:
         data = output.get("data", {})
@@ -51,9 +50,9 @@ def clean(outputs: list) -> list:
 
 
 def shorter_animation(gif: str) -> str:
-    """A base64 GIF with every second of its pictures, shown twice as long, in 48 colours.
+    """A base64 GIF with every second picture, shown twice as long, in 48 colours.
 
-    The file of the run keeps all of its pictures.
+    The file in the folder of the run keeps all pictures.
     """
     with Image.open(io.BytesIO(base64.b64decode(gif))) as animation:
         milliseconds = animation.info["duration"]
@@ -69,7 +68,7 @@ def shorter_animation(gif: str) -> str:
 def smaller_picture(png: str) -> str:
     """A base64 PNG in at most 256 colours, where that saves a third.
 
-    The figures of a run keep all of their colours.
+    The figures in the folder of the run keep all colours.
     """
     image = Image.open(io.BytesIO(base64.b64decode(png)))
     if image.mode == "P":
@@ -81,11 +80,12 @@ def smaller_picture(png: str) -> str:
 
 
 def publish(source: Path, executed: Path) -> int:
-    """Copy outputs from ``executed`` into ``source``; returns the new size in bytes.
+    """Copy outputs from ``executed`` into ``source``; return the new size in bytes.
 
-    PublishError where they do not belong together, or must not be shown.
+    PublishError where the two do not belong together, or an output must not be published.
     """
-    book, executed_book = (nbformat.read(path, as_version=4) for path in (source, executed))
+    book = nbformat.read(source, as_version=4)
+    executed_book = nbformat.read(executed, as_version=4)
     executed_cells = {cell.id: cell for cell in executed_book.cells}
     for cell in book.cells:
         if cell.cell_type != "code":
@@ -125,9 +125,8 @@ def main(arguments: list[str] | None = None) -> int:
     failed = False
     for source in sorted((ROOT / "notebooks").glob("*.ipynb")):
         try:
-            print(
-                f"{source.name}: {publish(source, options.run / 'notebooks' / source.name):,} bytes"
-            )
+            size = publish(source, options.run / "notebooks" / source.name)
+            print(f"{source.name}: {size:,} bytes")
         except (PublishError, OSError) as error:
             print(f"publish: {error}", file=sys.stderr)
             failed = True

@@ -1,9 +1,9 @@
 """What a run leaves behind, on one page: ``metrics.json`` and ``report.html``.
 
-The page is our own template, not nbconvert's.  nbconvert was tried: it turns one notebook into one
-page, so scores, failures and figures of eleven notebooks would first have to become a twelfth; that
+The page has a template of its own. nbconvert was tried: it turns one notebook into one page, so that
+the scores, failures and figures of eleven notebooks would first have to be put into a twelfth. Its
 page begins at 280 kB and loads scripts from other servers, while this one has to open without a
-network, in an archive or in a mail.
+network, from an archive or a mail.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from pathlib import Path
 
 import jinja2
 
+from cmlib.cli.evaluate import SCORES
 from cmlib.files import write_text
 from cmlib.plots.palette import MODEL_NAMES
 from tools.notebooks.execute import duration
 
 EVALUATION, VOICE_ONLY = "06_evaluation", "04_expression_classifier"
-MODELS = ("face", "voice", "product_of_experts", "concatenation", "can_released", "can")
-SCORES = ("clip_accuracy", "frame_accuracy", "unweighted_average_recall")
+MODELS = tuple(MODEL_NAMES)
 PACKAGES = ("torch", "torchaudio", "lightning-fabric", "librosa", "numpy", "scikit-learn")
-LONGEST_LIST = 8  # numbers of a list that is shown
-LARGEST_SVG = 300_000  # bytes; figures above it (many small pictures) go into the report as PNG
+LONGEST_LIST = 8  # numbers; longer lists are not shown
+LARGEST_SVG = 300_000  # bytes; larger figures, of many small pictures, go into the report as PNG
 
 
 class ReportError(RuntimeError):
@@ -38,10 +38,10 @@ class ReportError(RuntimeError):
 
 
 def collect(run: Path) -> dict:
-    """What ``metrics.json`` holds, out of what the evaluation notebook has recorded.
+    """The contents of ``metrics.json``, from what the evaluation notebook has recorded.
 
-    A corpus without faces has no evaluation of the context: then it is the voice alone, as notebook
-    04 has scored it.  ReportError where a file or a key is missing.
+    A corpus without faces has no evaluation of the context; then they are the scores of the voice
+    alone, from notebook 04. ReportError where a file or a key is missing.
     """
     file, models, scores_key = run / "metrics" / f"{EVALUATION}.json", MODELS, "models"
     numbers = _read_numbers(file)
@@ -67,9 +67,8 @@ def _read_numbers(file: Path) -> dict:
     except OSError:
         raise ReportError(f"{file}: not there; run `make reproduce`") from None
     except ValueError as error:
-        raise ReportError(
-            f"{file}: not JSON ({error}); delete it and run `make reproduce`"
-        ) from None
+        advice = "delete it and run `make reproduce`"
+        raise ReportError(f"{file}: not JSON ({error}); {advice}") from None
 
 
 def _interval_of(score: dict) -> dict:
@@ -77,9 +76,9 @@ def _interval_of(score: dict) -> dict:
 
 
 def failure(book: dict) -> str:
-    """Why an executed notebook is not complete, in one line; "" where it is.
+    """Why an executed notebook is incomplete, in one line, or "" where it is complete.
 
-    SystemExit(0) is no failure: a notebook ends so where the corpus has nothing for it.
+    SystemExit(0) is no failure; a notebook ends with it where the corpus has nothing for it.
     """
     outputs = [output for cell in book["cells"] for output in cell.get("outputs", [])]
     errors = [output for output in outputs if output["output_type"] == "error"]
@@ -91,16 +90,17 @@ def failure(book: dict) -> str:
 
 
 def notebooks(run: Path) -> list[dict]:
-    """One row per executed notebook: name, link, seconds, error and numbers.
+    """A row for each executed notebook: name, link, seconds, error and numbers.
 
-    ``error`` is "" where all went well; ``numbers`` are those it has recorded, ``flatten``ed.
+    ``error`` is "" where all went well. ``numbers`` are those that the notebook has recorded, as
+    ``flatten`` returns them.
     """
     rows = []
     for path in sorted((run / "notebooks").glob("*.ipynb")):
         try:
             book = json.loads(path.read_text(encoding="utf-8"))
             error = failure(book)
-        except ValueError:  # the file was being written when the power went
+        except ValueError:  # the process was killed while it wrote the file
             book, error = {"metadata": {}}, "interrupted"
         recorded = run / "metrics" / f"{path.stem}.json"
         numbers = []
@@ -115,7 +115,7 @@ def notebooks(run: Path) -> list[dict]:
 def flatten(value, name: str = "") -> list[tuple[str, str]]:
     """Nested numbers as rows (path, text).
 
-    A score with its interval is one row.  Long lists, which are curves, are left out.
+    A score with its interval is one row. Long lists, which are curves, are left out.
     """
     if isinstance(value, dict):
         is_score = {"value", "low", "high"} <= set(value) and not isinstance(value["value"], list)
@@ -140,7 +140,7 @@ def _as_text(value) -> str:
 
 
 def interval(score: dict) -> str:
-    """A score with its interval, per cent where all three lie in 0...1."""
+    """A score with its interval as text, in per cent where all three numbers lie in 0...1."""
     numbers = [score[key] for key in ("value", "low", "high")]
     if None in numbers:
         return "–"
@@ -154,7 +154,7 @@ def interval(score: dict) -> str:
 def pictures(run: Path) -> list[dict]:
     """The figures of a run, each as a data address: the SVG, or the PNG where it is lighter."""
     rows = []
-    for svg in sorted((run / "figures").glob("*.svg")):  # those without a number last
+    for svg in sorted((run / "figures").glob("*.svg")):  # names without a number come last
         name = svg.stem
         file = svg if svg.stat().st_size < LARGEST_SVG else svg.with_suffix(".png")
         kind = "svg+xml" if file.suffix == ".svg" else "png"
@@ -175,8 +175,8 @@ def pictures(run: Path) -> list[dict]:
 def build(run: str | Path, partial: bool = False) -> Path:
     """Write ``run``/metrics.json and ``run``/report.html from what the notebooks left there.
 
-    ``partial`` reports a run in which notebooks failed: the table of scores is left out where there
-    are none.  Returns the path of the report.
+    ``partial`` reports a run in which notebooks have failed; the table of scores is left out where
+    there are none. Returns the path of the report.
     """
     run = Path(run)
     try:
