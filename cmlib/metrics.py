@@ -1,6 +1,6 @@
 """Scores with their intervals: what no library has, because clips of one actor are not independent.
 
-Every function takes plain arrays.  ``clips`` and ``actors`` say which rows belong together.
+Every function takes plain arrays. ``clips`` and ``actors`` say which rows belong together.
 Accuracy, recall and confusion matrices are scikit-learn's (``sklearn.metrics``) and are used from
 there.
 """
@@ -46,8 +46,8 @@ def actor_interval(
 ) -> dict[str, float]:
     """Percentile bootstrap over actors (clusters): {"value", "low", "high"} of ``statistic(rows)``.
 
-    ``actors`` (N,) holds the actor of each row, and ``statistic`` is given indices into it.  Clips
-    of one actor are not independent, so whole actors are drawn with replacement.  With few actors
+    ``actors`` (N,) holds the actor of each row, and ``statistic`` is given indices into it. Clips
+    of one actor are not independent, so whole actors are drawn with replacement. With few actors
     the interval is too short: on simulated corpora whose actors differ (tests/test_metrics.py), 95
     % intervals held the true accuracy in 92.6 % of the cases with 24 actors and in 84.3 % with
     five, the test actors of one fold.
@@ -70,7 +70,7 @@ def mean_interval(
 ) -> dict[str, float]:
     """``actor_interval`` of the mean of (N,) ``values``: the same draws, but much faster.
 
-    With ``groups`` (N,) it is the mean over groups of the means within them.  Of hits grouped by
+    With ``groups`` (N,) it is the mean over groups of the means within them. Of hits grouped by
     their true class this is the unweighted average recall (Schuller et al. 2009).
     """
     groups = np.zeros(len(actors)) if groups is None else groups
@@ -118,7 +118,7 @@ def scores(
     """Frame accuracy, clip accuracy and unweighted average recall over clips.
 
     A clip's prediction is that of the mean log probability of its frames (``by_clip``).
-    Arguments have one row per frame: (N, K), (N,), (N,), (N,).  Each score is {"value", "low",
+    Arguments have one row per frame: (N, K), (N,), (N,), (N,). Each score is {"value", "low",
     "high"}.
     """
     frame_hits = log_probabilities.argmax(1) == labels
@@ -142,11 +142,11 @@ def paired_difference(
 ) -> dict[str, float]:
     """Mean difference of the (N,) scores of two models on the same clips, with its interval and p.
 
-    Returns {"value", "low", "high", "p"} of ``first - second``.  The interval is
-    ``mean_interval``'s.  ``p`` (two-sided) is from a test that flips the sign of whole actors'
+    Returns {"value", "low", "high", "p"} of ``first - second``. The interval is
+    ``mean_interval``'s. ``p`` (two-sided) is from a test that flips the sign of whole actors'
     differences: if neither model is better, each actor's sum could as well have the other sign
-    (Fisher 1935, actors as blocks).  Up to 14 actors all 2^A flips are counted, beyond that 20,000
-    random ones.  Five actors can never give a p below 2 / 2^5 = 0.0625, however large the
+    (Fisher 1935, actors as blocks). Up to 14 actors all 2^A flips are counted, beyond that 20,000
+    random ones. Five actors can never give a p below 2 / 2^5 = 0.0625, however large the
     difference.
     """
     differences = np.asarray(first, float) - np.asarray(second, float)
@@ -185,7 +185,7 @@ def reliability(log_probabilities: np.ndarray, labels: np.ndarray, bins: int = 1
     """How often predictions of a certain confidence are right: a row for each non-empty bin.
 
     Confidence is the largest probability of a row of (N, K); bin b holds those in (b / bins, (b +
-    1) / bins].  Columns: ``low``, ``high``, ``count``, ``confidence`` (mean) and ``accuracy``.
+    1) / bins]. Columns: ``low``, ``high``, ``count``, ``confidence`` (mean) and ``accuracy``.
     """
     confidence = np.exp(log_probabilities.max(1))
     edges = np.linspace(0, 1, bins + 1)
@@ -209,8 +209,8 @@ def reliability(log_probabilities: np.ndarray, labels: np.ndarray, bins: int = 1
 def calibration_error(log_probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -> float:
     """Expected calibration error, sum_b (n_b / N) |accuracy_b - confidence_b|.
 
-    Guo et al. 2017, arXiv 1706.04599.  Bins are those of ``reliability``.  0 means that predictions
-    of 80 % confidence are right in 80 % of the cases.  With few predictions per bin it is biased
+    Guo et al. 2017, arXiv 1706.04599. Bins are those of ``reliability``. 0 means that predictions
+    of 80 % confidence are right in 80 % of the cases. With few predictions per bin it is biased
     upwards.
     """
     table = reliability(log_probabilities, labels, bins)

@@ -183,7 +183,7 @@ def toy_project(tmp_path_factory, toy_data) -> Iterator[Path]:
     """A project of its own in an empty folder: nothing is shipped or trained there.
 
     Its corpus ``actors`` has two neutral, one happy and one angry clip each of actors 1, 2, 3 and
-    10.  Fold 1 tests actor 2, fold 2 actor 3, fold 3 actor 10, fold 5 actor 1, fold 4 nobody.  Its
+    10. Fold 1 tests actor 2, fold 2 actor 3, fold 3 actor 10, fold 5 actor 1, fold 4 nobody. Its
     crowd are the first twenty people of the shipped one.
     """
     home = tmp_path_factory.mktemp("project")

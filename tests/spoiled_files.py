@@ -173,10 +173,10 @@ CASES = {
     "8 kHz": (SOUND, written_sound(tone(0.8, 8000), 8000), USED),
     "96 kHz": (SOUND, written_sound(tone(0.8, 96_000), 96_000), USED),
     "no samples": (SOUND, written_sound(np.zeros(0)), "no samples"),
-    "values that are no numbers": (
+    "values that are not numbers": (
         SOUND,
         written_sound(np.full(9000, np.nan), kind="FLOAT"),
-        "no numbers",
+        "not numbers",
     ),
     "a folder": (CLIP, lambda p: p.mkdir(), "a folder with the name of a file"),
     "a link to itself": (

@@ -91,7 +91,7 @@ def test_nothing_there_is_one_clear_line(tmp_path):
         scan("ravdess", tmp_path)
     with pytest.raises(CorpusError, match="choose one of actors, ravdess"):
         scan("celeba", tmp_path)
-    with pytest.raises(CorpusError, match="actors has no 'song' to add; choose of actors alone"):
+    with pytest.raises(CorpusError, match="cannot add 'song' to actors; choose from actors alone"):
         scan("actors+song", tmp_path)
 
 

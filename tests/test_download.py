@@ -194,7 +194,7 @@ def test_a_missing_file_is_named_at_once(host, tmp_path):
         fetch(tmp_path, [1, 2], url=host.url)
     assert whole(host, tmp_path, NAMES[1])
     assert [name for name, _ in host.requests].count(NAMES[0]) == 1
-    with pytest.raises(FetchError, match="lists no Video_Speech_Actor_07.zip"):
+    with pytest.raises(FetchError, match="does not list Video_Speech_Actor_07.zip"):
         fetch(tmp_path, [7], url=host.url)
 
 
@@ -235,7 +235,7 @@ def test_what_was_put_there_by_hand_is_looked_at(host, tmp_path, capsys):
         assert host.requests[1:] == {"good": [], "half": [(NAMES[0], "bytes=1000-")]}.get(
             root.name, [(NAMES[0], None)]
         )
-        assert ("removed, it is fetched again" in capsys.readouterr().err) == (
+        assert ("removed; it is downloaded again" in capsys.readouterr().err) == (
             root.name in ("bad", "long")
         )
 

@@ -199,7 +199,7 @@ def test_ravdess_is_read_as_it_is_published(prepared):
 def test_mead_is_read_as_it_is_published(prepared):
     clips = prepared.store.clips.set_index("name")
     assert "mead: 45 clips of 6 actors, 88 frames" in prepared.output
-    assert "missing: the video of 1 of 7 takes heard" in prepared.output
+    assert "missing: the video of 1 of 7 takes with sound" in prepared.output
     assert "view: left_30, 1 videos left out; the corpus mead+left_30 has them" in prepared.output
     assert len(scan("mead+left_30")[0]) == 46
     assert clips.sound["M003-fear-3-001"] == "M003/audio/fear/level_3/001.m4a"

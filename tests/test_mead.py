@@ -93,7 +93,7 @@ def test_other_views_are_clips_of_the_same_recording(tree):
     lacking = {path.name: reason for path, reason in skipped if "missing: view" in reason}
     assert lacking == {"M003": "missing: view left_30, top", "W009": "missing: view top"}
     with pytest.raises(
-        CorpusError, match=r"mead has no 'side' to add; choose of mead\+down, mead\+left_30"
+        CorpusError, match=r"cannot add 'side' to mead; choose from mead\+down, mead\+left_30"
     ):
         scan("mead+side", tree)
 
@@ -143,8 +143,8 @@ def test_a_partial_download_is_used_and_counted(tmp_path):
     ]
     reasons = [f"{path.relative_to(tmp_path)}: {reason}" for path, reason in skipped]
     for wanted in (
-        "M005: missing: the sound of 1 of 2 takes filmed",
-        "M005: missing: the video of 1 of 2 takes heard",
+        "M005: missing: the sound of 1 of 2 filmed takes",
+        "M005: missing: the video of 1 of 2 takes with sound",
         "M005: missing: front of angry level_1",
         "W011: missing: view front",
         "M007/video.tar: archive: not unpacked",

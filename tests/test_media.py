@@ -151,7 +151,7 @@ def test_messages_name_file_fault_and_remedy(tmp_path):
         "text.wav": "sound cannot be read",
         "gone.mp4": "no such file",
         "gone.wav": "no such file",
-        "nan.wav": "no numbers",
+        "nan.wav": "not numbers",
         "none.wav": "no samples",
     }.items():
         with pytest.raises(MediaError, match=fault) as error:

@@ -44,7 +44,7 @@ def celeba(tmp_path, portraits):
     return root
 
 
-def test_celeba_trains_and_measures_by_its_partition_file(celeba, tmp_path):
+def test_celeba_is_split_by_its_partition_file(celeba, tmp_path):
     faces = picture_crops.crop_folder(celeba, 64, tmp_path / "cache")
     assert faces.kind == "celeba" and faces.pictures.shape == (5, 64, 64, 3)
     assert isinstance(faces.pictures, np.memmap)
@@ -55,7 +55,7 @@ def test_celeba_trains_and_measures_by_its_partition_file(celeba, tmp_path):
     assert reasons["000007.jpg"] == "face: none found"
     assert "unreadable" in reasons["000008.jpg"]
     absent = reasons["list_eval_partition.txt"]
-    assert "1 pictures listed are not there, the first 000009" in absent
+    assert "1 listed pictures are missing, the first 000009" in absent
 
 
 def test_pictures_are_cropped_as_frames_of_clips_are(celeba, tmp_path):
@@ -131,7 +131,7 @@ def faceless(tmp_path):
     return tmp_path / "mine"
 
 
-def test_of_any_other_folder_every_twentieth_picture_measures(faceless):
+def test_of_any_other_folder_every_twentieth_picture_is_for_validation(faceless):
     kind, table, _ = picture_folders.scan(faceless)
     assert kind == "images" and table.file.is_monotonic_increasing
     assert np.flatnonzero(table.part == "val").tolist() == [0, 20]

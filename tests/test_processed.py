@@ -148,7 +148,7 @@ def test_what_has_no_partner_or_cannot_be_read_is_named(ravdess, mead, tmp_path)
     s = prepare("mead_released", "smoke", mead, tmp_path / "cache", workers=1)
     assert len(s.clips) == 1 and "001.npy: not a readable array" in s.skipped.reason[0]
     np.save(spectrograms / "002.npy", np.full((128, 128), np.nan))
-    with pytest.raises(CorpusError, match="wanted a spectrogram .H, W. of finite numbers"):
+    with pytest.raises(CorpusError, match="expected a spectrogram .H, W. of finite numbers"):
         processed.read_spectrogram(spectrograms / "002.npy")
 
 
@@ -244,5 +244,5 @@ def test_lists_are_read_whatever_folder_they_start_from(tmp_path):
     files[1].write_text("train: [a]\n")
     with pytest.raises(ValueError, match="1.yaml: expected three lists"):
         split_from_yaml(files, clips)
-    with pytest.raises(ValueError, match="none of the 2 clips listed is in the corpus"):
+    with pytest.raises(ValueError, match="none of the 2 listed clips is in the corpus"):
         split_from_yaml(files[:1], clips.assign(name="other"))

@@ -32,7 +32,7 @@ def can(run):
 def blob_people(count, shots, seed=0, noise=12):
     """Pictures (count * shots, 32, 32, 3) of coloured blobs, and who it is of each.
 
-    The colours of a person stay.  A stripe moves from shot to shot, as a mood does.
+    The colours of a person stay. A stripe moves from shot to shot, as a mood does.
     """
     rng = np.random.default_rng(seed)
     colours = rng.integers(40, 215, (count, 1, 4, 4, 3)).repeat(8, 2).repeat(8, 3)

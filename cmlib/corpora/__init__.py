@@ -1,6 +1,6 @@
-"""Where corpora lie and what is in them.
+"""Where the corpora are stored and what is in them.
 
-``scan("ravdess")`` gives a ``Clip`` for each recording, and what was left out with the reason.
+``scan("ravdess")`` returns a ``Clip`` for each recording, and the files left out with the reason.
 """
 
 from cmlib.corpora.catalogue import ADDITIONS, CORPORA, scan, split_name

@@ -1,8 +1,8 @@
 """Files in folders and in zip archives: one way to list, open, measure and fingerprint them.
 
-A member of an archive is written like a file in a folder that has the archive's name with ``!``
-behind it: ``Video_Speech_Actor_01.zip!/Actor_01/01-01-05-02-01-01-01.mp4``. Nothing is ever
-unpacked onto the disk: members are read into memory, one at a time.
+The path of a member looks like that of a file in a folder named after the archive, with ``!``
+behind: ``Video_Speech_Actor_01.zip!/Actor_01/01-01-05-02-01-01-01.mp4``. Nothing is ever unpacked
+onto the disk: members are read into memory, one at a time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ArchiveError(ValueError):
 
 
 def split(path: Path) -> tuple[Path, str]:
-    """The archive, and the member's name in it; for a file that is no member, the file and ""."""
+    """The archive, and the member's name in it; for an ordinary file, the file and ""."""
     for i, folder in enumerate(path.parts):
         if folder.lower().endswith(".zip!"):
             archive = Path(*path.parts[:i], folder[:-1])
@@ -42,7 +42,7 @@ def split(path: Path) -> tuple[Path, str]:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is such a file, or such a member."""
+    """Whether the file, or the member of an archive, exists."""
     archive, member = split(path)
     if not archive.is_file():
         return False
@@ -57,16 +57,17 @@ def exists(path: Path) -> bool:
 def read(path: Path) -> bytes:
     """The bytes of a member.
 
-    The last one stays in memory, since sound and pictures of a clip are asked for one by one.
+    The last member read is kept in memory, since the sound and the pictures of a clip are read
+    separately.
     """
     archive, member = split(path)
     return _read(archive, member, _stamp(archive))
 
 
 def fingerprint(path: Path, edge_bytes: int) -> bytes:
-    """Size and content in short.
+    """A short digest of size and content.
 
-    Of a file, that is its size and ``edge_bytes`` at either end; of a member, the size and the
+    For a file it is the size and ``edge_bytes`` at either end; for a member, the size and the
     checksum that the archive lists.
     """
     archive, member = split(path)
@@ -88,9 +89,9 @@ def fingerprint(path: Path, edge_bytes: int) -> bytes:
 def walk(root: Path, suffixes: tuple[str, ...]) -> tuple[list[Path], list[Skipped]]:
     """Every file below ``root`` with one of these (lower-case) suffixes, and what was left out.
 
-    First come the files, sorted, then the members of the zip archives, sorted. Left out are folders
-    and archives that cannot be read, members with unsafe names, and names without a file behind
-    them. Hidden files (``._x.mp4`` of macOS) are passed over. Links are followed, once.
+    The files come first, sorted, then the members of zip archives, sorted. Left out are folders and
+    archives that cannot be read, members with unsafe names, and broken links. Hidden files
+    (``._x.mp4`` of macOS) are ignored. Links are followed once.
     """
     files, members, skipped = [], [], []
 
@@ -105,8 +106,8 @@ def walk(root: Path, suffixes: tuple[str, ...]) -> tuple[list[Path], list[Skippe
             path = Path(folder, name)
             if path.suffix.lower() in suffixes:
                 skipped.append((path, f"{path}: a folder with the name of a file; rename it"))
-        # Changing the list in place tells os.walk where to go. A folder that was visited already is
-        # a link that goes round in circles.
+        # Changing the list in place tells os.walk which folders to visit. A folder that was visited
+        # already is a link that goes round in circles.
         subfolders[:] = sorted(
             name
             for name in subfolders
@@ -160,7 +161,7 @@ def _is_safe(name: str) -> bool:
 
 
 def _stamp(archive: Path) -> tuple[int, int]:
-    """Changes when the archive does."""
+    """A stamp that changes when the archive changes."""
     try:
         status = archive.stat()
     except OSError as error:
@@ -168,8 +169,8 @@ def _stamp(archive: Path) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_size
 
 
-# RAVDESS has 24 archives, and clips come in turn from all of them: each table of contents is read
-# only once.
+# RAVDESS has 24 archives, and clips are read from all of them in turn. The cache keeps each open,
+# so that its table of contents is read only once.
 @lru_cache(maxsize=32)
 def _open(archive: Path, stamp: tuple[int, int]) -> zipfile.ZipFile:
     try:

@@ -12,20 +12,20 @@ CORPORA = {  # name: a file as it lies in the folder of the corpus
     "actors": "Actor_12/01-01-05-02-01-01-12.mp4",
     "ravdess": "Actor_12/01-01-05-02-01-01-12.mp4",
     "mead": "M003/video/front/angry/level_2/001.mp4",
-    "ravdess_released": "Actor_12/05/train/01-01-05-02-01-01-12/1.jpg",  # the authors' own pictures
+    "ravdess_released": "Actor_12/05/train/01-01-05-02-01-01-12/1.jpg",  # the authors' pictures
     "mead_released": "M003/front/angry/level_2/1_001.jpg",
 }
-ADDITIONS = {  # what a name may add to a corpus, as in "mead+left_30": sung clips, more cameras
+ADDITIONS = {  # what may be added to a corpus, as in "mead+left_30": sung clips, more cameras
     "ravdess": ("song",),
     "mead": ("down", "left_30", "left_60", "right_30", "right_60", "top"),
 }
 
 
 def split_name(corpus: str) -> tuple[str, tuple[str, ...]]:
-    """ "mead+left_30" -> ("mead", ("left_30",)); CorpusError for an unknown corpus or addition.
+    """Split "mead+left_30" into ("mead", ("left_30",)).
 
     Additions are part of the name, so that two choices are two corpora, with prepared arrays, runs
-    and networks of their own.
+    and networks of their own. Raises CorpusError for an unknown corpus or addition.
     """
     name, *additions = corpus.split("+")
     if name not in CORPORA:
@@ -34,15 +34,15 @@ def split_name(corpus: str) -> tuple[str, tuple[str, ...]]:
     unknown = sorted(set(additions) - set(allowed))
     if unknown:
         choices = ", ".join(f"{name}+{addition}" for addition in allowed) or f"{name} alone"
-        raise CorpusError(f"{corpus}: {name} has no {unknown[0]!r} to add; choose of {choices}")
+        raise CorpusError(f"{corpus}: cannot add {unknown[0]!r} to {name}; choose from {choices}")
     return name, tuple(additions)
 
 
 def scan(corpus: str, root: str | Path | None = None) -> tuple[list[Clip], list[Skipped]]:
-    """The clips of a corpus sorted by name, and the files left out with the reason.
+    """The clips of a corpus, sorted by name, and the files left out with the reason.
 
     ``corpus``: a name such as "ravdess", "ravdess+song" or "mead+left_30+top". ``root``: its folder
-    (default: ``default_root(corpus)``). CorpusError if there is no clip.
+    (default: ``default_root(corpus)``). Raises CorpusError if it has no clips.
     """
     name, additions = split_name(corpus)
     folder = Path(root) if root else default_root(corpus)
@@ -51,7 +51,7 @@ def scan(corpus: str, root: str | Path | None = None) -> tuple[list[Clip], list[
             f"{folder}: no such folder; put the corpus {name} there, or name its folder with --root"
         )
     module = "processed" if name.endswith("_released") else name
-    layout = import_module(f"cmlib.corpora.{module}")  # only the layout that is needed
+    layout = import_module(f"cmlib.corpora.{module}")  # import only the layout that is needed
     clips, skipped = layout.scan(folder, additions)
     if not clips:
         first = ""

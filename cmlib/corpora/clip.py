@@ -1,4 +1,4 @@
-"""What every corpus consists of: clips, and files that are none."""
+"""What every corpus consists of: clips, and files that were left out."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ Skipped = tuple[Path, str]  # a file that was left out, and the reason
 
 
 class CorpusError(ValueError):
-    """A corpus is not there or cannot be used; the message says where and what to do."""
+    """A corpus is missing or cannot be used; the message says where, and what to do."""
 
 
 @dataclass(frozen=True)
 class Clip:
     """One recording of one utterance, and the files that hold it."""
 
-    path: Path  # the video, or the first of ``frames``, or the sound where there is no picture
-    audio_path: Path | None  # sound in a file of its own, beside a video without sound
+    path: Path  # the video, or the first of ``frames``, or the sound if there are no pictures
+    audio_path: Path | None  # the sound file of a video without sound
     has_video: bool
     corpus: str
     actor: int
@@ -26,5 +26,5 @@ class Clip:
     statement: int
     repetition: int
     name: str  # unique in its corpus
-    frames: tuple[Path, ...] = ()  # instead of a video: finished pictures, in order
-    spare_audio_path: Path | None = None  # heard where the video turns out to have no sound track
+    frames: tuple[Path, ...] = ()  # instead of a video: ready-made pictures, in order
+    spare_audio_path: Path | None = None  # used if the video turns out to have no sound track

@@ -1,10 +1,10 @@
-"""The crowd: many more people, on whom the VAE-GANs and context attention learn what faces are.
+"""The crowd: pictures and voices of many more people, from which the networks also learn.
 
-``data/crowd/faces.bin`` holds WebP pictures of 128 x 128 pixels one after another, finished face
-crops; ``faces.csv`` has a row for each, with the place of its bytes and what it shows. They are
-decoded once for each size, into a memory-mapped array beside the prepared corpora. The voices are
-spectrograms of other people, and no voice belongs to a picture. They are not shipped:
-``python -m tools.corpus voices`` makes ``voices.npy`` and ``voices.csv``.
+``data/crowd/faces.bin`` holds face crops, WebP pictures of 128 x 128 pixels, one after another;
+``faces.csv`` has a row for each, with the position of its bytes and what it shows. They are decoded
+once for each size, into a memory-mapped array beside the prepared corpora. The voices are
+spectrograms of other people, so no voice belongs to a picture. They are not shipped: ``python -m
+tools.corpus voices`` makes ``voices.npy`` and ``voices.csv``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ZOOM = (0.0735, 0.066, 0.853)
 def folder() -> Path:
     """The folder of the crowd: the one in ``$CM_DATA``, else the shipped one.
 
-    CorpusError where neither is there.
+    Raises CorpusError if neither exists.
     """
     for root in (default_root("crowd"), SHIPPED):
         if all((root / name).exists() for name in ("faces.csv", "faces.bin")):
@@ -50,7 +50,7 @@ def key() -> str:
 def table(root: str | Path | None = None, limit: int | None = None) -> pd.DataFrame:
     """A row for each picture: offset, bytes, person, mood, pose, ...
 
-    At most ``limit`` of them, evenly spaced. Empty where the corpus is not there.
+    At most ``limit`` of them, evenly spaced. Empty if the corpus is missing.
     """
     path = Path(root or default_root("crowd")) / "faces.csv"
     if not path.exists():
@@ -64,7 +64,7 @@ def table(root: str | Path | None = None, limit: int | None = None) -> pd.DataFr
 def labels(rows: pd.DataFrame, classes: tuple[str, ...] = CLASSES) -> np.ndarray:
     """Index in ``classes`` of the mood of each row, of pictures or of voices: (N,).
 
-    It is -1 where the mood is none of them.
+    It is -1 for other moods.
     """
     return np.array([classes.index(mood) if mood in classes else -1 for mood in rows.mood], int)
 
@@ -72,7 +72,7 @@ def labels(rows: pd.DataFrame, classes: tuple[str, ...] = CLASSES) -> np.ndarray
 def load(size: int, limit: int | None = None, root: str | Path | None = None) -> np.ndarray:
     """At most ``limit`` pictures (None: all), evenly spaced: (N, size, size, 3) uint8.
 
-    N = 0 without the corpus; CorpusError where its pictures are cut short.
+    N is 0 if the corpus is missing. Raises CorpusError if its file of pictures is too short.
     """
     rows = table(root, limit)
     if rows.empty:
@@ -112,7 +112,8 @@ def _decode(data: bytes, rows: pd.DataFrame, size: int) -> np.ndarray:
 def voices(root: str | Path | None = None) -> tuple[np.ndarray, pd.DataFrame]:
     """Spectrograms (N, 128, 128, 1) uint8, 255 for 1, and a row for each of them.
 
-    A row holds person, sex, mood, intensity and statement. CorpusError where no voices were made.
+    A row holds person, sex, mood, intensity and statement. Raises CorpusError if the voices have
+    not been made.
     """
     root = Path(root or default_root("crowd"))
     if not (root / "voices.csv").exists():

@@ -1,12 +1,13 @@
-"""Fetch the published archives of RAVDESS (Zenodo record 1188976, CC BY-NC-SA 4.0).
+"""Download the published archives of RAVDESS (Zenodo record 1188976, CC BY-NC-SA 4.0).
 
 An archive is written to ``NAME.zip.part`` and gets its name only when its size and MD5 are those of
-the record's listing, so that half a file never passes for a whole one. What was stopped goes on
-where it was. The SHA-256 is kept beside it in ``checksums.sha256``, in the format of ``sha256sum``:
-``cm verify ravdess`` compares with that later, and so does a download where the record lists none.
+the record's listing, so that a partial file never passes for a complete one. An interrupted
+download resumes where it stopped. The SHA-256 is kept beside the archive in ``checksums.sha256``,
+in the format of ``sha256sum``. ``cm verify ravdess`` compares with it later, and so does a download
+if the record lists no checksum.
 
-This is written by hand because pooch and zenodo-get check sizes and sums, but begin a broken
-download again at its first byte: they never send a Range, and an archive has half a gigabyte.
+This is written by hand because pooch and zenodo-get check sizes and checksums, but restart a broken
+download from its first byte: they never send a Range, and an archive has half a gigabyte.
 """
 
 from __future__ import annotations
@@ -30,25 +31,22 @@ from cmlib import files
 RECORD = "https://zenodo.org/api/records/1188976"
 PAGE = "https://zenodo.org/records/1188976"
 ACTORS = range(1, 25)
-TIMEOUT = (10, 60)  # seconds until a connection stands, and until the next bytes come
-TRIES = 6  # in a row that bring nothing new
+TIMEOUT = (10, 60)  # seconds to wait for a connection, and for the next bytes
+TRIES = 6  # in a row without any new bytes
 PAUSE = 1.0  # seconds after the first of them; doubled after each further one
 MAX_PAUSE = 300  # seconds, even if the server asks for more
-# Answers after which it may help to ask again.
+# After these answers it may help to ask again.
 TRANSIENT_STATUS = (408, 425, 429, 500, 502, 503, 504)
 RANGE_NOT_SATISFIABLE = 416
 LOST = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
 
 class FetchError(RuntimeError):
-    """An archive could not be fetched; the message names it, says why and what to do."""
+    """An archive could not be downloaded; the message names it, says why and what to do."""
 
 
 class ConnectionLost(FetchError):
-    """The server does not answer to the end, however often it is asked.
-
-    There is no use in asking for the next archive.
-    """
+    """The connection breaks however often it is tried, so the next archive is not tried either."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +62,12 @@ class Archive:
 def fetch(
     root: str | Path, actors: Sequence[int] = ACTORS, audio_only: bool = False, url: str = RECORD
 ) -> list[Path]:
-    """The archives of these actors' videos with sound, as whole files in ``root``.
+    """Download the archives of these actors' videos with sound into ``root``.
 
-    ``audio_only``: instead of them the one archive of everybody's sound. ``url``: the record in
-    Zenodo's interface, or a mirror of it. Archives that are there already are not fetched again.
-    FetchError names each archive that failed, after the others were fetched, and says how to do it
-    by hand.
+    ``audio_only``: the single archive of everybody's sound instead. ``url``: the record in Zenodo's
+    interface, or a mirror of it. Archives that exist are not downloaded again. If some archives
+    fail, the others are downloaded first. Then FetchError is raised, which names each that failed
+    and says how to get it by hand.
     """
     root = Path(root)
     names = [f"Video_Speech_Actor_{actor:02d}.zip" for actor in actors]
@@ -77,7 +75,8 @@ def fetch(
         names = ["Audio_Speech_Actors_01-24.zip"]
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / ".fetch.lock"):  # two processes that write one file would spoil it
+        # Two processes that write the same file would spoil it.
+        with FileLock(root / ".fetch.lock"):
             _fetch_missing(names, root, url)
     except FetchError as error:
         which = names[0] if len(names) == 1 else f"{names[0]} ... {names[-1]}"
@@ -92,7 +91,7 @@ def _fetch_missing(names: Sequence[str], root: Path, url: str) -> None:
     archives = listing(url)
     unlisted = [name for name in names if name not in archives]
     if unlisted:
-        raise FetchError(f"{url}: lists no {', '.join(unlisted)}")
+        raise FetchError(f"{url}: does not list {', '.join(unlisted)}")
     missing = [archives[name] for name in names if not _is_whole(archives[name], root)]
     _check_room(missing, root)
     faults = []
@@ -143,9 +142,9 @@ def _archive(entry: dict, url: str) -> Archive:
 
 
 def _request(url: str, headers: dict[str, str]) -> requests.Response:
-    """The beginning of an answer.
+    """Send a request, and return the response with its body still to be read.
 
-    While the fault may pass, the server is asked again, after longer and longer pauses.
+    A temporary fault is answered by asking again, after longer and longer pauses.
     """
     fault = ""
     for attempt in range(TRIES):
@@ -173,14 +172,14 @@ def _request(url: str, headers: dict[str, str]) -> requests.Response:
 
 
 def _innermost_reason(error: BaseException) -> str:
-    """The innermost reason of an error of the network, in one line."""
+    """The root cause of a network error, in one line."""
     while error.__context__ is not None:
         error = error.__context__
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def _download(archive: Archive, root: Path, bar: tqdm) -> None:
-    """Fetch one archive, from where its part file ends."""
+    """Download one archive, starting where its part file ends."""
     part = _part_file(archive, root)
     furthest, tries_without_progress = -1, 0
     while not part.exists() or _length(part) < archive.size:
@@ -200,14 +199,14 @@ def _download(archive: Archive, root: Path, bar: tqdm) -> None:
 
 
 def _receive(archive: Archive, part: Path, present: int, bar: tqdm) -> None:
-    """Append to the part file what comes in one connection; its end is no error."""
+    """Append to the part file what one connection delivers; if it breaks, that is not an error."""
     headers = {"Accept-Encoding": "identity"}
     if present:
         headers["Range"] = f"bytes={present}-"
     with _request(archive.url, headers) as response, contextlib.suppress(*LOST):
         content_range = response.headers.get("Content-Range", "")  # with status 206
         continues = content_range.startswith(f"bytes {present}-")
-        if not continues:  # the server sends all of it, or something else: from the beginning
+        if not continues:  # the server sends the whole file, or another part: start again
             bar.update(-present)
         with open(part, "ab" if continues else "wb") as file:
             if response.status_code == RANGE_NOT_SATISFIABLE:
@@ -220,7 +219,7 @@ def _receive(archive: Archive, part: Path, present: int, bar: tqdm) -> None:
 
 
 def _accept(archive: Archive, file: Path, root: Path) -> None:
-    """Check a complete file, give it its name and keep its checksum; or remove it and say so."""
+    """Check a complete file, name it and keep its checksum; if it is wrong, remove it and raise."""
     known = _checksums(root)
     md5, sha256 = _digests(file)
     fault = ""
@@ -241,7 +240,7 @@ def _accept(archive: Archive, file: Path, root: Path) -> None:
 
 
 def _digests(file: Path) -> tuple[str, str]:
-    """MD5 and SHA-256 of a file that is read once."""
+    """MD5 and SHA-256 of a file, reading it once."""
     md5, sha256 = hashlib.md5(), hashlib.sha256()
     with open(file, "rb") as opened:
         while block := opened.read(1 << 20):
@@ -251,9 +250,9 @@ def _digests(file: Path) -> tuple[str, str]:
 
 
 def _is_whole(archive: Archive, root: Path) -> bool:
-    """Whether the archive is there.
+    """Whether the complete archive exists.
 
-    One that came by other ways is checked, and one that is too short becomes a part file.
+    An archive that was put there by hand is checked, and one that is too short becomes a part file.
     """
     path = root / archive.name
     if not path.exists():
@@ -266,7 +265,7 @@ def _is_whole(archive: Archive, root: Path) -> bool:
     try:
         _accept(archive, path, root)
     except FetchError as error:
-        print(f"{error}, it is fetched again", file=sys.stderr)
+        print(f"{error}; it is downloaded again", file=sys.stderr)
     return path.exists()
 
 
@@ -281,7 +280,7 @@ def _check_room(archives: list[Archive], root: Path) -> None:
 
 
 def _checksums(root: Path) -> dict[str, str]:
-    """SHA-256 by name, as kept beside the archives."""
+    """SHA-256 by name, from the list beside the archives."""
     file = root / "checksums.sha256"
     if not file.exists():
         return {}

@@ -1,4 +1,4 @@
-"""Where corpora and what is prepared from them lie, and which files are in a folder."""
+"""The folders of corpora and of prepared corpora, and the files in a folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 def default_root(corpus: str) -> Path:
     """The folder of a corpus: ``$CM_DATA``/corpus, or ``data/``corpus beside the package.
 
-    It is the same whatever is added to the corpus, as in "ravdess+song".
+    Additions, as in "ravdess+song", do not change it.
     """
     data = Path(os.environ.get("CM_DATA") or ROOT / "data")
     return data / corpus.partition("+")[0]
@@ -30,7 +30,7 @@ def cache_root() -> Path:
 def list_files(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """Every file below ``root`` with one of these suffixes, sorted.
 
-    Hidden files and folders, such as ``._x.mp4`` of macOS, are passed over.
+    Hidden files and folders, such as ``._x.mp4`` of macOS, are ignored.
     """
     matching = []
     for path in root.rglob("*"):
@@ -42,9 +42,9 @@ def list_files(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 
 def verify(root: Path) -> list[str]:
-    """What is wrong with the files of a corpus, by its list ``checksums.sha256``.
+    """Compare the files of a corpus with its list ``checksums.sha256``: a line for each fault.
 
-    The list has the format of ``sha256sum``; a corpus without one has no faults.
+    The list has the format of ``sha256sum``. Without a list there are no faults.
     """
     checksums = root / "checksums.sha256"
     if not checksums.exists():

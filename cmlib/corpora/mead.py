@@ -1,8 +1,9 @@
-"""MEAD: ``M003/video/front/angry/level_2/001.mp4``, and its sound apart from it.
+"""MEAD, whose videos and sounds are separate files.
 
-The sound lies in ``M003/audio/angry/level_2/001.m4a``. A take is filmed from seven sides, which
-share one sound. A download may be partial: a video without its sound is heard by its own track, if
-it has one; sound without its video is a clip of sound only; and what an actor lacks is counted.
+The sound of ``M003/video/front/angry/level_2/001.mp4`` is ``M003/audio/angry/level_2/001.m4a``. A
+take is filmed from seven sides, which share one sound. A download may be partial. For a video
+without its sound file, the sound track of the video is used, if it has one; a sound without its
+video becomes a clip of sound only; and what an actor lacks is counted.
 Wang et al. (2020), MEAD: A Large-scale Audio-visual Dataset for Emotional Talking-face Generation,
 ECCV.
 """
@@ -19,21 +20,21 @@ from cmlib.corpora.names import MEAD_EMOTIONS, MeadName
 
 FRONT = "front"
 VIEWS = (FRONT, *ADDITIONS["mead"])
-# Emotion and level of every recording that a whole download has of an actor.
+# Emotion and level of every recording that a complete download has of an actor.
 ALL_LEVELS = frozenset(
     (word, level)
     for word in MEAD_EMOTIONS
     for level in (1, 2, 3)
     if word != "neutral" or level == 1
 )
-# Files by recording and view, "" for sound, with what their names tell.
+# Files by recording and view ("" for sound), each with its parsed name.
 Takes = dict[tuple[str, str], tuple[Path, MeadName]]
 
 
 def scan(root: Path, additions: tuple[str, ...] = ()) -> tuple[list[Clip], list[Skipped]]:
     """See ``cmlib.corpora.scan``. ``additions``: views beside the front.
 
-    Of the other views, each is left out in one line.
+    Each of the other views is reported as left out, in one line.
     """
     views = [view for view in VIEWS if view == FRONT or view in additions]
     videos, sounds, skipped = _find_takes(root, views)
@@ -48,7 +49,7 @@ def scan(root: Path, additions: tuple[str, ...] = ()) -> tuple[list[Clip], list[
 
 
 def _find_takes(root: Path, views: list[str]) -> tuple[Takes, Takes, list[Skipped]]:
-    """Videos of these views, sounds, and what was left out."""
+    """Find videos of these views, sounds, and what is left out."""
     videos: Takes = {}
     sounds: Takes = {}
     skipped: list[Skipped] = []
@@ -97,9 +98,9 @@ def _clip(path: Path, name: MeadName, sounds: Takes) -> Clip:
 def _missing(videos: Takes, sounds: Takes, views: list[str]) -> list[Skipped]:
     """What each actor lacks.
 
-    That is: views asked for, levels of emotions, the sound of videos, the videos of sounds.
+    It may lack requested views, levels of emotions, sounds of videos, or videos of sounds.
     """
-    # By folder of an actor and by view: emotions with their levels, and recordings.
+    # By an actor's folder and by view: emotions with their levels, and recordings.
     levels = defaultdict(lambda: defaultdict(set))
     recordings = defaultdict(lambda: defaultdict(set))
     for path, name in [*videos.values(), *sounds.values()]:
@@ -113,7 +114,7 @@ def _missing(videos: Takes, sounds: Takes, views: list[str]) -> list[Skipped]:
         if missing_views:
             lines.append((folder, f"missing: view {', '.join(missing_views)}"))
         for view, present in by_view.items():
-            if view or len(by_view) == 1:  # levels of sound count where there is nothing else
+            if view or len(by_view) == 1:  # levels of sound count only if there is nothing else
                 lines += [(folder, line) for line in _missing_levels(view, present)]
         sound_takes = recordings[folder][""]
         video_takes = set().union(*(takes for view, takes in recordings[folder].items() if view))
@@ -121,16 +122,16 @@ def _missing(videos: Takes, sounds: Takes, views: list[str]) -> list[Skipped]:
         unseen = len(sound_takes - video_takes)
         if silent:
             lines.append(
-                (folder, f"missing: the sound of {silent} of {len(video_takes)} takes filmed")
+                (folder, f"missing: the sound of {silent} of {len(video_takes)} filmed takes")
             )
         if unseen:
-            count = f"{unseen} of {len(sound_takes)} takes heard: clips of sound only"
+            count = f"{unseen} of {len(sound_takes)} takes with sound: used as clips of sound only"
             lines.append((folder, f"missing: the video of {count}"))
     return lines
 
 
 def _missing_levels(view: str, present: set[tuple[str, int]]) -> list[str]:
-    """A line with the first four emotions and levels that one view of an actor lacks, if any."""
+    """A line with the first four emotions and levels that one view of an actor lacks."""
     missing = sorted(ALL_LEVELS - present)
     if not missing:
         return []

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-# The number of an emotion in a name of RAVDESS is its index + 1.
+# In RAVDESS names, the number of an emotion is its index + 1.
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
-# What is trained and scored. Neutral clips are the probes of mental representations.
+# The classes to learn. Neutral clips serve to probe mental representations.
 CLASSES = EMOTIONS[1:]
-# MEAD lacks calm and has contempt in its place; the others keep their number.
+# MEAD has contempt in place of calm; the others keep their number.
 MEAD_CLASSES = ("contempt", *CLASSES[1:])
 MODALITIES = ("audio-visual", "video-only", "audio-only")  # number in RAVDESS = index + 1
 CHANNELS = ("speech", "song")
-MEAD_EMOTIONS = {  # MEAD's word: ours
+MEAD_EMOTIONS = {  # MEAD's word: this project's word
     "angry": "angry",
     "contempt": "contempt",
     "disgusted": "disgust",
@@ -53,7 +53,7 @@ class ClipName:
 
     @classmethod
     def parse(cls, stem: str) -> ClipName:
-        """From a file name without folder and suffix; ValueError says what does not fit."""
+        """Parse a file name without folder and suffix; raises ValueError if it does not fit."""
         if not re.fullmatch(r"\d\d(-\d\d){6}", stem):
             raise ValueError(
                 f"{stem!r} is not a RAVDESS name: seven two-digit numbers, "
@@ -61,7 +61,7 @@ class ClipName:
             )
         numbers = [int(number) for number in stem.split("-")]
         modality, channel, emotion, intensity, statement, repetition, actor = numbers
-        limits = {  # field: its number, the largest one allowed
+        limits = {  # field: its number, and the largest one allowed
             "modality": (modality, len(MODALITIES)),
             "channel": (channel, len(CHANNELS)),
             "emotion": (emotion, len(EMOTIONS)),
@@ -101,7 +101,7 @@ class ClipName:
 
     @property
     def recording(self) -> tuple:
-        """The same for the audio-visual, video-only and audio-only file of one recording."""
+        """Identifies a recording: the same for its audio-visual, video-only and audio-only file."""
         return (
             self.actor,
             self.channel,
@@ -120,16 +120,16 @@ class MeadName:
     """
 
     actor: str  # M or W and three digits
-    emotion: str  # in this project's words: a value of MEAD_EMOTIONS
+    emotion: str  # this project's word, a value of MEAD_EMOTIONS
     level: int  # 1...3 (neutral 1)
     take: int
     view: str = ""  # "" for sound
 
     @classmethod
     def parse(cls, path: str) -> MeadName:
-        """From a path with forward slashes; what stands before the actor's folder is ignored.
+        """Parse a path with forward slashes; what stands before the actor's folder is ignored.
 
-        ValueError where it does not fit.
+        Raises ValueError if the path does not fit.
         """
         pattern = r"(?:.*/)?([MW]\d{3})/(?:video/(\w+)|audio)/(\w+)/level_([1-3])/(\d+)\.\w+"
         match = re.fullmatch(pattern, path)
@@ -158,13 +158,13 @@ class MeadName:
 
     @property
     def recording(self) -> str:
-        """The same for all views and the sound of one recording, as in "M003-angry-2-001"."""
+        """Identifies a recording, all its views and its sound, as in "M003-angry-2-001"."""
         return f"{self.actor}-{self.word}-{self.level}-{self.take:03d}"
 
     @property
     def number(self) -> int:
-        """The actor as one number: 100 more for a man, 200 more for a woman.
+        """The actor as one number: 100 is added for a man, 200 for a woman.
 
-        M009 and W009 are two people.
+        So M009 and W009, who are two people, have different numbers.
         """
         return int(self.actor[1:]) + (100 if self.actor[0] == "M" else 200)

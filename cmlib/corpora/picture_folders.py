@@ -1,9 +1,10 @@
-"""Folders of pictures, from which only faces are learnt: CelebA, RaFD, or any other.
+"""Folders of pictures to learn faces from: CelebA, RaFD, or any other.
 
-CelebA: the pictures and their list ``list_eval_partition.txt`` (``000001.jpg 0``; 0 trains, 1
-measures, 2 is left alone). RaFD: ``Rafd090_01_Caucasian_female_angry_frontal.jpg``, that is camera
-angle, person, looks, expression and gaze; full profiles are left out, and the last tenth of the
-people measures. Any other folder: every twentieth picture measures.
+CelebA has the list ``list_eval_partition.txt`` with lines such as ``000001.jpg 0``: 0 is for
+training, 1 for validation, and 2 is left out. RaFD has names such as
+``Rafd090_01_Caucasian_female_angry_frontal.jpg``, that is camera angle, person, group, expression
+and gaze; full profiles are left out, and the last tenth of the people is for validation. Of any
+other folder, every twentieth picture is for validation.
 Liu et al. (2015), Deep Learning Face Attributes in the Wild; Langner et al. (2010), The Radboud
 Faces Database.
 """
@@ -21,7 +22,7 @@ from cmlib.corpora.names import CLASSES
 
 PARTITION = "list_eval_partition.txt"
 SUBSETS = ("train", "val", "test")  # 0, 1 and 2 in CelebA's list
-MEASURE_EVERY = 20  # of any other folder, every so manieth picture measures
+VALIDATION_STEP = 20  # of any other folder, one in so many pictures is for validation
 RAFD = re.compile(r"Rafd(\d{3})_(\d+)_([A-Za-z]+)_(\w+)_([a-z]+)_(frontal|left|right)", re.ASCII)
 RAFD_EMOTIONS = {
     "angry": "angry",
@@ -37,11 +38,11 @@ Row = tuple[Path, str, str, str]  # file, subset, person, emotion
 
 
 def scan(root: str | Path) -> tuple[str, pd.DataFrame, list[Skipped]]:
-    """The kind of a folder, a table of its pictures, and what was left out with the reason.
+    """The kind of a folder, a table of its pictures, and the files left out with the reason.
 
     The kind is "celeba", "rafd" or "images". The table has a row for each picture: file below
-    ``root``, part ("train" or "val"), person and emotion ("" where unknown). CorpusError without a
-    picture.
+    ``root``, part ("train" or "val"), person and emotion ("" where unknown). Raises CorpusError if
+    there are no pictures.
     """
     root = Path(root)
     if not root.is_dir():
@@ -59,7 +60,7 @@ def scan(root: str | Path) -> tuple[str, pd.DataFrame, list[Skipped]]:
     else:
         kind = "images"
         rows = [
-            (path, "val" if i % MEASURE_EVERY == 0 else "train", "", "")
+            (path, "val" if i % VALIDATION_STEP == 0 else "train", "", "")
             for i, path in enumerate(pictures)
         ]
         skipped = []
@@ -69,7 +70,7 @@ def scan(root: str | Path) -> tuple[str, pd.DataFrame, list[Skipped]]:
 
 
 def labels(table: pd.DataFrame) -> list[int]:
-    """Index in ``CLASSES`` of the emotion of each row, -1 where there is none."""
+    """Index in ``CLASSES`` of the emotion of each row, -1 for other emotions or none."""
     return [CLASSES.index(e) if e in CLASSES else -1 for e in table.emotion]
 
 
@@ -93,7 +94,7 @@ def _scan_celeba(pictures: list[Path], partition: Path) -> tuple[list[Row], list
         else:
             rows.append((path, subset, "", ""))
     if subsets:
-        fault = f"{len(subsets)} pictures listed are not there, the first {min(subsets)}"
+        fault = f"{len(subsets)} listed pictures are missing, the first {min(subsets)}"
         skipped.append((partition, f"missing: {fault}"))
     return rows, skipped
 
@@ -109,9 +110,9 @@ def _scan_rafd(pictures: list[Path]) -> tuple[list[Row], list[Skipped]]:
         else:
             portraits.append((path, match[2], RAFD_EMOTIONS[match[5]]))
     people = sorted({person for _, person, _ in portraits})
-    measured = people[-max(1, len(people) // 10) :]
+    validation_people = people[-max(1, len(people) // 10) :]
     rows = [
-        (path, "val" if person in measured else "train", person, emotion)
+        (path, "val" if person in validation_people else "train", person, emotion)
         for path, person, emotion in portraits
     ]
     return rows, skipped

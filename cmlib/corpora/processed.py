@@ -1,10 +1,10 @@
-"""What the authors of the released code trained on: finished pictures of faces beside their sound.
+"""The processed data of the released code's authors: pictures of faces beside their sound.
 
 RAVDESS: ``Actor_12/05/train/01-01-05-02-01-01-12/17.jpg``, that is actor, emotion code, stage, clip
 and frame, with the sound ``01-01-05-02-01-01-12.wav`` anywhere below actor and emotion. MEAD:
 ``M003/front/angry/level_2/17_001.jpg``, with the take in the last three digits, and the spectrogram
-``M003/spectrograms/angry/level_2/001.npy``. YAML files beside the actors list who trains, who
-validates and who tests (``splits.split_from_yaml``).
+``M003/spectrograms/angry/level_2/001.npy``. YAML files beside the actors list the clips for
+training, validation and test (``splits.split_from_yaml``).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cmlib.corpora.clip import Clip, CorpusError, Skipped
 from cmlib.corpora.folders import PICTURE_SUFFIXES, list_files
 from cmlib.corpora.names import MEAD_EMOTIONS, ClipName, MeadName
 
-CROP_SIDE = 322  # pixels: side of the central square of a picture that is kept, the rest is margin
+CROP_SIDE = 322  # pixels: side of the central square that is kept of a picture
 SPECTROGRAM_SIDE = 128
 RAVDESS_FILE = re.compile(  # groups: emotion, clip
     r"(?:.*/)?(\d\d)/(?:[^/]+/)*?(\d\d-\d\d-\1(?:-\d\d){4})(?:/[^/]+)?\.\w+"
@@ -33,7 +33,7 @@ MEAD_FILE = re.compile(  # groups: actor, view, emotion, level, take
 
 
 def clip_of(path: str) -> ClipName | MeadName | None:
-    """The clip to which a frame, a sound or a spectrogram belongs, by its path; None if to none.
+    """The clip to which a frame, a sound or a spectrogram belongs, or None.
 
     ``path`` has forward slashes.
     """
@@ -53,9 +53,9 @@ def name_of(clip: ClipName | MeadName) -> str:
 
 
 def scan(root: Path, additions: tuple[str, ...] = ()) -> tuple[list[Clip], list[Skipped]]:
-    """See ``cmlib.corpora.scan``; for the layouts of both corpora, to which nothing can be added.
+    """See ``cmlib.corpora.scan``. Reads the layouts of both corpora; neither has additions.
 
-    Of several views of a take one is used: the front, else the next one of ``mead.VIEWS``.
+    Of several views of a take only one is used: the front, else the next one of ``mead.VIEWS``.
     """
     pictures, sounds, skipped = _find_files(root)
     clips: dict[str, Clip] = {}
@@ -78,12 +78,12 @@ def scan(root: Path, additions: tuple[str, ...] = ()) -> tuple[list[Clip], list[
 
 
 def _find_files(root: Path) -> tuple[dict, dict[str, Path], list[Skipped]]:
-    """Frames by folder and clip, sounds and spectrograms by ``Clip.name``, what was left out."""
+    """Frames by folder and clip, sounds and spectrograms by ``Clip.name``, and what is left out."""
     pictures, sounds, skipped = defaultdict(list), {}, []
     for path in list_files(root, (*PICTURE_SUFFIXES, ".wav", ".npy")):
         clip = clip_of(path.absolute().as_posix())
         if clip is None:
-            skipped.append((path, "name: neither a frame nor a sound as the authors lay them out"))
+            skipped.append((path, "name: neither a frame nor a sound in the layout of the authors"))
         elif path.suffix.lower() in PICTURE_SUFFIXES:
             pictures[path.parent, clip].append(path)
         else:
@@ -92,14 +92,14 @@ def _find_files(root: Path) -> tuple[dict, dict[str, Path], list[Skipped]]:
 
 
 def _view_order(item: tuple[tuple[Path, ClipName | MeadName], list[Path]]) -> int:
-    """Sorts the front before the other views; RAVDESS has no other."""
+    """A sort key that puts the front before the other views; RAVDESS has only the front."""
     (_, clip), _ = item
     view = getattr(clip, "view", mead.FRONT)
     return mead.VIEWS.index(view) if view in mead.VIEWS else len(mead.VIEWS)
 
 
 def _natural_order(path: Path) -> list[int | str]:
-    """Sorts frame 9 before frame 10."""
+    """A sort key that puts frame 9 before frame 10."""
     pieces = re.split(r"(\d+)", path.stem)
     return [int(piece) if piece.isdigit() else piece for piece in pieces]
 
@@ -115,9 +115,9 @@ def _clip(clip: ClipName | MeadName, frames: list[Path], sound: Path) -> Clip:
 
 
 def read_picture(path: Path, size: int) -> np.ndarray:
-    """A frame as released networks see it: its central square of at most 322 pixels.
+    """The central square of a frame, at most 322 pixels wide, scaled to (size, size, 3) uint8.
 
-    (size, size, 3) uint8; CorpusError where it cannot be read.
+    So released networks see it. Raises CorpusError if the frame cannot be read.
     """
     try:
         with Image.open(path) as opened:
@@ -133,7 +133,8 @@ def read_picture(path: Path, size: int) -> np.ndarray:
 def read_spectrogram(path: Path) -> np.ndarray:
     """The spectrogram (H, W) of a ``.npy`` file, floats or 0...255 -> (128, 128) float32.
 
-    CorpusError where it cannot be read. No code in the file is run.
+    Raises CorpusError if it cannot be read. Pickled objects are refused, so no code in the file is
+    run.
     """
     try:
         values = np.squeeze(np.load(path, allow_pickle=False))
@@ -142,7 +143,7 @@ def read_spectrogram(path: Path) -> np.ndarray:
     is_numeric = np.issubdtype(values.dtype, np.number)
     if values.ndim != 2 or not is_numeric or not np.isfinite(values).all():
         raise CorpusError(
-            f"{path}: wanted a spectrogram (H, W) of finite numbers, "
+            f"{path}: expected a spectrogram (H, W) of finite numbers, "
             f"got {values.dtype} {values.shape}"
         )
     scale = 255 if values.dtype == np.uint8 else 1

@@ -1,9 +1,9 @@
-"""RAVDESS, or any tree of files with its names, and its published archives without unpacking them.
+"""RAVDESS, or any folder of files with its names; its published archives may stay packed.
 
-Folders ``Actor_NN`` may lie anywhere below the root, with video, sound or both. Of one recording
-the audio-visual file (01) is taken; else the video-only file (02) with the sound of the audio-only
-file (03); else the audio-only file. So no sound is ever counted twice. The sound of an audio-visual
-file that turns out to be silent film is that of the audio-only file too.
+Folders ``Actor_NN`` may lie anywhere below the root, with video, sound or both. Of each recording
+the audio-visual file (01) is used; else the video-only file (02) with the sound of the audio-only
+file (03); else the audio-only file. So no sound is counted twice. If an audio-visual file turns out
+to have no sound track, the audio-only file provides its sound too.
 Livingstone & Russo (2018), PLoS ONE 13(5): e0196391; Zenodo record 1188976.
 """
 
@@ -58,7 +58,8 @@ def _clip(files: Files, corpus: str) -> Clip:
     sounds = files[AUDIO_ONLY]
     path, name = (videos or sounds)[0]
     separate_sound = sounds[0][0] if videos and sounds else None
-    has_own_sound = bool(files[AUDIO_VISUAL])  # by its name: known only when it is opened
+    # According to its name; whether it is true shows only when the file is opened.
+    has_own_sound = bool(files[AUDIO_VISUAL])
     return Clip(
         path=path,
         audio_path=None if has_own_sound else separate_sound,

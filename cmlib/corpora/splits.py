@@ -1,4 +1,4 @@
-"""Who trains, who validates and who tests: five folds by actor, the authors' split, a leaky one."""
+"""Training, validation and test: five folds by actor, the authors' split, and a leaky one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from cmlib.corpora.processed import clip_of, name_of
 
-AS_RELEASED = 0  # stands for a fold: the authors' own split, in which actors are in every subset
+AS_RELEASED = 0  # in place of a fold: the authors' split, where an actor is in every subset
 SUBSETS = ("train", "val", "test")
 # Actors of the five test sets (Luna-Jimenez et al. 2021); validation is the next fold, and training
 # the other three.
@@ -50,7 +50,7 @@ class Split:
 def fold_of(actor: int) -> int:
     """The fold (1...5) in which an actor is tested.
 
-    Actors beyond the 24 of RAVDESS are dealt out by number.
+    Actors beyond the 24 of RAVDESS are assigned in turn, by number.
     """
     for fold, actors in enumerate(FOLDS, 1):
         if actor in actors:
@@ -61,8 +61,8 @@ def fold_of(actor: int) -> int:
 def split(clips: pd.DataFrame, fold: int = 1) -> Split:
     """Actor-disjoint split of the rows of ``clips`` (column ``actor``).
 
-    Test: the actors of ``fold`` (1...5). Validation: those of the next fold (1 after 5). Training:
-    all others.
+    The actors of ``fold`` (1...5) are for test, those of the next fold (1 after 5) for validation,
+    and all others for training. Raises ValueError for another fold, or if a subset is empty.
     """
     if fold not in range(1, len(FOLDS) + 1):
         raise ValueError(f"fold {fold}: choose 1 to {len(FOLDS)}")
@@ -86,8 +86,8 @@ def split_from_yaml(files: Iterable[Path], clips: pd.DataFrame) -> Split:
 
     ``files``: YAML files with lists ``train``, ``val`` and ``test`` of paths of frames or sounds,
     whatever folder they start from; several files add up. A clip belongs where its frames are
-    listed, and nowhere if it is not listed. ValueError where a list is missing, where a clip is in
-    two lists, or where nothing listed is in the corpus.
+    listed, and nowhere if it is not listed. Raises ValueError if a list is missing, if a clip is in
+    two lists, or if the corpus has none of the listed clips.
     """
     files = list(files)
     subset_of: dict[str, str] = {}
@@ -105,14 +105,14 @@ def split_from_yaml(files: Iterable[Path], clips: pd.DataFrame) -> Split:
     if subsets.isna().all():
         names = ", ".join(map(str, files))
         raise ValueError(
-            f"{names}: none of the {len(subset_of)} clips listed is in the corpus; check its folder"
+            f"{names}: none of the {len(subset_of)} listed clips is in the corpus; check its folder"
         )
     return Split(*(np.flatnonzero(subsets == name) for name in SUBSETS))
 
 
 def _read_lists(file: Path) -> dict[str, list]:
     """The lists ``train``, ``val`` and ``test`` of a YAML file."""
-    import yaml  # here, since the other splits need none
+    import yaml  # here, since the other splits do not need it
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the lists have 100,000 lines
     content = yaml.load(file.read_text(), loader)
@@ -128,10 +128,10 @@ def _read_lists(file: Path) -> dict[str, list]:
 
 
 def random_split(count: int, seed: int = 0) -> Split:
-    """The leakage lesson: ``count`` clips or frames, shuffled into 60, 20 and 20 %.
+    """A leaky split, for the lesson on leakage: ``count`` rows shuffled into 60, 20 and 20 %.
 
-    The same actor, and over frames even the same clip, is then in training, validation and test, so
-    the score says little about a stranger. Never used for a result.
+    Training, validation and test then share actors and, if the rows are frames, even clips. So the
+    score says little about strangers. Never use it for a result.
     """
     order = np.random.default_rng(seed).permutation(count)
     fifth = count // 5

@@ -49,9 +49,9 @@ def ablations(
 ) -> pd.DataFrame:
     """Context networks with one setting changed each, scored on the VALIDATION actors.
 
-    They are trained on cached latents.  ``changes`` names changes to the profile's settings; those
-    that change nothing are left out.  A network is trained once: it is kept in the run's folder
-    ``ablations``.  Columns: change, value, low, high (clip accuracy), kl (mean KL(face || shifted),
+    They are trained on cached latents. ``changes`` names changes to the profile's settings; those
+    that change nothing are left out. A network is trained once: it is kept in the run's folder
+    ``ablations``. Columns: change, value, low, high (clip accuracy), kl (mean KL(face || shifted),
     nats), shift (root mean square change of the latent mean, in units of its spread over training
     faces), seconds (of training it, or of reading it).
     """

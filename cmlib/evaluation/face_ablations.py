@@ -38,7 +38,7 @@ class FaceVariant(Run):
 def face_variants(run: Run) -> dict[str, Run]:
     """The run itself, and by their names runs whose faces learn with another measure.
 
-    The measure is features of another level, or has an adversarial term.  Such a run keeps its
+    The measure is features of another level, or has an adversarial term. Such a run keeps its
     files in a folder of its own, below ``ablations`` of the run.
     """
     base = run.profile.face
@@ -72,8 +72,8 @@ def face_variants(run: Run) -> dict[str, Run]:
 def face_ablations(run: Run, train: bool = False) -> pd.DataFrame:
     """What the measure of reconstruction does to faces and latents, on VALIDATION actors.
 
-    One row per trained variant of ``face_variants``.  With ``train`` those that are not there are
-    trained; a killed training goes on.  Empty where only the run's own network is there.
+    One row per trained variant of ``face_variants``. With ``train`` those that are not there are
+    trained; a killed training goes on. Empty where only the run's own network is there.
 
     Columns: change, mse (reconstruction from the mean, over pixels), and clip accuracies with
     intervals over actors: of a judge that learnt from real frames of training actors, on

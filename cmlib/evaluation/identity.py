@@ -1,4 +1,4 @@
-"""Is it still the same person, and still a typical face?  Fisherfaces and typicality."""
+"""Is it still the same person, and still a typical face? Fisherfaces and typicality."""
 
 from __future__ import annotations
 

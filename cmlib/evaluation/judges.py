@@ -1,7 +1,7 @@
 """Judges: readers of expressions that share nothing with the models that they judge.
 
 A judge answers two questions about pictures that a face VAE-GAN has decoded: how much expression do
-they hold, and how much of it is left of the real pictures?  ``CnnJudge`` is a small convolutional
+they hold, and how much of it is left of the real pictures? ``CnnJudge`` is a small convolutional
 network that learns from frames of the corpus. ``Recogniser`` was trained by others, on photographs
 of people.
 """
@@ -68,9 +68,9 @@ class CnnJudge(nn.Module):
 def judge_for_run(run: Run, learns_from: str = "others") -> CnnJudge:
     """A judge that learns from real frames of some of the run's actors.
 
-    ``learns_from`` is "others", "validation" or "training".  "others" are all actors but those
-    tested.  "validation" is the strict one.  The judged networks were never trained on the people
-    that it learns from, but these are five people only (or four).  The seed is 0, so that runs of
+    ``learns_from`` is "others", "validation" or "training". "others" are all actors but those
+    tested. "validation" is the strict one. The judged networks were never trained on the people
+    that it learns from, but these are five people only (or four). The seed is 0, so that runs of
     all seeds face the same judge.
     """
     teachers = {
@@ -78,7 +78,7 @@ def judge_for_run(run: Run, learns_from: str = "others") -> CnnJudge:
         "validation": (run.split.val,),
         "training": (run.split.train,),
     }[learns_from]
-    # Few in profile smoke.  A profile whose face network is a shipped one has no epochs of its own.
+    # Few in profile smoke. A profile whose face network is a shipped one has no epochs of its own.
     epochs = min(EPOCHS, 4 * run.profile.face.epochs) or EPOCHS
     rows = run.frames_of(np.concatenate(teachers))
     rows = rows[:: 1 + len(rows) // MOST_FRAMES]
@@ -96,7 +96,7 @@ def train_judge(
     """A judge that learns from the pictures ``rows`` (N,), trained now or found in the cache.
 
     ``labels`` has the class of every picture of ``pictures``, also of those that are not learnt.
-    The same pictures, labels and settings make the same judge.  So it is trained once and kept
+    The same pictures, labels and settings make the same judge. So it is trained once and kept
     beside the prepared corpora, for every notebook that needs it.
     """
     classes = int(labels.max()) + 1
@@ -175,10 +175,10 @@ def _shift(x: Tensor, rng: np.random.Generator) -> Tensor:
 class Recogniser:
     """A judge that others trained on photographs: the network in the package facex 1.1.0 (MIT).
 
-    The package itself is not imported.  Its network knows neither calm nor contempt, so it judges
-    only the classes in ``emotions``.  Where ``classes`` has no neutral, its *neutral* counts as
-    none of them.  Of ``data/actors`` at 64 pixels it reads a third, joy nearly always, anger
-    never.  Raises ModuleNotFoundError, which says how to install it, where package or runtime are
+    The package itself is not imported. Its network knows neither calm nor contempt, so it judges
+    only the classes in ``emotions``. Where ``classes`` has no neutral, its *neutral* counts as
+    none of them. Of ``data/actors`` at 64 pixels it reads a third, joy nearly always, anger
+    never. Raises ModuleNotFoundError, which says how to install it, where package or runtime are
     missing.
     """
 

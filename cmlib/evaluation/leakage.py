@@ -18,7 +18,7 @@ def leakage(run: Run, seed: int = 0) -> pd.DataFrame:
 
     Columns: sense ("face", "voice"), split, value, low, high.
     "actors apart" is the run's own split, "clips mixed" shuffles labelled clips, "frames mixed"
-    shuffles frames (a clip's are then on both sides).  About 60 % train in each.  The encoders have
+    shuffles frames (a clip's are then on both sides). About 60 % train in each. The encoders have
     met the training actors, who are also among the test items of the two shuffled splits: that leak
     is part of the lesson.
     """

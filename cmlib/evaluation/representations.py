@@ -1,10 +1,10 @@
 """Mental representations in numbers, from outside the model.
 
 Is the voice's emotion seen in the face (*congruence*), is it still the same person (*identity*), is
-it still a face (*typicality*)?  Three witnesses answer, two of which share nothing with the
-networks.  A *judge* is a network of another architecture that learnt expressions from real frames
-of other actors than those that are judged.  *Fisherfaces* learnt from the crowd who looks like
-whom.  *Typicality* asks whether the decoded picture, encoded once more, lies where pictures of
+it still a face (*typicality*)? Three witnesses answer, two of which share nothing with the
+networks. A *judge* is a network of another architecture that learnt expressions from real frames
+of other actors than those that are judged. *Fisherfaces* learnt from the crowd who looks like
+whom. *Typicality* asks whether the decoded picture, encoded once more, lies where pictures of
 faces lie.
 """
 
@@ -75,7 +75,7 @@ def measure(
 
     Columns: actor, emotion (of the voice), strength; ``probability``: the judge's, of the voice's
     emotion in the decoded picture; ``first_choice``: whether that emotion is the judge's first
-    choice; ``network_hit``: whether it is the network's.  With ``fisherfaces`` also
+    choice; ``network_hit``: whether it is the network's. With ``fisherfaces`` also
     ``same_person``: whether the picture is more like the mean vector of the actor's own real frames
     than like that of any other actor; and ``distance``: ``Typicality`` of the picture, 1 being its
     limit.
@@ -188,7 +188,7 @@ def judge_frames(run: Run, judge: Judge) -> pd.DataFrame:
 def congruence(table: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
     """Gain of the judge's probability of the voice's emotion from strength 0 on.
 
-    ``table`` is that of ``measure``.  One row per emotion and strength, and "all": emotion,
+    ``table`` is that of ``measure``. One row per emotion and strength, and "all": emotion,
     strength, value, low, high (gain, 95 % interval over actors), first_choice (share of pictures
     whose first choice is the voice's emotion) and first_choice_before (that share at strength 0).
     """
@@ -215,7 +215,7 @@ def congruence(table: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
 def identity_and_typicality(table: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
     """Share of pictures that stay the same person, and of those that stay a typical face.
 
-    ``table`` is that of ``measure`` with fisherfaces.  Typical is what 99 % of real frames are.
+    ``table`` is that of ``measure`` with fisherfaces. Typical is what 99 % of real frames are.
 
     One row per strength and measure: strength, measure ("same person", "typical face"), value, low,
     high.
@@ -235,7 +235,7 @@ def identity_and_typicality(table: pd.DataFrame, resamples: int = 2000) -> pd.Da
 def recognition(table: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
     """Share of pictures whose intended emotion is a judge's first choice.
 
-    Over rows with columns judge, pictures, actor, emotion and first_choice.  Columns: judge,
+    Over rows with columns judge, pictures, actor, emotion and first_choice. Columns: judge,
     pictures, value, low, high (95 % interval over actors) and emotions (how many a judge was asked
     about).
     """

@@ -61,7 +61,7 @@ def robustness(run: Run, models: Iterable[str] = MODELS) -> pd.DataFrame:
     At most ``MOST_CLIPS`` labelled test clips, of every emotion as many, with white noise in the
     voice (``SNRS``), a blurred face (``BLURS``), a grey bar over eyes and brows or over the mouth
     (``BARS``), or without a sense: its latent is then the mean of the training clips', or that of
-    silence.  "nothing" are the same clips undisturbed.  Where voices come as finished spectrograms
+    silence. "nothing" are the same clips undisturbed. Where voices come as finished spectrograms
     there is no sound to add noise to: no rows of noise, and a line says so.
     """
     clips = run.labelled(run.split.test)

@@ -1,7 +1,7 @@
 """Predictions of a run's models, their scores, the differences between them and their calibration.
 
-Functions over ``experiment.run.Run`` that return tables.  ``value``, ``low`` and ``high`` are a
-score and its 95 % interval over actors (``metrics.actor_interval``).  Nothing here chooses
+Functions over ``experiment.run.Run`` that return tables. ``value``, ``low`` and ``high`` are a
+score and its 95 % interval over actors (``metrics.actor_interval``). Nothing here chooses
 anything: settings are compared on validation actors.
 """
 
@@ -73,7 +73,7 @@ def missing_networks(run: Run) -> list[str]:
 def predict(run: Run, subset: str = "test", models: Iterable[str] = MODELS) -> Predictions:
     """Predictions for the labelled frames of the "validation" or "test" clips.
 
-    Networks that are missing are trained first.  ValueError for another word.
+    Networks that are missing are trained first. ValueError for another word.
     """
     if subset not in SCORED_SUBSETS:
         raise ValueError(f"subset {subset!r}: choose {' or '.join(SCORED_SUBSETS)}")
@@ -87,7 +87,7 @@ def predict(run: Run, subset: str = "test", models: Iterable[str] = MODELS) -> P
 def concatenate(predictions: Sequence[Predictions]) -> Predictions:
     """Predictions of several folds (or seeds) as one.
 
-    Clips of different runs stay apart, even where they have the same number.  Actors do not: two
+    Clips of different runs stay apart, even where they have the same number. Actors do not: two
     seeds of one fold predict clips of the same people, who are resampled together.
     """
     clips_per_run = 1 + max(int(p.clips.max()) for p in predictions)
@@ -124,7 +124,7 @@ def score_runs(
     """All folds (and seeds) together: (scores, the predictions behind them).
 
     ``value``, ``low`` and ``high`` are over all actors at once: each is tested in one fold, by
-    networks that do not know it.  ``mean``, ``sd`` and ``count`` are over the runs, whose networks
+    networks that do not know it. ``mean``, ``sd`` and ``count`` are over the runs, whose networks
     share training actors: sd is no interval.
     """
     models = tuple(models)
@@ -163,7 +163,7 @@ def differences(
 def calibration(predictions: Predictions, bins: int = 10) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(calibration error of clips by model, the reliability behind it): two tables.
 
-    Columns of the first: model, calibration_error, confidence, accuracy (means over clips).  The
+    Columns of the first: model, calibration_error, confidence, accuracy (means over clips). The
     second is ``metrics.reliability`` with a column model.
     The log probabilities of a clip are the mean of its frames', normalised again, so that they are
     probabilities.

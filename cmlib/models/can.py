@@ -14,8 +14,8 @@ from cmlib.models.vaegan import Posterior
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Attention over the dimensions of a latent, in fused form: no (B, D, D) map is kept.
 
-    ``out_i = sum_j softmax_j(q_i k_j) u_j``; q, k, u and out are (B, D).  Each dimension is a token
-    of width one, and there is no scaling (sqrt(1) = 1).  Since q_i is a scalar, ``out_i = f(q_i)``
+    ``out_i = sum_j softmax_j(q_i k_j) u_j``; q, k, u and out are (B, D). Each dimension is a token
+    of width one, and there is no scaling (sqrt(1) = 1). Since q_i is a scalar, ``out_i = f(q_i)``
     with one function f for all i, and ``min u <= out_i <= max u``.
     """
     shapes = query.shape, key.shape, value.shape
@@ -59,13 +59,13 @@ class Can(nn.Module):
     """Context attention network with its classifier.
 
     ``mu' = mu + t * attention_mu(mu, voice mu)`` and the same with own weights for log sigma^2; the
-    context strength t in 0...1 may be changed at any time (released: 1).  With ``normalise`` both
+    context strength t in 0...1 may be changed at any time (released: 1). With ``normalise`` both
     latents are read in units of their spread over the training set (buffers set by ``fit_scale``),
     and the shift is scaled back to the face's units; released: raw.
 
     With ``directions`` K > 0 the mean moves along K directions of expression only (buffer ``basis``
     B, (D, K), with orthonormal columns, set by ``fit_directions``): ``mu' = mu + t B B^T
-    attention_mu``; released: the whole latent.  ``attention`` is "softmax", or "linear" for the
+    attention_mu``; released: the whole latent. ``attention`` is "softmax", or "linear" for the
     ablation.
     """
 
@@ -113,11 +113,11 @@ class Can(nn.Module):
     def fit_directions(self, face_mu: Tensor, labels: Tensor, people: Tensor) -> None:
         """Take the directions of expression of training faces; does nothing without ``directions``.
 
-        Call it after ``fit_scale``.  ``face_mu`` (N, D); ``labels`` (N,), where faces without
-        expression have a number of their own, such as -1; ``people`` (N,).  The attribute vector of
+        Call it after ``fit_scale``. ``face_mu`` (N, D); ``labels`` (N,), where faces without
+        expression have a number of their own, such as -1; ``people`` (N,). The attribute vector of
         a class is its mean latent less the mean of all (Larsen et al. 2016, arXiv 1512.09300,
         section 4.1), here within each person and then averaged over people, so that it says nothing
-        of who a face is.  The basis is that of these vectors, largest singular values first. One
+        of who a face is. The basis is that of these vectors, largest singular values first. One
         vector follows from the others, so ValueError where K is not below the number of labels.
         """
         count = self.config["directions"]

@@ -11,7 +11,7 @@ def product_of_experts(*experts: Posterior) -> Posterior:
     """Product of Gaussian experts, the unit prior being one more (Wu & Goodman 2018, arXiv
     1802.05335).
 
-    T_k = 1 / sigma_k^2;  mu = sum T_k mu_k / (1 + sum T_k);  sigma^2 = 1 / (1 + sum T_k).  All
+    T_k = 1 / sigma_k^2; mu = sum T_k mu_k / (1 + sum T_k); sigma^2 = 1 / (1 + sum T_k). All
     shapes (B, D).
     """
     precisions = [torch.exp(-expert.logvar) for expert in experts]  # (B, D) each

@@ -21,7 +21,7 @@ CHANNELS = (64, 128, 256, 512, 512)  # of the encoder, one per halving of the pi
 DISCRIMINATOR_CHANNELS = (32, 128, 256, 256)
 COMPONENT_SIZE = 64  # pixels of a side of a principal component, at most
 
-# Pictures that a frozen network sees at a time.  Their feature maps stay in the cache of a
+# Pictures that a frozen network sees at a time. Their feature maps stay in the cache of a
 # processor, which is twice as fast as 256 at a time.
 INFERENCE_BATCH = 32
 

@@ -1,4 +1,4 @@
-"""One clip -> the arrays that are kept of it: face crops, a mel spectrogram, and what they show."""
+"""Turn one clip into what is kept of it: face crops, a mel spectrogram, and facts about both."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 from cmlib.corpora import Clip, processed
 from cmlib.preparation import media, spectrograms, tracking
 
-FRAMES_TO_SEARCH = 8  # frames of a clip in which the face is searched, when more are kept
-MAX_BUFFERED_BYTES = 1 << 28  # of decoded frames that wait until it is known where the face is
+FRAMES_TO_SEARCH = 8  # frames in which a face is searched for, if a clip keeps many
+MAX_BUFFERED_BYTES = 1 << 28  # of decoded frames kept in memory until the face is located
 BYTES_PER_PIXEL = 1.5  # of a decoded frame, YUV 4:2:0
 
 
 def prepare_clip(clip: Clip, image_size: int, frames_per_clip: int) -> tuple[dict, dict]:
-    """One clip -> its arrays, and its share of the table ``Store.clips``.
+    """The arrays of one clip, and its facts for the table ``Store.clips``.
 
-    The arrays are ``frames`` (n, S, S, 3) uint8 and ``mel`` (128, 128) float16. MediaError or
-    CorpusError where a file cannot be read.
+    The arrays are ``frames`` (n, S, S, 3) uint8 and ``mel`` (128, 128) float16. Raises MediaError
+    or CorpusError if a file cannot be read.
     """
     mel, sound_facts = load_spectrogram(clip)
     frames, picture_facts = load_face_crops(clip, image_size, frames_per_clip)
@@ -26,9 +26,9 @@ def prepare_clip(clip: Clip, image_size: int, frames_per_clip: int) -> tuple[dic
 
 
 def load_spectrogram(clip: Clip) -> tuple[np.ndarray, dict]:
-    """The mel spectrogram (128, 128) float16; duration, silent and uses_spare_audio.
+    """The mel spectrogram (128, 128) float16 of a clip, and facts about its sound.
 
-    The duration is in seconds, 0 where it is unknown.
+    The facts are ``duration`` (seconds, 0 if unknown), ``silent`` and ``uses_spare_audio``.
     """
     processed_by_authors = bool(clip.frames)
     sound_path = clip.audio_path or clip.path
@@ -57,9 +57,10 @@ def load_spectrogram(clip: Clip) -> tuple[np.ndarray, dict]:
 
 
 def load_face_crops(clip: Clip, image_size: int, frames_per_clip: int) -> tuple[np.ndarray, dict]:
-    """Face crops (n, S, S, 3) uint8; n_frames, face_rate, and the duration of a video.
+    """Face crops (n, S, S, 3) uint8 of a clip, and facts about its pictures.
 
-    ``face_rate`` is the share of the searched frames that have a face.
+    The facts are ``n_frames``, ``face_rate`` (the share of the examined frames that show a face)
+    and, for a video, ``duration`` (seconds).
     """
     if clip.frames:  # finished crops
         chosen = media.evenly_spaced(frames_per_clip, len(clip.frames))
@@ -72,17 +73,17 @@ def load_face_crops(clip: Clip, image_size: int, frames_per_clip: int) -> tuple[
 
 
 def _crop_video(path: Path, image_size: int, frames_per_clip: int) -> tuple[np.ndarray, dict]:
-    """See ``load_face_crops``, for a video. Memory stays small however long it is."""
+    """``load_face_crops`` for a video. However long it is, it takes little memory."""
     info = media.video_info(path)
     numbers = media.evenly_spaced(frames_per_clip, info.frames)
     if len(numbers) <= 2 * FRAMES_TO_SEARCH:
-        # A few frames: decode them once, and search the face in all of them.
+        # A few frames: decode them once, and search for the face in all of them.
         crops, report = tracking.crop_faces(list(media.iter_frames(path, numbers)), image_size)
     else:
-        # Many frames: search the face in some, and let the crop follow it in between.
+        # Many frames: search for the face in some of them, and interpolate the crop in between.
         searched = media.evenly_spaced(FRAMES_TO_SEARCH, info.frames)
         if BYTES_PER_PIXEL * info.pixels * len(numbers) < MAX_BUFFERED_BYTES:
-            # They fit into memory while the face is searched, so that they are decoded only once.
+            # They fit into memory during the search, so each is decoded only once.
             needed = sorted({*searched, *numbers})
             decoded = dict(zip(needed, media.iter_decoded(path, needed)))
             track, report = tracking.track_face([decoded[n]() for n in searched], searched)

@@ -1,4 +1,4 @@
-"""The square that is cut out around a face: level eyes at 40 % of its height, from brow to chin."""
+"""Cut out the square around a face, from brow to chin, with level eyes at 40 % of its height."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 CROP_SIDE_IN_EYE_DISTANCES = 3.4  # the face then takes about 60 % of the crop's width
-EYE_HEIGHT = 0.40  # from the upper edge of the crop down to the eyes, as a share of its side
+EYE_HEIGHT = 0.40  # distance of the eyes from the upper edge, as a share of the side
 
 
 def square_around(points: np.ndarray) -> tuple[float, float, float, float]:
@@ -16,8 +16,8 @@ def square_around(points: np.ndarray) -> tuple[float, float, float, float]:
     across = right_eye - left_eye
     roll = float(np.arctan2(across[1], across[0]))
 
-    # When a head turns away, its eyes move closer together in the picture, but the distance from
-    # the eyes to the mouth stays.
+    # When a head turns away, its eyes move closer together in the picture, but the distance between
+    # eyes and mouth stays the same.
     eye_to_mouth = float(np.hypot(*(mouth - middle)))
     eye_distance = max(float(np.hypot(*across)), 0.8 * eye_to_mouth)
     side = CROP_SIDE_IN_EYE_DISTANCES * eye_distance
@@ -35,10 +35,10 @@ def cut_square(
     """Cut a square out of a frame (H, W, 3) uint8 and scale it to (size, size, 3) uint8.
 
     Its centre is (x, y), its side ``side`` pixels, and it is turned by ``roll`` radians. Beyond the
-    frame, the frame's edge is repeated. Nothing aliases: source pixels are averaged in blocks
-    first, and finer samples of them are averaged afterwards.
+    frame, the frame's edge is repeated. To avoid aliasing, source pixels are averaged in blocks,
+    and the blocks are sampled more finely than needed and averaged again.
     """
-    # Average blocks of source pixels, over the upright box that holds the turned square.
+    # Average blocks of source pixels in the upright box that contains the turned square.
     block = max(1, int(side / size / 1.5))
     reach = side * (abs(np.cos(roll)) + abs(np.sin(roll))) / 2 + 2 * block
     left, right = int(np.floor((x - reach) / block)), int(np.floor((x + reach) / block))

@@ -1,4 +1,4 @@
-"""The face detector: the network BlazeFace, and where it finds the face in a frame.
+"""The face detector: the network BlazeFace, and the search for the face in a frame.
 
 Bazarevsky et al. (2019), BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs.
 """
@@ -19,12 +19,12 @@ from cmlib.preparation.cropping import cut_square, square_around
 
 WEIGHTS = Path(__file__).with_name("blazeface.safetensors")  # made by tools/face_weights.py
 DETECTOR_SIZE = 128  # side of the picture that the network sees, in pixels
-FACE_THRESHOLD = 0.5  # the probability from which on a face counts as found
+FACE_THRESHOLD = 0.5  # a face counts as found if its probability is higher
 BATCH = 16  # pictures that pass through the network together
-CLOSE_UP = 1.3  # side of the second, closer look at a face, in sides of its crop
+CLOSE_UP = 1.3  # the second, closer look covers this multiple of the crop's side
 
-# The squares in which a face is searched one after another: their sides, by the frame's height and
-# width. The last one steps back from the frame, for a face that fills it.
+# Squares of these sides, given the frame's height and width, are searched for a face one after
+# another. The last one is larger than the frame, for a face that fills it.
 SEARCH_SIDES = (
     lambda height, width: max(height, width),
     lambda height, width: 0.6 * min(height, width),
@@ -36,14 +36,14 @@ Square = tuple[float, float, float, float]  # centre x, y, side in pixels, roll 
 class BlazeFace(nn.Module):
     """(B, 3, 128, 128) in -1...1 -> points (B, 896, 8, 2) and logits (B, 896) that there is a face.
 
-    Points are shares of the side, counted from the upper left corner: centre of the face, its size,
-    both eyes, nose, mouth and both ears. "Left" is what lies on the left in the picture.
+    Points are measured from the upper left corner, in units of the side: the face's centre, its
+    size, both eyes, nose, mouth and both ears. "Left" means on the left in the picture.
     """
 
     CHANNELS = (24, 24, 28, 32, 36, 42, 48, 56, 64, 72, 80, 88, 96, 96, 96, 96, 96)
     HALVING = (3, 6, 12)  # blocks that halve the resolution: 64 -> 32 -> 16 -> 8
 
-    anchors: Tensor  # (896, 1, 2), the points from which the network's answers are counted
+    anchors: Tensor  # (896, 1, 2), the points that the network's outputs are relative to
 
     def __init__(self):
         super().__init__()
@@ -77,10 +77,10 @@ class BlazeFace(nn.Module):
             # The shortcut has fewer channels than the block's output: the others are zero.
             x = F.relu(y + F.pad(x, (0, 0, 0, 0, 0, y.shape[1] - x.shape[1])))
             if x.shape[-1] == 16:
-                at16 = x  # (B, 88, 16, 16), in the end
+                at16 = x  # (B, 88, 16, 16) after the last block at this resolution
         boxes = self._by_anchor(self.box16(at16), self.box8(x), 16)  # (B, 896, 16)
         logits = self._by_anchor(self.score16(at16), self.score8(x), 1)  # (B, 896, 1)
-        # Everything but the size is counted from the anchor.
+        # Everything but the size is relative to the anchor.
         from_anchor = torch.tensor([1, 0, 1, 1, 1, 1, 1, 1])[:, None]
         points = boxes.unflatten(-1, (8, 2)) / DETECTOR_SIZE + self.anchors * from_anchor
         return points, logits[..., 0]
@@ -94,7 +94,7 @@ class BlazeFace(nn.Module):
 
 @cache
 def load_detector() -> BlazeFace:
-    """The one detector of this process."""
+    """The detector, loaded once in a process."""
     model = BlazeFace()
     model.load_state_dict({name: weight.float() for name, weight in load_file(WEIGHTS).items()})
     return model.eval().to(memory_format=torch.channels_last)
@@ -104,8 +104,8 @@ def find_faces(frames: Sequence[np.ndarray]) -> list[np.ndarray | None]:
     """The face in each RGB frame (H, W, 3) uint8: points (6, 2) in pixels, or None without a face.
 
     The points are both eyes, nose, mouth and both ears, the left one in the picture first. The face
-    is searched in the whole frame, then in its central square, then from further away. A face that
-    was found is looked at once more, upright and from near by, which makes its points exact.
+    is searched for in the whole frame, then in its central square, then in a square larger than the
+    frame. A face that was found is examined again, upright and close up, for more precise points.
     """
     faces: list[np.ndarray | None] = [None] * len(frames)
     for search_side in SEARCH_SIDES:
@@ -137,7 +137,7 @@ def find_faces(frames: Sequence[np.ndarray]) -> list[np.ndarray | None]:
 def _find_in_squares(
     frames: Sequence[np.ndarray], squares: Sequence[Square], prefer_large: bool
 ) -> list[np.ndarray | None]:
-    """Look into one square of each frame: points (6, 2) in its pixels, or None without a face."""
+    """Search one square of each frame: points (6, 2) in pixels, or None without a face."""
     faces: list[np.ndarray | None] = []
     for start in range(0, len(frames), BATCH):
         batch = squares[start : start + BATCH]
@@ -160,22 +160,22 @@ def _find_in_squares(
 def _detect(pictures: Sequence[np.ndarray], prefer_large: bool) -> tuple[np.ndarray, np.ndarray]:
     """Pictures (128, 128, 3) uint8 -> points (n, 8, 2) in pixels and probability (n,) of each face.
 
-    Of several faces the most central one wins, and with ``prefer_large`` size counts as well. The
-    points are the mean of what the anchors around the face answer, weighted by their scores.
+    Of several faces the most central one is chosen; with ``prefer_large``, size counts as well. The
+    points are the mean of those of the anchors that see the face, weighted by their scores.
     """
     x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
     points, logits = load_detector()(x.contiguous(memory_format=torch.channels_last))
     scores = logits.clamp(-50, 50).sigmoid()  # (n, 896)
 
-    # The anchor that sees the most appealing face.
+    # Choose the anchor that sees the most prominent face
     sizes = points[:, :, 1, 0].clamp(0.02, 1) if prefer_large else 1
-    appeal = scores.where(scores > FACE_THRESHOLD, scores * 1e-3) * sizes
+    prominence = scores.where(scores > FACE_THRESHOLD, scores * 1e-3) * sizes
     off_centre = (points[:, :, 0] - 0.5).norm(dim=-1)
-    best = (appeal * (1 - off_centre).clamp(min=0.1)).argmax(1)  # (n,)
+    best = (prominence * (1 - off_centre).clamp(min=0.1)).argmax(1)  # (n,)
     rows = torch.arange(len(x))
     chosen, probability = points[rows, best], scores[rows, best]  # (n, 8, 2), (n,)
 
-    # The mean over the confident anchors that see the same face.
+    # Average over the confident anchors that see the same face
     near = (points[:, :, 0] - chosen[:, None, 0]).norm(dim=-1) < 0.3 * chosen[:, None, 1, 0]
     weights = (scores * near * (scores > FACE_THRESHOLD)).clamp(min=1e-9)
     mean = (points * weights[..., None, None]).sum(1) / weights.sum(1)[:, None, None]

@@ -1,7 +1,7 @@
-"""Single pictures and sounds that people bring: read within limits, or refused in one line.
+"""Read single pictures and sounds of users, or refuse them with one clear line.
 
-A corpus is prepared by ``preparation.prepare``.  Here is what a demo or ``cm perceive`` is handed,
-which may be of any kind and size.
+They come from the demo or from ``cm perceive``, and may be of any kind and size. Corpora are
+prepared by ``preparation.prepare`` instead.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from cmlib.preparation import media
 
 MAX_FILE_BYTES = 100_000_000
-MAX_SOUND_SECONDS = 600  # more would fill the memory
-MAX_PIXELS = 25_000_000  # of a picture that has to be decoded whole
-MAX_SIDE = 1600  # pixels: larger pictures are made this small before the face is looked for
+MAX_SOUND_SECONDS = 600  # a longer sound would take too much memory
+MAX_PIXELS = 25_000_000  # of a picture that can only be decoded at full size
+MAX_SIDE = 1600  # pixels: larger pictures are scaled down to this before the face is searched for
 
 
 class InputError(ValueError):
@@ -29,8 +29,8 @@ class InputError(ValueError):
 def check_size(path: str | Path, size: int | None = None) -> Path:
     """Return the path of a file that is not too large.
 
-    ``size`` is its number of bytes, where the file does not lie on the disk yet.  InputError where
-    it is missing, empty or too large.
+    ``size`` is its number of bytes, for a file that is not on the disk yet. Raises InputError if
+    the file is missing, empty or too large.
     """
     path = Path(path)
     if size is None:
@@ -49,11 +49,11 @@ def check_size(path: str | Path, size: int | None = None) -> Path:
 def open_picture(path: Path) -> Image.Image:
     """A picture file as RGB, decoded no larger than needed.
 
-    InputError where it cannot be read or would take too much memory.
+    Raises InputError if it cannot be read or would take too much memory.
     """
     try:
         with Image.open(path) as picture:
-            picture.draft("RGB", (MAX_SIDE, MAX_SIDE))  # a large JPEG is decoded small
+            picture.draft("RGB", (MAX_SIDE, MAX_SIDE))  # decodes a large JPEG at a smaller size
             pixels = picture.width * picture.height
             if pixels > MAX_PIXELS:
                 raise InputError(
@@ -74,7 +74,7 @@ def open_picture(path: Path) -> Image.Image:
 def to_upright_rgb(picture: Image.Image) -> Image.Image:
     """Any PIL picture as RGB, turned as its EXIF says, at most ``MAX_SIDE`` pixels wide and high.
 
-    What is transparent becomes white.
+    Transparent pixels become white.
     """
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith(("I", "F")):
@@ -92,8 +92,8 @@ def to_upright_rgb(picture: Image.Image) -> Image.Image:
 def _to_8_bit(picture: Image.Image) -> Image.Image:
     """A grey picture of 16 or 32 bits, or of floats, brought to 0...255.
 
-    What its white is, the file does not say, unless it has 16 bits: 1, 255 or 65,535, whichever the
-    largest value fits.
+    Only a file of 16 bits tells which value is white. For others it is the smallest of 1, 255 and
+    65,535 that no value exceeds.
     """
     values = np.asarray(picture, np.float32)
     white = 65_535
@@ -106,10 +106,10 @@ def _to_8_bit(picture: Image.Image) -> Image.Image:
 
 
 def read_sound(path: str | Path) -> tuple[np.ndarray, int]:
-    """``media.read_audio`` of a file that is not too large and not too long, else InputError."""
+    """``media.read_audio``; raises InputError if the file is too large or the sound too long."""
     path = check_size(path)
     seconds = 0.0
-    # A fault in the file is named by read_audio below, which knows its remedy
+    # If the file is damaged, read_audio below says so and names the remedy.
     with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
         with av.open(str(path)) as container:
             seconds = (container.duration or 0) / av.time_base

@@ -1,7 +1,7 @@
-"""Frames and sound out of files: PyAV for video and its sound, soundfile for sound files.
+"""Read frames and sound: videos and their sound with PyAV, sound files with soundfile.
 
 Files in zip archives are read as well, without unpacking (see ``cmlib.corpora.archives``). Whatever
-is wrong with a file becomes one ``MediaError`` that names the file, the fault and the remedy.
+is wrong with a file is raised as a ``MediaError`` that names the file, the fault and the remedy.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from av.video.reformatter import VideoReformatter
 
 from cmlib.corpora import archives
 
-SOUNDFILE_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")  # others are left to PyAV
-MIN_FRAME_SHARE = 0.98  # a file with less than this share of the frames it promises is cut short
+SOUNDFILE_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")  # PyAV reads the others
+MIN_FRAME_SHARE = 0.98  # a file with a smaller share of its announced frames is cut short
 GET_IT_AGAIN = "copy or download it again"
 
 av.logging.set_level(av.logging.PANIC)
@@ -50,7 +50,7 @@ class VideoInfo:
 
 @contextmanager
 def _open_container(path: str | Path) -> Iterator[InputContainer]:
-    """Open a video or sound file; whatever fails while it is open becomes a MediaError."""
+    """Open a video or sound file; any failure while it is open is raised as a MediaError."""
     source = _decoder_input(Path(path))
     try:
         with av.open(source, "r") as container:
@@ -90,7 +90,7 @@ def _decoder_input(path: Path) -> str | io.BytesIO:
 
 
 def video_info(path: str | Path) -> VideoInfo:
-    """Length and size of a video; its frames are counted without decoding them."""
+    """Length and size of a video. Its frames are counted without being decoded."""
     with _open_container(path) as container:
         stream = _video_stream(container, path)
         frames = end = 0
@@ -101,7 +101,7 @@ def video_info(path: str | Path) -> VideoInfo:
             count = f"{frames} of {stream.frames} frames"
             raise MediaError(f"{path}: {count}, the file is cut short; {GET_IT_AGAIN}")
         fps = float(stream.average_rate or stream.guessed_rate or 25)
-        # Matroska states no length of a track: there it is the end of the last packet.
+        # Matroska does not state the length of a track: take the end of the last packet.
         ticks = stream.duration or max(0, end - (stream.start_time or 0))
         seconds = frames / fps
         if ticks and stream.time_base:
@@ -118,9 +118,9 @@ def _video_stream(container: InputContainer, path: str | Path) -> av.VideoStream
 
 
 def evenly_spaced(count: int, total: int) -> list[int]:
-    """``count`` numbers of ``range(total)``: the middles of ``count`` equally long stretches.
+    """``count`` numbers of ``range(total)``: the middles of ``count`` equal intervals.
 
-    All of them where ``count`` is 0 or larger than ``total``.
+    Returns all numbers if ``count`` is 0 or larger than ``total``.
     """
     if not 0 < count < total:
         return list(range(total))
@@ -130,8 +130,8 @@ def evenly_spaced(count: int, total: int) -> list[int]:
 def iter_frames(path: str | Path, wanted: Iterable[int] | None = None) -> Iterator[np.ndarray]:
     """Yield the frames with the sorted numbers ``wanted``, one by one, upright: (H, W, 3) uint8.
 
-    ``None`` wants every frame. Only these are turned into RGB, and nothing after the last of them
-    is decoded. MediaError where the file ends too early.
+    ``None`` asks for every frame. Only these are converted to RGB, and nothing after the last of
+    them is decoded. Raises MediaError if the file ends too early.
     """
     for to_rgb in iter_decoded(path, wanted):
         yield to_rgb()
@@ -140,8 +140,8 @@ def iter_frames(path: str | Path, wanted: Iterable[int] | None = None) -> Iterat
 def iter_decoded(
     path: str | Path, wanted: Iterable[int] | None = None
 ) -> Iterator[Callable[[], np.ndarray]]:
-    """The same frames before they are RGB, which takes half the memory: call one to get its RGB."""
-    converter = VideoReformatter()  # shared, because it works out only once how to convert
+    """``iter_frames`` before conversion to RGB, at half the memory: call an item for its RGB."""
+    converter = VideoReformatter()  # shared, because setting up a conversion takes time
     numbers = None if wanted is None else list(wanted)
     delivered = number = 0
     with _open_container(path) as container:
@@ -178,7 +178,8 @@ def read_audio(path: str | Path) -> tuple[np.ndarray, int]:
     """The sound of a sound or video file: mono (N,) float32 of full scale 1, samples per second.
 
     Channels are averaged. The sound of a video starts with its first frame and ends with its last:
-    the silence that AAC puts before and after it is cut off, and a late start is padded.
+    the padding that AAC adds before and after it is cut off, and if the sound starts late, silence
+    is put before it.
     """
     path = Path(path)
     if path.suffix.lower() in SOUNDFILE_SUFFIXES:
@@ -188,7 +189,7 @@ def read_audio(path: str | Path) -> tuple[np.ndarray, int]:
     if not len(mono):
         raise MediaError(f"{path}: the sound has no samples; copy or download the file again")
     if not np.isfinite(mono).all():
-        raise MediaError(f"{path}: the sound holds values that are no numbers; export it again")
+        raise MediaError(f"{path}: the sound holds values that are not numbers; export it again")
     return mono, int(rate)
 
 

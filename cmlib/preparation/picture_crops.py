@@ -1,9 +1,9 @@
-"""The pictures of a folder -> face crops in one array, made once and usable.
+"""Turn the pictures of a folder into one array of face crops, once.
 
-``corpora.picture_folders`` tells what is in the folder. The cache then holds
+``corpora.picture_folders`` lists the pictures of the folder. The cache then holds
 ``<kind>-<size>-<key>.npy`` (N, S, S, 3) uint8, a table of the same name with a row for each crop
-(``.csv``), and one of what was left out (``.skipped.csv``). Until all is done, every 256 pictures
-are a file of their own in a folder ``.part``, so that work that was stopped goes on where it was.
+(``.csv``), and one of what was left out (``.skipped.csv``). Until all are done, every 256 pictures
+have a file of their own in a folder ``.part``, so that interrupted work resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from cmlib.corpora import CorpusError, Skipped, cache_root, picture_folders
 from cmlib.preparation import cropping, detector
 from cmlib.preparation.store import save_in_blocks
 
-CHUNK_SIZE = 256  # pictures whose crops are one file while the work goes on
+CHUNK_SIZE = 256  # pictures whose crops share one file until all are done
 DETECTION_BATCH = 16  # pictures that are open at a time
-MAX_PICTURE_SIDE = 1600  # pixels: larger pictures are made smaller before a face is searched
+MAX_PICTURE_SIDE = 1600  # pixels: larger pictures are scaled down before the search for a face
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
@@ -47,9 +47,9 @@ def crop_folder(
 ) -> PictureSet:
     """The faces of the pictures below ``root``, cropped as the faces of clips are.
 
-    They are read back if they were cropped before. Left out are pictures that cannot be read, that
-    show no face, or one of less than half ``size``. ``workers``: threads (default: one for each
-    core). CorpusError where no picture is left to train on, or to measure on.
+    Crops of an earlier call are read back. Left out are pictures that cannot be read, that show no
+    face, or whose face is smaller than half of ``size``. ``workers``: threads (default: one for
+    each core). Raises CorpusError if no picture is left to train on, or none to measure on.
     """
     root, cache = Path(root), Path(cache or cache_root())
     kind, table, left_out = picture_folders.scan(root)
@@ -83,11 +83,11 @@ def _chunk_files(table: pd.DataFrame, chunks: Path) -> dict[int, Path]:
 def _crop_chunks(
     root: Path, table: pd.DataFrame, size: int, chunks: Path, workers: int | None
 ) -> None:
-    """Give every chunk a file, unless it has one already.
+    """Write the file of every chunk that does not have one yet.
 
-    Threads are enough, since decoding and detecting do not hold Python's lock.
+    Threads are enough, since decoding and detecting release Python's lock.
     """
-    import joblib  # here, so that the demo starts sooner; it knows the limits of a container
+    import joblib  # here, so that the demo starts sooner; it respects the limits of a container
 
     threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(
@@ -107,7 +107,7 @@ def _crop_chunks(
 
 
 def _crop_chunk(root: Path, names: list[str], size: int, target: Path) -> None:
-    """Write the crops of these pictures, and the reason for each that has none ("" for others)."""
+    """Write the crops of these pictures, and for each why it has none ("" where it has one)."""
     crops, reasons = [], []
     for start in range(0, len(names), DETECTION_BATCH):
         pictures, faults = {}, {}
@@ -136,7 +136,7 @@ def _crop_chunk(root: Path, names: list[str], size: int, target: Path) -> None:
 
 
 def _open_picture(path: Path) -> np.ndarray:
-    """A picture (H, W, 3) uint8, upright, with no side over ``MAX_PICTURE_SIDE``."""
+    """A picture (H, W, 3) uint8, upright, with sides of at most ``MAX_PICTURE_SIDE`` pixels."""
     with Image.open(path) as opened:
         opened.draft("RGB", (MAX_PICTURE_SIDE, MAX_PICTURE_SIDE))  # decodes a large JPEG small
         image = ImageOps.exif_transpose(opened).convert("RGB")
@@ -168,7 +168,7 @@ def _assemble(
     usable.to_csv(path.with_suffix(".csv"), index=False)
     columns = ["path", "reason"]
     pd.DataFrame(skipped, columns=columns).to_csv(path.with_suffix(".skipped.csv"), index=False)
-    # The array comes last, because it is the sign that all is there.
+    # The array is written last: it is the sign that everything is there.
     with files.write_atomically(path) as temporary:
         blocks = (np.load(file)["crops"] for file in chunk_files)
         save_in_blocks(temporary, (len(usable), size, size, 3), "|u1", blocks)

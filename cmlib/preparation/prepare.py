@@ -1,4 +1,4 @@
-"""Prepare a corpus once: from the files of its clips to flat arrays and a table.
+"""Prepare a corpus once: turn the files of its clips into flat arrays and a table.
 
 A prepared corpus is a folder ``<corpus>-<key>`` that ``store.Store`` reads back. It holds
 
@@ -8,13 +8,13 @@ A prepared corpus is a folder ``<corpus>-<key>`` that ``store.Store`` reads back
 * ``mels.npy`` (clips, 128, 128) float16 mel spectrograms,
 * ``card.json`` with settings, counts and checksums.
 
-Whoever wants to see only a few clips need not wait for that: see ``open_or_scan``.
+To look at a few clips only, there is no need to prepare the corpus: see ``open_or_scan``.
 
-The key is a hash of the settings and of the inputs: of each file its relative name, its size and
-its first and last 16 KiB, of each member of an archive its checksum. Dates do not count, so that
-every clone has the same key. Each finished clip is a file of its own in ``<corpus>-<key>.part``
-until all are there. So work that was stopped at any moment goes on where it was, and a folder has
-its name only when it is whole.
+The key is a hash of the settings and of the inputs: for each file its relative name, its size and
+its first and last 16 KiB, for each member of an archive its checksum. Dates do not count, so that
+every clone has the same key. Until all are done, each finished clip has a file of its own in
+``<corpus>-<key>.part``. So interrupted work resumes where it stopped, and a folder gets its name
+only when it is complete.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ from cmlib.preparation.clip_arrays import load_face_crops, load_spectrogram, pre
 from cmlib.preparation.store import ARRAYS, TABLES, Store, StoreError, save_in_blocks
 
 HASHED_EDGE_BYTES = 16 * 1024  # at either end of an input file
-CLIPS_PER_WORKER = 64  # at least: a process takes seconds to start
+CLIPS_PER_WORKER = 64  # at least, since a process takes seconds to start
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-# -------------------------------------------------------------------- a corpus as it lies there
+# -------------------------------------------------------------------- a corpus not yet prepared
 
 
 @dataclass(frozen=True)
 class UnpreparedCorpus:
-    """A corpus of which nothing is prepared: a clip is decoded when it is asked for.
+    """A corpus that has not been prepared: its clips are decoded on demand.
 
-    It answers like a ``Store`` to those who want to see a few clips.
+    Offers the part of ``Store``'s interface that the demo needs.
     """
 
     corpus: str
@@ -72,7 +72,7 @@ class UnpreparedCorpus:
     def scan(
         cls, corpus: str, profile: Profile, root: str | Path | None, cache: Path
     ) -> UnpreparedCorpus:
-        """The clips that ``profile`` asks for; CorpusError where the corpus is not there."""
+        """List the clips that ``profile`` asks for; raises CorpusError if the corpus is missing."""
         root = Path(root or _last_root(corpus, cache))
         clips, skipped = corpora.scan(corpus, root)
         settings = {
@@ -88,14 +88,14 @@ class UnpreparedCorpus:
         return inputs_key(self.recordings, self.root, self.settings)
 
     def folder_in(self, cache: Path) -> Path:
-        """Where the prepared corpus lies, or will lie."""
+        """The folder of the prepared corpus, whether it exists yet or not."""
         return cache / f"{self.corpus}-{self.key}"
 
     @cached_property
     def clips(self) -> pd.DataFrame:
         """``Store.clips``, as far as it is known before a file is opened.
 
-        ``n_frames`` says only whether there are any pictures, 1 or 0.
+        ``n_frames`` is 1 if there are any pictures, else 0.
         """
         rows = []
         for clip in self.recordings:
@@ -109,12 +109,12 @@ class UnpreparedCorpus:
         return bool(self.clips.n_frames.any())
 
     def frame(self, clip: int) -> np.ndarray:
-        """As ``Store.frame``; MediaError where the file cannot be read."""
+        """As ``Store.frame``; raises MediaError if the file cannot be read."""
         frames, _ = load_face_crops(self.recordings[clip], **self.settings)
         return frames[len(frames) // 2]
 
     def mel(self, clip: int) -> np.ndarray:
-        """As ``Store.mel``; MediaError where the file cannot be read."""
+        """As ``Store.mel``; raises MediaError if the file cannot be read."""
         mel, _ = load_spectrogram(self.recordings[clip])
         return mel.astype(np.float32)
 
@@ -126,7 +126,7 @@ class UnpreparedCorpus:
 def open_or_scan(
     corpus: str, profile: Profile, cache: str | Path | None = None
 ) -> Store | UnpreparedCorpus:
-    """The corpus, prepared if it is, else as it lies there: for a look at a few clips."""
+    """The prepared corpus if there is one, else the corpus itself, to look at a few clips."""
     cache = Path(cache or corpora.cache_root())
     unprepared = UnpreparedCorpus.scan(corpus, profile, None, cache)
     folder = unprepared.folder_in(cache)
@@ -134,7 +134,7 @@ def open_or_scan(
 
 
 def _last_root(corpus: str, cache: Path) -> Path:
-    """The default folder of a corpus; without one, the folder it was last prepared from."""
+    """The default folder of a corpus if it exists, else the folder it was last prepared from."""
     default = corpora.default_root(corpus)
     if default.is_dir():
         return default
@@ -150,7 +150,7 @@ def _last_root(corpus: str, cache: Path) -> Path:
 def choose_spread(clips: list[Clip], limit: int | None) -> list[Clip]:
     """At most ``limit`` clips, every actor and every emotion about equally often.
 
-    They are the same ones every time, in the order of ``clips``.
+    The choice is the same every time, and keeps the order of ``clips``.
     """
     if limit is None or len(clips) <= limit:
         return clips
@@ -179,13 +179,13 @@ def inputs_key(clips: list[Clip], root: Path, settings: dict) -> str:
         digest.update(f"\n{path.relative_to(root).as_posix()} ".encode())
         digest.update(archives.fingerprint(path, HASHED_EDGE_BYTES))
     for clip in clips:
-        if clip.frames:  # of finished pictures only the first is read, the others are counted
+        if clip.frames:  # of ready-made pictures only the first is read; the others are counted
             digest.update(f"\n{clip.name} {len(clip.frames)}".encode())
     return provenance.of_preparation(settings, {"files": digest.hexdigest()}).fingerprint()
 
 
 def clip_columns(clip: Clip, root: Path) -> dict:
-    """What the name and the place of a clip tell, as columns of ``Store.clips``."""
+    """The columns of ``Store.clips`` that follow from a clip's name and path."""
     return {
         "name": clip.name,
         "actor": clip.actor,
@@ -210,15 +210,15 @@ def prepare(
     workers: int | None = None,
     progress: bool | None = None,
 ) -> Store:
-    """The prepared corpus: opened if it is there, else prepared now, or continued.
+    """Open the prepared corpus; if there is none, prepare it, or finish an interrupted preparation.
 
     ``root``: folder of the corpus. Default: ``$CM_DATA``/corpus or data/corpus, else the folder it
     was last prepared from.
     ``cache``: where prepared corpora are kept. Default: ``$CM_CACHE`` or data/prepared.
     ``workers``: number of processes. Default: one for each core.
-    ``progress``: whether a bar is shown. Default: as ``files.progress``.
+    ``progress``: whether to show a progress bar. Default: as ``files.progress``.
 
-    CorpusError where the corpus is not there; StoreError where no clip of it can be used, or where
+    Raises CorpusError if the corpus is missing, and StoreError if none of its clips can be used or
     the disk is full.
     """
     if isinstance(profile, str):
@@ -231,7 +231,7 @@ def prepare(
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with _locked(folder):
-            if not folder.exists():  # it does if another process was faster
+            if not folder.exists():  # another process may have been faster
                 _prepare_into(folder, unprepared, workers, progress)
     except OSError as error:
         if error.errno not in DISK_FULL:
@@ -246,7 +246,7 @@ def prepare(
 def _prepare_into(
     folder: Path, unprepared: UnpreparedCorpus, workers: int | None, progress: bool | None
 ) -> None:
-    """Prepare all clips in a folder beside ``folder``, which gets its name when it is whole."""
+    """Prepare all clips in a temporary folder, and name it ``folder`` when it is complete."""
     started = time.monotonic()
     unfinished = folder.with_name(folder.name + ".part")
     (unfinished / "clips").mkdir(parents=True, exist_ok=True)
@@ -260,7 +260,7 @@ def _prepare_into(
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One process prepares, others wait. The lock goes with its process, however that ends."""
+    """Let one process prepare while others wait. The lock ends with its process, in any case."""
     lock = FileLock(folder.with_name(folder.name + ".lock"))
     try:
         lock.acquire(timeout=0)
@@ -276,7 +276,7 @@ def _locked(folder: Path) -> Iterator[None]:
 def _prepare_clips(
     clips: list[Clip], folder: Path, settings: dict, workers: int | None, progress: bool | None
 ) -> None:
-    """Give every clip a file in ``folder``, unless it has one already."""
+    """Write the file in ``folder`` of every clip that does not have one yet."""
     for leftover in folder.glob("*.part"):  # of a process that was killed
         leftover.unlink()
     finished = {path.stem for path in folder.iterdir()}
@@ -291,8 +291,8 @@ def _prepare_clips(
         joblib.delayed(_prepare_to_file)(folder / f"{number:06d}", clip, settings)
         for number, clip in remaining
     )
-    # The processes of loky do not run the caller's file again, so this works in notebooks and in
-    # scripts of any kind.
+    # The processes of loky do not run the caller's file again. So this works in notebooks, and in
+    # scripts without a guard for the main module.
     backend = {"backend": "sequential"}
     if workers > 1:
         backend = {"backend": "loky", "inner_max_num_threads": 1, "idle_worker_timeout": 10}
@@ -301,7 +301,7 @@ def _prepare_clips(
             outcomes = joblib.Parallel(
                 n_jobs=workers,
                 return_as="generator_unordered",
-                batch_size=1,  # pyright: ignore[reportArgumentType]  its hint forgets numbers
+                batch_size=1,  # pyright: ignore[reportArgumentType]  its type is taken from "auto"
             )(jobs)
         bar = files.progress(
             outcomes,
@@ -322,10 +322,10 @@ def _prepare_clips(
 
 @contextlib.contextmanager
 def _sigint_blocked() -> Iterator[None]:
-    """Processes started in here never see Ctrl-C: their parent does, and ends them.
+    """Processes started in this context ignore Ctrl-C; their parent receives it and ends them.
 
-    A terminal sends Ctrl-C to all processes. A blocked signal stays blocked in those that are
-    started meanwhile, and reaches the parent as soon as the block ends.
+    A terminal sends Ctrl-C to all processes. New processes inherit the blocked signal, and the
+    parent receives it as soon as the context ends.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
@@ -338,16 +338,16 @@ def _sigint_blocked() -> Iterator[None]:
 
 
 def _check_room(folder: Path, count: int, settings: dict) -> None:
-    """OSError(ENOSPC) if the disk obviously cannot hold the result."""
+    """Raise OSError(ENOSPC) if the disk obviously cannot hold the result."""
     frames = settings["frames_per_clip"] or 120  # about as many as a clip of RAVDESS has
     bytes_per_clip = frames * settings["image_size"] ** 2 * 3 + 2 * spectrograms.N_MELS**2
-    needed = 2 * count * bytes_per_clip  # as files of clips, and in the arrays
+    needed = 2 * count * bytes_per_clip  # twice: in the files of clips, and in the arrays
     if shutil.disk_usage(folder).free < needed:
         raise OSError(errno.ENOSPC, f"about {needed / 1e6:.0f} MB are needed")
 
 
 def _prepare_to_file(path: Path, clip: Clip, settings: dict) -> str:
-    """Prepare one clip into ``path``.npz, or write to ``path``.json why that is impossible.
+    """Prepare one clip into ``path``.npz, or write into ``path``.json why that is impossible.
 
     Returns "whole", "faceless" or "skipped".
     """
@@ -371,7 +371,7 @@ def _prepare_to_file(path: Path, clip: Clip, settings: dict) -> str:
 
 
 def assemble(folder: Path, unprepared: UnpreparedCorpus, started: float) -> None:
-    """Turn the files of clips in ``folder``/clips into the arrays, tables and card of ``folder``.
+    """Turn the files in ``folder``/clips into the arrays, tables and card of ``folder``.
 
     ``started`` is the value of ``time.monotonic`` when the work began.
     """
@@ -394,6 +394,7 @@ def assemble(folder: Path, unprepared: UnpreparedCorpus, started: float) -> None
         "clips_without_face": int(((table.n_frames > 0) & ~table.face_found).sum()),
         "silent_clips": int(table.silent.sum()),
         "sha256": {name: files.checksum(folder / name) for name in names},
+        # Of the last start only: work before an interruption is not counted.
         "seconds": round(time.monotonic() - started, 1),
     }
     (folder / "card.json").write_text(json.dumps(card, indent=1))
@@ -404,7 +405,7 @@ def _collect(
 ) -> tuple[list[Path], pd.DataFrame, pd.DataFrame]:
     """The files of prepared clips, their table ``Store.clips``, and ``Store.skipped``."""
     prepared, rows, unusable = [], [], []
-    spares = set()  # spare sounds that were heard
+    spares = set()  # spare sounds that were used
     first_frame = 0
     for number, clip in enumerate(unprepared.recordings):
         path = folder / f"{number:06d}.npz"
@@ -445,7 +446,7 @@ def _write_arrays(
 ) -> None:
     """Write ``frames.npy``, ``mels.npy`` and ``frame_clip.npy``, with one clip in memory at a time.
 
-    ``size`` is the number of all frames, and the pixels of their side.
+    ``size`` is the number of all frames, and their side in pixels.
     """
     n_frames, side = size
     n_mels = spectrograms.N_MELS

@@ -1,11 +1,12 @@
-"""Waveform -> normalised mel spectrogram, and back to sound for listening.
+"""Turn waveforms into normalised mel spectrograms, and back into sound for listening.
 
 The settings are those of the released research code: 22,050 Hz mono, windows of 1,310 samples
 (59 ms) every 655 samples (30 ms), 128 Slaney mel bands of the power spectrum, decibels down to 100
-below the loudest, and min-max to 0...1 clip by clip. 128 windows, that is 3.77 s, make a picture.
+below the loudest, and min-max scaling of each clip to 0...1. A picture has 128 windows, that is
+3.77 s.
 
-Networks of the released code want other bands (``released=True``): those of torchaudio's default,
-that is HTK's without area norm, with mirrored instead of silent edges.
+Networks of the released code expect other bands (``released=True``), torchaudio's default: HTK's
+without area normalisation, and with mirrored instead of silent edges.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ SAMPLE_RATE = 22_050  # samples per second
 WINDOW_SAMPLES = 83_200  # samples in a spectrogram: 1 + 83,200 // 655 = 128 spectra
 WINDOW_SECONDS = WINDOW_SAMPLES / SAMPLE_RATE
 N_FFT, HOP_LENGTH, N_MELS = 1310, 655, 128
-TOP_DB = 100.0  # decibels from the loudest down to what counts as nothing
+TOP_DB = 100.0  # decibels from the loudest down to what is cut off
 SILENCE = 1e-4  # a clip whose largest sample is below this (-80 dB of full scale) is silent
 
 
@@ -47,8 +48,8 @@ def mel_transform(released: bool = False) -> torchaudio.transforms.MelSpectrogra
 def resample(waveform: np.ndarray, rate: int) -> np.ndarray:
     """(N,) at ``rate`` hertz -> (M,) float32 at ``SAMPLE_RATE``, by torchaudio's windowed sinc.
 
-    This is the one resampler of the library. A rate without a handy ratio to ``SAMPLE_RATE`` is met
-    to 3 parts in a million, because the exact filter would need gigabytes.
+    This is the one resampler of the library. A rate without a simple ratio to ``SAMPLE_RATE`` is
+    approximated to 3 parts in a million, because the exact filter would need gigabytes.
     """
     waveform = np.ascontiguousarray(waveform, np.float32)
     if rate == SAMPLE_RATE or not len(waveform):
@@ -67,7 +68,7 @@ def is_silent(waveform: np.ndarray) -> bool:
 def pad_or_crop(waveform: np.ndarray) -> np.ndarray:
     """(N,) at ``SAMPLE_RATE`` -> (83200,).
 
-    Of a longer clip, that is its middle; a shorter one lies between equal pads of silence.
+    A longer clip is cut to its middle; a shorter one is padded with silence at both ends.
     """
     spare = WINDOW_SAMPLES - len(waveform)
     if spare >= 0:
@@ -82,7 +83,7 @@ def mel_spectrogram(
 ) -> np.ndarray:
     """Mono waveform (N,) at ``rate`` hertz -> (128 bands from low to high, 128 times) float32.
 
-    Values are 0...1, and a silent clip gives zeros. ``released`` asks for the bands that networks
+    Values are in 0...1, and a silent clip gives zeros. ``released`` chooses the bands that networks
     of the released code were trained on.
     """
     waveform = pad_or_crop(resample(waveform, rate))
@@ -99,8 +100,8 @@ def mel_spectrogram(
 def to_sound(spectrogram: np.ndarray, decibels: float = TOP_DB, iterations: int = 32) -> np.ndarray:
     """(128, 128) in 0...1 -> waveform (83200,) float32 at ``SAMPLE_RATE``, peak 0.9, for listening.
 
-    Min-max took the loudness range away: it is set to ``decibels``. The phases are found by the
-    algorithm of Griffin & Lim (1984), from the same start every time.
+    Min-max scaling has removed the range of loudness, so it is set to ``decibels``. The phases come
+    from the algorithm of Griffin & Lim (1984), with the same starting point every time.
     """
     levels = np.asarray(spectrogram, np.float32).clip(0, 1) - 1
     power = torch.from_numpy(10 ** (levels * decibels / 10))

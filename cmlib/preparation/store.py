@@ -1,4 +1,4 @@
-"""A prepared corpus, read back: memory-mapped arrays and a table."""
+"""Read a prepared corpus: memory-mapped arrays and a table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TABLES = ("clips", "skipped")
 
 
 class StoreError(RuntimeError):
-    """A prepared corpus cannot be made or read; the message says why and what to do."""
+    """A corpus cannot be prepared or read back; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Store:
 
     @classmethod
     def open(cls, path: str | Path) -> Store:
-        """Open a prepared folder; StoreError where it is none, or is of another format."""
+        """Open a prepared folder; raises StoreError if it is not one, or is of another format."""
         store = cls(Path(path))
         names = ["card.json"]
         names += [f"{name}.csv" for name in TABLES]
@@ -43,23 +43,23 @@ class Store:
         version = provenance.VERSIONS["preparation"]
         if store.card["format"] != version:
             raise StoreError(
-                f"{path}: format {store.card['format']}, wanted {version}; "
+                f"{path}: format {store.card['format']}, expected {version}; "
                 "remove it and run cm prepare"
             )
         return store
 
     def __reduce__(self):
-        """Another process gets the folder, not the arrays."""
+        """When pickled for another process, pass on the folder and not the arrays."""
         return Store.open, (self.folder,)
 
     @cached_property
     def card(self) -> dict:
-        """key, corpus, settings, counts, checksums of the files and seconds of work."""
+        """Key, corpus, settings, counts, checksums of the files, and seconds of the last start."""
         return json.loads((self.folder / "card.json").read_text())
 
     @property
     def root(self) -> Path:
-        """The folder of the corpus that it was prepared from."""
+        """The folder of the corpus from which this was prepared."""
         return Path(self.card["root"])
 
     @property
@@ -71,11 +71,11 @@ class Store:
     def clips(self) -> pd.DataFrame:
         """A row for each clip.
 
-        name, actor, emotion, label (index in EMOTIONS), intensity, statement and repetition;
-        duration in seconds (0: unknown); first_frame and n_frames, rows of ``frames``; face_found
-        (bool; without a face, the crops are the middle of the picture) and face_rate (share of the
-        searched frames that have a face); silent (bool); file and sound (paths below the root of
-        the corpus).
+        Columns: name, actor, emotion, label (index in EMOTIONS), intensity, statement and
+        repetition; duration in seconds (0 if unknown); first_frame and n_frames, the clip's rows of
+        ``frames``; face_found (bool; without a face, the crops are the middle of the picture) and
+        face_rate (share of the examined frames that show a face); silent (bool); file and sound
+        (paths below the root of the corpus).
         """
         return self._table("clips")
 
@@ -103,17 +103,17 @@ class Store:
         return self._array("mels")
 
     def _array(self, name: str) -> np.ndarray:
-        # A file without a row cannot be memory-mapped.
+        # An array without rows cannot be memory-mapped.
         is_empty = name != "mels" and not self.card["frames"]
         return np.load(self.folder / f"{name}.npy", mmap_mode=None if is_empty else "r")
 
     @property
     def has_faces(self) -> bool:
-        """Whether there is any picture; False for a corpus of sound only."""
+        """Whether there are any pictures; False for a corpus of sound only."""
         return self.card["frames"] > 0
 
     def path(self, clip: pd.Series) -> Path:
-        """The file that holds the sound of a row of ``clips``, where the corpus lies now."""
+        """The file with the sound of a row of ``clips``, also if the corpus has been moved."""
         for root in (self.root, corpora.default_root(self.card["corpus"])):
             path = root / clip.sound
             if archives.exists(path):
@@ -132,7 +132,7 @@ class Store:
         return np.asarray(self.mels[clip], np.float32)
 
     def verify(self) -> list[str]:
-        """What is wrong with the files, by the checksums in the card; empty if nothing is."""
+        """Compare the files with the checksums in the card: a line for each fault."""
         faults = []
         for name, expected in self.card["sha256"].items():
             path = self.folder / name
@@ -148,8 +148,8 @@ def save_in_blocks(
 ) -> None:
     """Write an array that need not fit into memory to a ``.npy`` file, from blocks of its rows.
 
-    They are appended, not written into ``np.lib.format.open_memmap``: where the disk fills up, that
-    ends the process with a bus error, and this raises an OSError that can be explained.
+    They are appended, not written into ``np.lib.format.open_memmap``: if the disk fills up, that
+    ends the process with a bus error, whereas this raises an OSError that can be explained.
     """
     header = {"descr": dtype, "fortran_order": False, "shape": shape}
     with open(path, "wb") as file:

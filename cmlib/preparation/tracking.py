@@ -1,4 +1,4 @@
-"""A steady crop through one clip: the face is found in some frames, the square drifts slowly."""
+"""Follow the face through one clip with a steady crop."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import numpy as np
 from cmlib.preparation.cropping import cut_square, square_around
 from cmlib.preparation.detector import find_faces
 
-# How closely the crop follows the head: standard deviation of the smoothing, in searched frames.
+# How closely the crop follows the head: standard deviation of the smoothing, in examined frames.
 SMOOTHING_FRAMES = 2.0
 
 
 @dataclass(frozen=True)
 class FaceReport:
-    """In what share of the searched frames a face was found, 0...1."""
+    """The share of the examined frames in which a face was found, 0...1."""
 
     found_rate: float
 
 
 @dataclass(frozen=True)
 class Track:
-    """Where the square to be cut out lies at some frame numbers; in between it is interpolated."""
+    """The square to cut out at some frame numbers; in between it is interpolated."""
 
     numbers: np.ndarray  # (k,) frame numbers
     squares: np.ndarray  # (k, 4): centre x, y, side in pixels, roll in radians
 
     def crop(self, frame: np.ndarray, number: float, size: int) -> np.ndarray:
-        """Frame ``number``, (H, W, 3) uint8 -> (size, size, 3) uint8, antialiased."""
+        """Cut the square out of frame ``number``, (H, W, 3) uint8 -> (size, size, 3) uint8."""
         x, y, side, roll = (np.interp(number, self.numbers, column) for column in self.squares.T)
         return cut_square(frame, x, y, side, roll, size)
 
@@ -37,8 +37,8 @@ class Track:
 def track_face(frames: Sequence[np.ndarray], numbers: Sequence[int]) -> tuple[Track, FaceReport]:
     """Find the face in frames (H, W, 3) of one clip and lay a steady crop through them.
 
-    ``numbers`` are the numbers of the frames in the clip. Where none of them has a face, the
-    crop is the central square of the frame and the rate is 0.
+    ``numbers`` are the numbers of the frames in the clip. If none of them shows a face, the crop is
+    the central square of the frame and the rate is 0.
     """
     found_numbers, squares = [], []
     for number, points in zip(numbers, find_faces(frames)):
@@ -50,8 +50,8 @@ def track_face(frames: Sequence[np.ndarray], numbers: Sequence[int]) -> tuple[Tr
         centre = np.array([[width / 2, height / 2, min(height, width), 0.0]])
         return Track(np.zeros(1), centre), FaceReport(0.0)
 
-    # The camera stands still: one side and one roll for the whole clip, so that the crop does not
-    # tremble with the detected points. Only its centre moves, smoothed by a Gaussian.
+    # The camera stands still, so one side and one roll serve the whole clip, and the crop does not
+    # jitter with the detected points. Only its centre moves, smoothed by a Gaussian.
     squares = np.array(squares)
     median = np.median(squares, 0)
     shift = np.clip(squares[:, :2] - median[:2], -median[2] / 2, median[2] / 2)
