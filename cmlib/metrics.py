@@ -1,8 +1,7 @@
-"""Scores with their intervals: what no library has, because clips of one actor are not independent.
+"""Scores with confidence intervals over actors (clips of one actor are not independent).
 
-Every function takes plain arrays. ``clips`` and ``actors`` say which rows belong together.
-Accuracy, recall and confusion matrices are scikit-learn's (``sklearn.metrics``) and are used from
-there.
+Every function takes plain arrays; ``clips`` and ``actors`` say which rows belong together. For
+accuracy, recall and confusion matrices as such, use ``sklearn.metrics``.
 """
 
 from __future__ import annotations
@@ -12,17 +11,17 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-EXACT_ACTORS = 14  # up to so many actors all sign flips are counted
-RANDOM_FLIPS = 20_000  # sign flips that are drawn where there are more actors
+EXACT_ACTORS = 14  # with up to this many actors, all sign flips are counted
+RANDOM_FLIPS = 20_000  # sign flips drawn at random for more actors
 
 
 # -------------------------------------------------------------------- frames -> clips
 
 
 def by_clip(log_probabilities: np.ndarray, clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean log probabilities of each clip's frames.
+    """Mean log probabilities of the frames of each clip.
 
-    Frame scores (N, K) and the clip of each frame (N,) -> (clip ids (M,) sorted, mean log
+    Log probabilities (N, K) and the clip of each frame (N,) -> (sorted clip ids (M,), mean log
     probabilities (M, K)).
     """
     ids, position = np.unique(clips, return_inverse=True)
@@ -34,7 +33,7 @@ def by_clip(log_probabilities: np.ndarray, clips: np.ndarray) -> tuple[np.ndarra
 # -------------------------------------------------------------------- intervals over actors
 #
 # scipy.stats.bootstrap draws the same actors from the same seed (tests/test_metrics.py compares
-# them), but it refuses a single actor, and small corpora have one test actor.
+# them), but it refuses a single actor, and a small corpus may have only one test actor.
 
 
 def actor_interval(
@@ -46,11 +45,11 @@ def actor_interval(
 ) -> dict[str, float]:
     """Percentile bootstrap over actors (clusters): {"value", "low", "high"} of ``statistic(rows)``.
 
-    ``actors`` (N,) holds the actor of each row, and ``statistic`` is given indices into it. Clips
+    ``actors`` (N,) holds the actor of each row, and ``statistic`` receives indices into it. Clips
     of one actor are not independent, so whole actors are drawn with replacement. With few actors
-    the interval is too short: on simulated corpora whose actors differ (tests/test_metrics.py), 95
-    % intervals held the true accuracy in 92.6 % of the cases with 24 actors and in 84.3 % with
-    five, the test actors of one fold.
+    the interval is too short. In simulated corpora whose actors differ (tests/test_metrics.py),
+    95 % intervals contained the true accuracy in 92.6 % of the cases with 24 actors, and in 84.3 %
+    with five, the number of test actors of one fold.
     """
     rows_of_actor = [np.flatnonzero(actors == actor) for actor in np.unique(actors)]
     estimates = []
@@ -68,10 +67,10 @@ def mean_interval(
     seed: int = 0,
     groups: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """``actor_interval`` of the mean of (N,) ``values``: the same draws, but much faster.
+    """``actor_interval`` of the mean of ``values`` (N,): the same draws, but much faster.
 
-    With ``groups`` (N,) it is the mean over groups of the means within them. Of hits grouped by
-    their true class this is the unweighted average recall (Schuller et al. 2009).
+    With ``groups`` (N,) the statistic is the mean over groups of the means within them. For hits
+    grouped by their true class, this is the unweighted average recall (Schuller et al. 2009).
     """
     groups = np.zeros(len(actors)) if groups is None else groups
     actor_ids, actor_index = np.unique(actors, return_inverse=True)
@@ -84,9 +83,8 @@ def mean_interval(
     drawn_actors = _resample_actors(len(actor_ids), resamples, seed)
     drawn_sums = sums[drawn_actors].sum(1)  # (resamples, groups)
     drawn_counts = counts[drawn_actors].sum(1)  # (resamples, groups)
-    present = (
-        drawn_counts > 0
-    )  # a resample may hold nothing of a group: its mean is over the others
+    # A resample may lack a group; its mean is then over the other groups.
+    present = drawn_counts > 0
     means = np.divide(drawn_sums, drawn_counts, out=np.zeros_like(drawn_sums), where=present)
     estimates = means.sum(1) / present.sum(1)
     value = (sums.sum(0) / counts.sum(0)).mean()
@@ -117,9 +115,9 @@ def scores(
 ) -> dict[str, dict[str, float]]:
     """Frame accuracy, clip accuracy and unweighted average recall over clips.
 
-    A clip's prediction is that of the mean log probability of its frames (``by_clip``).
-    Arguments have one row per frame: (N, K), (N,), (N,), (N,). Each score is {"value", "low",
-    "high"}.
+    The prediction for a clip comes from the mean log probabilities of its frames (``by_clip``).
+    Arguments have one row per frame: (N, K), (N,), (N,), (N,). Each score is a dictionary with
+    "value", "low" and "high".
     """
     frame_hits = log_probabilities.argmax(1) == labels
     _, first_frames = np.unique(clips, return_index=True)  # label and actor are those of a clip
@@ -143,10 +141,10 @@ def paired_difference(
     """Mean difference of the (N,) scores of two models on the same clips, with its interval and p.
 
     Returns {"value", "low", "high", "p"} of ``first - second``. The interval is
-    ``mean_interval``'s. ``p`` (two-sided) is from a test that flips the sign of whole actors'
-    differences: if neither model is better, each actor's sum could as well have the other sign
-    (Fisher 1935, actors as blocks). Up to 14 actors all 2^A flips are counted, beyond that 20,000
-    random ones. Five actors can never give a p below 2 / 2^5 = 0.0625, however large the
+    ``mean_interval``'s. ``p`` (two-sided) comes from a test that flips the signs of whole actors'
+    differences: if neither model is better, the sum of an actor could as well have the other sign
+    (Fisher 1935, actors as blocks). With up to 14 actors all 2^A flips are counted, with more
+    20,000 random ones. Five actors can never give a p below 2 / 2^5 = 0.0625, however large the
     difference.
     """
     differences = np.asarray(first, float) - np.asarray(second, float)
@@ -160,15 +158,15 @@ def paired_difference(
     as_extreme = (np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).sum()
     if exact:
         p = as_extreme / len(signs)
-    else:  # the sum that was observed counts as one of the draws, so that p is never 0
+    else:  # the observed sum counts as one of the draws, so that p is never 0
         p = (as_extreme + 1) / (len(signs) + 1)
     return mean_interval(differences, actors, resamples) | {"p": float(p)}
 
 
 def mean_and_sd(values: Sequence[float] | np.ndarray) -> dict[str, float]:
-    """{"mean", "sd", "count"} of scores of several folds or seeds.
+    """{"mean", "sd", "count"} of the scores of several folds or seeds.
 
-    sd divides by count - 1, and is NaN for a single score.
+    The variance is divided by count - 1; sd is NaN for a single score.
     """
     values = np.asarray(values, float)
     sd = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
@@ -184,8 +182,9 @@ def mean_and_sd(values: Sequence[float] | np.ndarray) -> dict[str, float]:
 def reliability(log_probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -> pd.DataFrame:
     """How often predictions of a certain confidence are right: a row for each non-empty bin.
 
-    Confidence is the largest probability of a row of (N, K); bin b holds those in (b / bins, (b +
-    1) / bins]. Columns: ``low``, ``high``, ``count``, ``confidence`` (mean) and ``accuracy``.
+    Confidence is the largest probability in a row of (N, K); bin b holds those in the interval (b /
+    bins, (b + 1) / bins]. Columns: ``low``, ``high``, ``count``, ``confidence`` (mean) and
+    ``accuracy``.
     """
     confidence = np.exp(log_probabilities.max(1))
     edges = np.linspace(0, 1, bins + 1)
@@ -210,8 +209,8 @@ def calibration_error(log_probabilities: np.ndarray, labels: np.ndarray, bins: i
     """Expected calibration error, sum_b (n_b / N) |accuracy_b - confidence_b|.
 
     Guo et al. 2017, arXiv 1706.04599. Bins are those of ``reliability``. 0 means that predictions
-    of 80 % confidence are right in 80 % of the cases. With few predictions per bin it is biased
-    upwards.
+    with a confidence of 80 % are right in 80 % of the cases. With few predictions per bin the error
+    is biased upwards.
     """
     table = reliability(log_probabilities, labels, bins)
     gap = (table.accuracy - table.confidence).abs()

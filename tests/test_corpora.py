@@ -52,7 +52,7 @@ def test_song_is_left_out_unless_asked_for(tmp_path):
     assert len(scan("ravdess+song", tmp_path)[0]) == 2  # speech and song are two recordings
 
 
-def test_what_is_no_clip_is_listed_or_passed_over(tmp_path):
+def test_files_that_are_not_clips_are_listed_or_ignored(tmp_path):
     touch(
         tmp_path,
         "01-01-03-01-01-01-01.mp4",
@@ -81,7 +81,7 @@ def test_order_does_not_depend_on_the_file_system(tmp_path):
     assert [c.actor for c in clips] == list(range(1, 9)) and {c.corpus for c in clips} == {"actors"}
 
 
-def test_nothing_there_is_one_clear_line(tmp_path):
+def test_a_corpus_without_clips_is_one_clear_line(tmp_path):
     with pytest.raises(CorpusError, match="no such folder; put the corpus ravdess there"):
         scan("ravdess", tmp_path / "none")
     with pytest.raises(CorpusError, match="no clip of ravdess in it"):

@@ -57,7 +57,7 @@ def test_moods_of_the_crowd_are_classes_in_the_order_of_its_pictures(small_crowd
     assert crowd.labels(crowd.table(limit=0)).size == 0
 
 
-def test_voices_of_the_crowd_are_asked_for_where_they_are_not(small_crowd):
+def test_missing_voices_of_the_crowd_come_with_the_way_to_make_them(small_crowd):
     with pytest.raises(CorpusError, match="python -m tools.corpus voices makes them"):
         crowd.voices()
     np.save(small_crowd / "voices.npy", np.full((2, 128, 128, 1), 255, np.uint8))
@@ -83,7 +83,7 @@ def test_the_crowd_is_the_shipped_one_where_there_is_no_other(small_crowd, monke
         crowd.folder()
 
 
-def test_crowd_may_be_missing_but_not_torn(small_crowd):
+def test_crowd_may_be_missing_but_not_cut_short(small_crowd):
     assert crowd.load(16, root=small_crowd / "none").shape == (0, 16, 16, 3)
     (small_crowd / "faces.bin").write_bytes(b"short")
     with pytest.raises(CorpusError, match="shorter than faces.csv says"):

@@ -138,7 +138,7 @@ def test_sound_only_is_one_archive(host, tmp_path):
 
 
 @pytest.mark.parametrize("fault", ["cut", "stuck", "slow", "503", "429", "416"])
-def test_what_passes_ends_in_a_whole_file(host, tmp_path, fault):
+def test_a_temporary_fault_ends_in_a_whole_file(host, tmp_path, fault):
     host.faults = {NAMES[0]: [fault, fault], "listing": ["502"]}
     fetch(tmp_path, [1], url=host.url)
     assert whole(host, tmp_path, NAMES[0])
@@ -170,7 +170,7 @@ def test_a_connection_that_always_breaks_keeps_the_part_for_the_next_time(host, 
     assert whole(host, tmp_path, NAMES[0]) and host.requests[-1][1] == f"bytes={3 << 16}-"
 
 
-def test_nobody_there_is_a_clear_line_with_words_for_doing_it_by_hand(host, tmp_path):
+def test_an_unreachable_host_is_a_clear_line_that_explains_the_download_by_hand(host, tmp_path):
     host.server.shutdown()
     host.server.server_close()
     with pytest.raises(ConnectionLost, match="no connection") as error:
@@ -199,7 +199,7 @@ def test_a_missing_file_is_named_at_once(host, tmp_path):
 
 
 @pytest.mark.parametrize("answer", [b"<html>maintenance</html>", b'{"files": "none"}', b"[1]"])
-def test_a_listing_that_is_none(host, tmp_path, answer, monkeypatch):
+def test_an_answer_that_is_not_a_listing_is_refused(host, tmp_path, answer, monkeypatch):
     monkeypatch.setattr(host, "listing", lambda: answer)
     with pytest.raises(FetchError, match="not the listing of a record; check --url"):
         fetch(tmp_path, [1], url=host.url)
@@ -218,7 +218,7 @@ def test_without_a_listed_sum_the_first_download_is_the_measure(host, tmp_path):
     assert whole(host, tmp_path, NAMES[0])
 
 
-def test_what_was_put_there_by_hand_is_looked_at(host, tmp_path, capsys):
+def test_archives_put_there_by_hand_are_checked(host, tmp_path, capsys):
     good, half, bad, long = (tmp_path / name for name in ("good", "half", "bad", "long"))
     data = host.files[NAMES[0]]
     for root, content in (
@@ -240,7 +240,7 @@ def test_what_was_put_there_by_hand_is_looked_at(host, tmp_path, capsys):
         )
 
 
-def test_room_on_the_disk_is_looked_at_first(host, tmp_path, monkeypatch):
+def test_disk_space_is_checked_first(host, tmp_path, monkeypatch):
     monkeypatch.setattr(
         shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**12, 10**12, 10**5)
     )

@@ -144,7 +144,7 @@ def test_robustness_disturbs_one_sense_at_a_time(runs):
 
 
 def test_without_its_sense_a_model_gives_one_answer_to_every_clip(runs):
-    """Of one happy and one angry clip it is then right about one at most."""
+    """So it is right about at most one of a happy and an angry clip."""
     table = robustness.robustness(runs[1], models=("face", "voice"))
     value = table.set_index(["level", "model"]).value
     for level, model in (("mean face", "face"), ("mean voice", "voice"), ("silence", "voice")):
@@ -164,8 +164,8 @@ def test_a_sample_of_clips_has_every_emotion():
 # -------------------------------------------------------------------- leakage and ablations
 
 
-def test_leakage_helps_where_every_actor_speaks_a_language_of_their_own():
-    """Each actor codes emotions otherwise, so nothing carries over to strangers, all to clips."""
+def test_leakage_helps_even_where_actors_have_nothing_in_common():
+    """Every actor has another code of emotions: it helps with their clips, not with strangers."""
     rng = np.random.default_rng(0)
     actors, labels = np.repeat(np.arange(1, 25), 28), np.tile(np.arange(7), 96)
     code = rng.normal(size=(25, 7, 300))
@@ -241,6 +241,6 @@ def test_evaluate_pools_seeds_and_trains_those_that_are_missing(runs, capsys):
 
 
 @pytest.mark.parametrize("wrong", [["--fold", "6"], ["--seed", "x"]])
-def test_evaluate_refuses_folds_and_seeds_that_are_none(wrong):
+def test_evaluate_refuses_folds_and_seeds_that_do_not_exist(wrong):
     with pytest.raises(SystemExit):
         evaluate(*wrong)

@@ -22,7 +22,7 @@ def run(toy_project):
 
 @pytest.fixture
 def stripes(tmp_path, monkeypatch):
-    """(noisy pictures of 32 pixels with a stripe that lies or stands, which of both (200,))."""
+    """(Noisy pictures of 32 pixels with a horizontal or vertical stripe, which it is (200,))."""
     monkeypatch.setenv("CM_CACHE", str(tmp_path))
     rng = np.random.default_rng(0)
     pictures = rng.integers(60, 120, (200, 32, 32, 3), np.uint8)
@@ -60,7 +60,7 @@ def test_a_judge_is_trained_once_for_the_same_pictures_labels_and_settings(strip
         assert not np.allclose(judges.predict(other, x), judges.predict(first, x))
 
 
-def test_a_judge_looks_past_light_and_skin_tone():
+def test_a_judge_ignores_lighting_and_skin_tone():
     judge = CnnJudge().eval()
     x = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     tinted = 0.1 + x * torch.tensor([0.9, 0.5, 0.7]).view(3, 1, 1)
@@ -91,7 +91,7 @@ def test_a_judge_of_a_run_learns_from_the_actors_that_it_should(
 
 @pytest.fixture
 def facex(tmp_path, monkeypatch):
-    """A package facex whose network calls a picture happy as far as it is red, and else neutral.
+    """A package facex whose network calls a picture as happy as it is red, and otherwise neutral.
 
     Importing it fails, as without tensorflow.
     """

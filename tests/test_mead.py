@@ -250,7 +250,7 @@ def test_contempt_has_the_faces_of_the_corpus_alone(small, crowd_of, monkeypatch
     )
 
 
-def test_without_neutral_faces_there_are_fewer_directions_and_that_is_said(
+def test_without_neutral_faces_there_are_fewer_directions_and_a_line_says_so(
     small, monkeypatch, capsys
 ):
     small("contempt", "angry", "happy")

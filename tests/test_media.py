@@ -20,14 +20,14 @@ def numbered(count, size=64):
     return [np.full((size, size, 3), 10 + 10 * i, np.uint8) for i in range(count)]
 
 
-def test_evenly_takes_the_middles():
+def test_evenly_spaced_numbers_are_the_middles_of_equal_intervals():
     assert evenly_spaced(4, 8) == [1, 3, 5, 7]
     assert evenly_spaced(1, 9) == [4]
     assert evenly_spaced(2, 100) == [25, 75]
     assert evenly_spaced(0, 3) == evenly_spaced(5, 3) == evenly_spaced(3, 3) == [0, 1, 2]
 
 
-def test_the_wanted_frames_come_and_no_others(tmp_path):
+def test_only_the_requested_frames_are_returned(tmp_path):
     path = write_clip(tmp_path / "a.mp4", numbered(20), tone(0.8))
     info = video_info(path)
     assert (info.frames, info.fps) == (20, 25.0) and info.seconds == pytest.approx(0.8)

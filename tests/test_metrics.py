@@ -117,7 +117,7 @@ def test_the_interval_of_average_recall_leaves_out_classes_that_a_resample_lacks
 
 
 def simulated_hits(actors, rng, clips=40):
-    """Hits (N,) and actors (N,) of people who are read in 60 % of the cases on average, sd 15 %."""
+    """Hits (N,) and actors (N,) of people recognised in 60 % of the cases on average, sd 15 %."""
     share = rng.beta(5.8, 3.87, actors)
     hits = (rng.random((actors, clips)) < share[:, None]).ravel().astype(float)
     return hits, np.repeat(np.arange(actors), clips)
@@ -137,7 +137,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(rng, actors, least, most)
 
 
 def test_intervals_over_clips_would_promise_too_much(rng):
-    """The usual mistake: clips of one actor are taken for independent (here eight at a time)."""
+    """The usual mistake: treating clips of one actor as independent (here eight at a time)."""
     holds = []
     for _ in range(200):
         hits, actor_of_hit = simulated_hits(24, rng)

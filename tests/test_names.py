@@ -69,6 +69,6 @@ def test_mead_paths_survive_the_round_trip(path):
 @pytest.mark.parametrize(
     "path", ["M003/video/front/angry/001.mp4", "M003/audio/bored/level_1/001.m4a", "x.mp4"]
 )
-def test_other_paths_are_no_mead_paths(path):
+def test_other_paths_are_refused(path):
     with pytest.raises(ValueError, match="not a MEAD path"):
         MeadName.parse(path)

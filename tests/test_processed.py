@@ -128,7 +128,7 @@ def test_of_several_views_the_front_is_used(mead):
     assert "duplicate: M003-contempt-2-001 is in" in skipped[0][1]
 
 
-def test_what_has_no_partner_or_cannot_be_read_is_named(ravdess, mead, tmp_path):
+def test_files_without_a_partner_or_unreadable_are_named(ravdess, mead, tmp_path):
     picture(ravdess / "Actor_01" / "04" / "train" / "01-01-04-01-01-01-01" / "1.jpg")  # no sound
     soundfile.write(
         ravdess / "Actor_01" / "04" / "01-01-04-01-01-02-01.wav", tone(0.2, 22_050), 22_050
@@ -203,7 +203,7 @@ def test_noise_is_heard_in_the_authors_bands(ravdess, tmp_path, monkeypatch):
     assert (value.loc["noise in the voice"] == value.loc["nothing"]).all()
 
 
-def test_spectrograms_alone_get_no_noise_and_that_is_said(mead, tmp_path, monkeypatch, capsys):
+def test_spectrograms_alone_get_no_noise_and_a_line_says_so(mead, tmp_path, monkeypatch, capsys):
     lists = {part: [] for part in ("train", "val", "test")}
     for emotion in ("contempt", "happy"):
         for part, take in zip(lists, ("001", "002", "003")):

@@ -22,7 +22,7 @@ def run(toy_project):
 
 @pytest.fixture
 def can(run):
-    """A context network that has learnt nothing."""
+    """An untrained context network."""
     return Can(run.profile.face.latent, len(run.classes)).eval()
 
 
@@ -30,7 +30,7 @@ def can(run):
 
 
 def blob_people(count, shots, seed=0, noise=12):
-    """Pictures (count * shots, 32, 32, 3) of coloured blobs, and who it is of each.
+    """Pictures (count * shots, 32, 32, 3) of coloured blobs, and the person in each.
 
     The colours of a person stay. A stripe moves from shot to shot, as a mood does.
     """
@@ -44,7 +44,7 @@ def blob_people(count, shots, seed=0, noise=12):
     return pictures, np.arange(count).repeat(shots)
 
 
-def test_fisherfaces_know_strangers_again_whatever_their_mood():
+def test_fisherfaces_recognise_unseen_people_in_any_mood():
     fisherfaces = Fisherfaces(*blob_people(40, 8), components=60, directions=20)
     pictures, person = blob_people(6, 8, seed=1)
     vectors = fisherfaces(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255)
@@ -167,7 +167,7 @@ def test_at_strength_zero_the_picture_is_the_reconstruction_of_the_face(run, can
 
 
 class RedIsHappy(judges.Recogniser):
-    """A recogniser that knows one emotion: as happy as a picture is red, and else none of ours."""
+    """A recogniser of one emotion: a picture is as happy as it is red, or else none of ours."""
 
     def __init__(self, classes):
         self.classes, self.emotions = classes, ("happy",)

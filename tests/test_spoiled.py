@@ -48,7 +48,7 @@ def spoiled(tmp_path_factory) -> tuple[Store, dict]:
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if CASES[c][2] in OUTCOMES])
-def test_it_is_used_rightly(spoiled, case):
+def test_it_is_used_correctly(spoiled, case):
     store, _ = spoiled
     number, outcome = list(CASES).index(case) + 1, CASES[case][2]
     (row,) = store.clips[store.clips.actor == number].itertuples()
@@ -220,7 +220,7 @@ def test_an_unreadable_file_is_listed(corpus, tmp_path, monkeypatch):
 
 
 def test_noise_inside_a_video_is_noise_or_a_line_but_no_crash(corpus, tmp_path):
-    """What a decoder makes of it is its own affair."""
+    """What a decoder makes of it does not matter."""
     noise = np.random.default_rng(0).bytes(len(good()) - 3000)
     (corpus / "01-01-06-01-01-01-01.mp4").write_bytes(good()[:3000] + noise)
     s = prepare("actors", SMOKE, corpus, tmp_path / "cache", workers=1)

@@ -247,7 +247,7 @@ def test_the_folder_of_the_last_preparation_is_remembered(prepared, tmp_path, mo
         prepare("actors", SMOKE, cache=s.folder.parent)
 
 
-def test_a_film_without_sound_is_heard_by_its_sound_file(tmp_path, cache):
+def test_a_video_without_sound_uses_its_sound_file(tmp_path, cache):
     """Its name says that it has sound, and a second file of the same recording has it."""
     film, sound = tmp_path / "01-01-04-01-01-01-02.mp4", tmp_path / "03-01-04-01-01-01-02.wav"
     write_clip(film, talking(), None)

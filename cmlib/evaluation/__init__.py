@@ -1,11 +1,11 @@
-"""What trained models are worth: tables over ``experiment.run.Run``, scores with their intervals.
+"""Evaluate trained models: functions of an ``experiment.run.Run`` that return tables.
 
 ``scoring``          predictions, scores, differences between models, calibration
-``robustness``       scores while one sense is disturbed
+``robustness``       scores when one sense is disturbed
 ``leakage``          one probe under three splits
 ``ablations``        the context network with one setting changed at a time
-``face_ablations``   face VAE-GANs with another measure of reconstruction
-``judges``           readers of expressions that share nothing with the models
-``identity``         fisherfaces and typicality: the same person, a typical face?
+``face_ablations``   face VAE-GANs with another reconstruction error
+``judges``           classifiers of expressions that share nothing with the models
+``identity``         is it the same person, and a typical face? fisherfaces and typicality
 ``representations``  mental representations in numbers: congruence, identity, typicality
 """

@@ -15,7 +15,7 @@ from cmlib.experiment.run import Run
 from cmlib.models import Can
 from cmlib.training import losses
 
-# Changes to the profile's settings of the context network.
+# Changes to the settings of the context network in the profile.
 ABLATIONS = {
     "KL weight 0": {"kl_weight": 0.0},
     "KL weight 1e-5 (released)": {"kl_weight": 1e-5},
@@ -47,13 +47,15 @@ STRENGTHS = (0.0, 0.5, 1.5)  # context strengths of the unchanged network, besid
 def ablations(
     run: Run, changes: Mapping[str, Mapping] = ABLATIONS, strengths: Sequence[float] = STRENGTHS
 ) -> pd.DataFrame:
-    """Context networks with one setting changed each, scored on the VALIDATION actors.
+    """Score context networks with one setting changed each, on the VALIDATION actors.
 
-    They are trained on cached latents. ``changes`` names changes to the profile's settings; those
-    that change nothing are left out. A network is trained once: it is kept in the run's folder
-    ``ablations``. Columns: change, value, low, high (clip accuracy), kl (mean KL(face || shifted),
-    nats), shift (root mean square change of the latent mean, in units of its spread over training
-    faces), seconds (of training it, or of reading it).
+    They are trained on cached latents. ``changes`` maps names to changes of the profile's settings;
+    those that change nothing are left out. Each network is trained once, and kept in the run's
+    folder ``ablations``.
+
+    Columns: change, value, low, high (clip accuracy), kl (mean KL(face || shifted), nats), shift
+    (root mean square change of the latent mean, in units of its spread over training faces),
+    seconds (to train the network, or to load it).
     """
     profile_settings = run.profile.can
     variants = {"as in the profile": profile_settings}
@@ -76,7 +78,7 @@ def ablations(
 
 
 def _measure(run: Run, model: Can, strength: float) -> dict[str, float]:
-    """Clip accuracy with interval, KL and shift of a context network on the validation actors."""
+    """Clip accuracy with interval, KL and shift of a context network, on the validation actors."""
     frames = run.frames_of(run.split.val)
     log_probabilities = run.log_probabilities("can", frames, model, strength)
     accuracy = run.scores(log_probabilities, frames)["clip_accuracy"]
@@ -91,11 +93,12 @@ def _measure(run: Run, model: Can, strength: float) -> dict[str, float]:
 
 
 def _context_network(run: Run, settings: CanConfig) -> Can:
-    """The network of these settings: the run's, one that was trained before, or trained now."""
+    """The network with these settings: the run's own, one trained before, or one trained now."""
     for name in ("can", "can_released"):
         if settings == run.settings(name):
             return run.can(name)
-    # All variants read the same latents, so the networks below are told by their very weights.
+    # All variants read the same latents, so the networks behind the latents are identified by their
+    # weights.
     record = run.provenance("can")
     data = dict(record.data or {})
     for name in ("face", "voice", "classifier_face"):

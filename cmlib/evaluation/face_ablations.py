@@ -18,10 +18,10 @@ from cmlib.evaluation.judges import judge_for_run
 from cmlib.evaluation.representations import decode_pictures
 from cmlib.experiment.run import Run
 
-# What the reconstruction is measured by; the place in the list is ``VaeGanConfig.feature_level``.
+# What the reconstruction error compares; the index is ``VaeGanConfig.feature_level``.
 MEASURES = ("pixels, no features", "features of level 1", "features of level 2")
-FEATURE_WEIGHT = 0.05  # where the profile has no features: docs/experiments.md, 12
-ADVERSARIAL_WEIGHT = 1e-3  # about as much as the pixels count
+FEATURE_WEIGHT = 0.05  # if the profile does not use features; see docs/experiments.md, 12
+ADVERSARIAL_WEIGHT = 1e-3  # so the term counts about as much as the pixels do
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class FaceVariant(Run):
 
 
 def face_variants(run: Run) -> dict[str, Run]:
-    """The run itself, and by their names runs whose faces learn with another measure.
+    """The run itself, and runs whose face network learns with another error, by name.
 
-    The measure is features of another level, or has an adversarial term. Such a run keeps its
-    files in a folder of its own, below ``ablations`` of the run.
+    The error compares features of another level, or an adversarial term is added to it. Such a run
+    has a folder of its own in the run's folder ``ablations``.
     """
     base = run.profile.face
-    if not base.epochs:  # a shipped network: its variants are trained as in profile tuned
+    if not base.epochs:  # the network is shipped; its variants are trained as in profile tuned
         base = dataclasses.replace(base, epochs=get_profile("tuned").face.epochs)
     variants = {"as in the profile": run}
     for level, measure in enumerate(MEASURES):
@@ -70,15 +70,15 @@ def face_variants(run: Run) -> dict[str, Run]:
 
 @torch.no_grad()
 def face_ablations(run: Run, train: bool = False) -> pd.DataFrame:
-    """What the measure of reconstruction does to faces and latents, on VALIDATION actors.
+    """How the reconstruction error affects faces and latents, on VALIDATION actors.
 
-    One row per trained variant of ``face_variants``. With ``train`` those that are not there are
-    trained; a killed training goes on. Empty where only the run's own network is there.
+    One row per trained variant of ``face_variants``. ``train``: also train the missing ones; an
+    interrupted training resumes. The table is empty if only the run's own network exists.
 
-    Columns: change, mse (reconstruction from the mean, over pixels), and clip accuracies with
-    intervals over actors: of a judge that learnt from real frames of training actors, on
-    reconstructions (judge, judge_low, judge_high), and of a logistic regression on the latents
-    (probe, probe_low, probe_high).
+    Columns: change, mse (of the reconstruction from the mean, over pixels), and two clip accuracies
+    with intervals over actors. One is that of a judge which learnt from real frames of training
+    actors and sees reconstructions (judge, judge_low, judge_high). The other is that of a logistic
+    regression on the latents (probe, probe_low, probe_high).
     """
     variants = face_variants(run)
     if train:
@@ -100,11 +100,11 @@ def face_ablations(run: Run, train: bool = False) -> pd.DataFrame:
             "judge": judges.predict(judge, reconstruction),
             "probe": _probe(run, mu, frames),
         }
-        for reader in log_probabilities:
-            accuracy = run.scores(log_probabilities[reader], frames)["clip_accuracy"]
-            row[reader] = accuracy["value"]
-            row[f"{reader}_low"] = accuracy["low"]
-            row[f"{reader}_high"] = accuracy["high"]
+        for classifier in log_probabilities:
+            accuracy = run.scores(log_probabilities[classifier], frames)["clip_accuracy"]
+            row[classifier] = accuracy["value"]
+            row[f"{classifier}_low"] = accuracy["low"]
+            row[f"{classifier}_high"] = accuracy["high"]
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -120,6 +120,6 @@ def _probe(run: Run, mu: torch.Tensor, frames: np.ndarray) -> np.ndarray:
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=500))
     probe.fit(mu[train], labels[train])
     log_probabilities = np.full((len(frames), len(run.classes)), -1e9)
-    # a class that no training frame has is never predicted
+    # A class without training frames is never predicted.
     log_probabilities[:, probe.classes_] = probe.predict_log_proba(mu[frames])
     return log_probabilities

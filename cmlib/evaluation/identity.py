@@ -12,23 +12,24 @@ from torch.nn import functional as F
 from cmlib.corpora import crowd
 from cmlib.experiment.run import Run
 
-FISHERFACE_SIZE = 32  # pixels: identity is coarse, and few people allow few parameters
-FRAMES_PER_ACTOR = 24  # real frames whose mean vector stands for an actor
-CROWD_PICTURES = 3600  # that fisherfaces learn from: half of those of every person
+# Pixels: identity shows in coarse features, and few people allow only few parameters.
+FISHERFACE_SIZE = 32
+FRAMES_PER_ACTOR = 24  # real frames whose mean vector represents an actor
+CROWD_PICTURES = 3600  # from which fisherfaces learn: half of those of every person
 
 
 class Fisherfaces:
-    """Who looks like whom: discriminants of people on principal components of small pictures.
+    """Recognise people: a linear discriminant analysis of principal components of small pictures.
 
-    Belhumeur, Hespanha & Kriegman (1997), IEEE PAMI 19(7): directions in which pictures of one
-    person, with all their expressions, are close together and people are far apart.
+    Its directions bring pictures of one person, with all expressions, close together, and move
+    people far apart. Belhumeur, Hespanha & Kriegman (1997), IEEE PAMI 19(7).
     """
 
     def __init__(
         self, pictures: np.ndarray, people: np.ndarray, components: int = 150, directions: int = 60
     ):
         """``pictures`` (N, S, S, 3) uint8 of ``people`` (N,), two or more of each person."""
-        # a copy, for torch warns of memory maps that cannot be written to
+        # Copy, since torch warns about read-only memory maps.
         x = torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 255
         flat = self._flatten(x)
         components = min(components, len(flat) // 2)
@@ -42,7 +43,7 @@ class Fisherfaces:
 
     @classmethod
     def of_crowd(cls, size: int) -> Fisherfaces:
-        """Learnt from the people of the crowd, in pictures of ``size``; CorpusError without it."""
+        """Learn from the crowd, in pictures of ``size`` pixels; raises CorpusError without it."""
         folder = crowd.folder()
         pictures = crowd.load(size, CROWD_PICTURES, folder)
         return cls(pictures, crowd.table(folder, CROWD_PICTURES).person.to_numpy())
@@ -53,16 +54,16 @@ class Fisherfaces:
         return small.flatten(1).numpy()
 
     def __call__(self, pictures: Tensor) -> np.ndarray:
-        """Pictures (N, 3, S, S) in 0...1 -> vectors of length one (N, E).
+        """Pictures (N, 3, S, S) in 0...1 -> unit vectors (N, E).
 
-        The product of two vectors is the similarity of their pictures.
+        The dot product of two vectors is the similarity of their pictures.
         """
         vectors = self.lda.transform(self.pca.transform(self._flatten(pictures)))
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-9)
 
 
 def actor_vectors(run: Run, fisherfaces: Fisherfaces) -> tuple[np.ndarray, np.ndarray]:
-    """(actors (A,) sorted, their mean vectors (A, E)) from up to 24 real frames of each."""
+    """(actors (A,) sorted, their mean vectors (A, E)), from up to 24 real frames of each."""
     actor_of_frame = run.store.clips.actor.to_numpy()[run.frame_clip]
     actors = np.unique(actor_of_frame)
     vectors = []
@@ -75,14 +76,14 @@ def actor_vectors(run: Run, fisherfaces: Fisherfaces) -> tuple[np.ndarray, np.nd
 
 
 class Typicality:
-    """Squared Mahalanobis distance of latents to those of real training frames.
+    """Squared Mahalanobis distance of latents from those of real training frames.
 
-    ``limit`` is the distance that 99 % of the real frames of unseen actors keep: what is farther
-    away is no typical face.
+    99 % of the real frames of unseen actors are within the distance ``limit``. A picture beyond it
+    is not a typical face.
     """
 
     def __init__(self, train: Tensor, unseen: Tensor):
-        """Latent means (N, D) of training frames and (M, D) of frames of validation actors."""
+        """Latent means (N, D) of training frames, and (M, D) of frames of validation actors."""
         self.mean = train.mean(0)
         covariance = torch.cov(train.T)
         ridge = 1e-3 * covariance.diagonal().mean() * torch.eye(len(covariance))

@@ -1,9 +1,9 @@
-"""Judges: readers of expressions that share nothing with the models that they judge.
+"""Judges: classifiers of expressions that share nothing with the models that they judge.
 
-A judge answers two questions about pictures that a face VAE-GAN has decoded: how much expression do
-they hold, and how much of it is left of the real pictures? ``CnnJudge`` is a small convolutional
-network that learns from frames of the corpus. ``Recogniser`` was trained by others, on photographs
-of people.
+A judge answers two questions about pictures that a face VAE-GAN has decoded. How much expression do
+they show, and how much is that compared with the real pictures? ``CnnJudge`` is a small
+convolutional network that learns from frames of the corpus. ``Recogniser`` was trained by others,
+on photographs of people.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from cmlib.training.loop import launch
 
 EPOCHS = 12
 BATCH = 64  # pictures of one step
-LEARNING_RATE = 2e-3  # the highest of the schedule
-MOST_FRAMES = 4000  # about so many frames of a run teach a judge
+LEARNING_RATE = 2e-3  # the maximum of the schedule
+MAX_FRAMES = 4000  # of a run, approximately, from which a judge learns
 
 # -------------------------------------------------------------- a judge that learns from the corpus
 
@@ -57,7 +57,7 @@ class CnnJudge(nn.Module):
         self.head = nn.Linear(4 * width * 4, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        # Light and skin tone say nothing about an expression, so each channel is standardised.
+        # Lighting and skin tone say nothing about an expression, so each channel is standardised.
         mean = x.mean((2, 3), keepdim=True)
         deviation = x.std((2, 3), keepdim=True)
         x = (x - mean) / (deviation + 1e-3)
@@ -68,20 +68,20 @@ class CnnJudge(nn.Module):
 def judge_for_run(run: Run, learns_from: str = "others") -> CnnJudge:
     """A judge that learns from real frames of some of the run's actors.
 
-    ``learns_from`` is "others", "validation" or "training". "others" are all actors but those
-    tested. "validation" is the strict one. The judged networks were never trained on the people
-    that it learns from, but these are five people only (or four). The seed is 0, so that runs of
-    all seeds face the same judge.
+    ``learns_from`` is "others", "validation" or "training". "others" are all actors except the test
+    actors. "validation" is the strictest choice: the judged networks were not trained on these
+    people, but there are only four or five of them. The seed is 0, so that runs of all seeds face
+    the same judge.
     """
     teachers = {
         "others": (run.split.train, run.split.val),
         "validation": (run.split.val,),
         "training": (run.split.train,),
     }[learns_from]
-    # Few in profile smoke. A profile whose face network is a shipped one has no epochs of its own.
+    # Profile smoke asks for fewer. A profile with a shipped face network does not set any epochs.
     epochs = min(EPOCHS, 4 * run.profile.face.epochs) or EPOCHS
     rows = run.frames_of(np.concatenate(teachers))
-    rows = rows[:: 1 + len(rows) // MOST_FRAMES]
+    rows = rows[:: 1 + len(rows) // MAX_FRAMES]
     return train_judge(run.faces, rows, run.clip_labels[run.frame_clip], epochs=epochs)
 
 
@@ -93,11 +93,11 @@ def train_judge(
     epochs: int = EPOCHS,
     seed: int = 0,
 ) -> CnnJudge:
-    """A judge that learns from the pictures ``rows`` (N,), trained now or found in the cache.
+    """A judge that learns from the pictures ``rows`` (N,), trained now or read from the cache.
 
-    ``labels`` has the class of every picture of ``pictures``, also of those that are not learnt.
-    The same pictures, labels and settings make the same judge. So it is trained once and kept
-    beside the prepared corpora, for every notebook that needs it.
+    ``labels`` has the class of every picture of ``pictures``, also of those outside ``rows``. The
+    same pictures, labels and settings give the same judge. So it is trained once, and kept beside
+    the prepared corpora for every notebook that needs it.
     """
     classes = int(labels.max()) + 1
     record = provenance.of_code(
@@ -127,7 +127,7 @@ def _fingerprint(pictures: Pictures, rows: np.ndarray, labels: np.ndarray) -> st
     return digest.hexdigest()
 
 
-@torch.enable_grad()  # also where the caller has switched gradients off
+@torch.enable_grad()  # even if the caller has switched gradients off
 def _train(
     pictures: Pictures, rows: np.ndarray, labels: np.ndarray, epochs: int, seed: int
 ) -> CnnJudge:
@@ -142,7 +142,7 @@ def _train(
 
     for _ in files.progress(range(epochs), "judge", unit="epoch"):
         for batch in batches(rows, BATCH, rng):
-            # Augment: half of the pictures mirrored, all of them shifted a little
+            # Augment: mirror half of the pictures, and shift all of them a little
             x = pictures.batch(batch, flip=rng.random(len(batch)) < 0.5)  # (B, 3, S, S)
             x = _shift(x, rng).to(fabric.device, memory_format=torch.channels_last)
             target = torch.from_numpy(labels[batch]).long().to(fabric.device)  # (B,)
@@ -161,7 +161,7 @@ def _train(
 
 
 def _shift(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """A batch (B, C, S, S) moved by up to a twentieth of its size; its edges are repeated."""
+    """Shift a batch (B, C, S, S) by up to a twentieth of its size, repeating its edges."""
     height, width = x.shape[-2:]
     margin = max(1, width // 20)
     left, top = rng.integers(2 * margin + 1, size=2)
@@ -175,11 +175,10 @@ def _shift(x: Tensor, rng: np.random.Generator) -> Tensor:
 class Recogniser:
     """A judge that others trained on photographs: the network in the package facex 1.1.0 (MIT).
 
-    The package itself is not imported. Its network knows neither calm nor contempt, so it judges
-    only the classes in ``emotions``. Where ``classes`` has no neutral, its *neutral* counts as
-    none of them. Of ``data/actors`` at 64 pixels it reads a third, joy nearly always, anger
-    never. Raises ModuleNotFoundError, which says how to install it, where package or runtime are
-    missing.
+    The package itself is not imported. Its network does not know calm and contempt, so it judges
+    only the classes in ``emotions``. If ``classes`` lacks neutral, its *neutral* counts as none of
+    them. Of ``data/actors`` at 64 pixels it recognises a third: joy nearly always, anger never. If
+    the package or its runtime is missing, ModuleNotFoundError says how to install it.
     """
 
     OUTPUTS = ("angry", "disgust", "fearful", "happy", "neutral", "sad", "surprised")
@@ -192,7 +191,7 @@ class Recogniser:
         folders = package.submodule_search_locations if package else None
         if not folders or find_spec("ai_edge_litert") is None:
             raise ModuleNotFoundError(
-                f"no recogniser; in the folder of the repository: {self.INSTALL}"
+                f"the recogniser is not installed; in the folder of the repository: {self.INSTALL}"
             )
         weights = Path(folders[0]) / "assets" / "model_optimized.tflite"
         runtime = importlib.import_module("ai_edge_litert.interpreter")
@@ -231,7 +230,7 @@ Judge = CnnJudge | Recogniser
 
 
 def known_emotions(judge: Judge, classes: Sequence[str]) -> tuple[str, ...]:
-    """Those of the ``classes`` that a judge can recognise; a recogniser does not know all."""
+    """Those of the ``classes`` that a judge knows; a recogniser does not know all of them."""
     return judge.emotions if isinstance(judge, Recogniser) else tuple(classes)
 
 
@@ -239,7 +238,7 @@ def known_emotions(judge: Judge, classes: Sequence[str]) -> tuple[str, ...]:
 def predict(judge: Judge, pictures: Tensor, batch: int = 256) -> np.ndarray:
     """Log probabilities (N, classes) of pictures (N, 3, S, S) in 0...1.
 
-    A recogniser has one column more, the last: none of the classes.
+    A recogniser adds a last column: none of the classes.
     """
     if isinstance(judge, Recogniser):
         return judge(pictures.cpu())

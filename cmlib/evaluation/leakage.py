@@ -17,10 +17,10 @@ def leakage(run: Run, seed: int = 0) -> pd.DataFrame:
     """The accuracy of one linear probe under three splits, of frames and of voices.
 
     Columns: sense ("face", "voice"), split, value, low, high.
-    "actors apart" is the run's own split, "clips mixed" shuffles labelled clips, "frames mixed"
-    shuffles frames (a clip's are then on both sides). About 60 % train in each. The encoders have
-    met the training actors, who are also among the test items of the two shuffled splits: that leak
-    is part of the lesson.
+    "actors apart" is the run's own split, "clips mixed" shuffles labelled clips, and "frames mixed"
+    shuffles frames, so that frames of one clip are on both sides. Each uses about 60 % for
+    training. The encoders were trained on the training actors, who are also among the test items of
+    the two shuffled splits: that leak is part of the lesson.
     """
     rows = []
     for sense in ("face", "voice") if run.store.has_faces else ("voice",):

@@ -1,11 +1,10 @@
-"""Mental representations in numbers, from outside the model.
+"""Measure mental representations from outside the model.
 
-Is the voice's emotion seen in the face (*congruence*), is it still the same person (*identity*), is
+Does the face show the voice's emotion (*congruence*), is it still the same person (*identity*), is
 it still a face (*typicality*)? Three witnesses answer, two of which share nothing with the
-networks. A *judge* is a network of another architecture that learnt expressions from real frames
-of other actors than those that are judged. *Fisherfaces* learnt from the crowd who looks like
-whom. *Typicality* asks whether the decoded picture, encoded once more, lies where pictures of
-faces lie.
+networks. A *judge* is a network of another architecture; it has learnt expressions from real frames
+of actors other than those that are judged. *Fisherfaces* have learnt from the crowd to tell people
+apart. *Typicality* asks whether the decoded picture, encoded again, lies among pictures of faces.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ def decode_pictures(face_network: VaeGan, mu: Tensor) -> Tensor:
     return torch.cat([face_network.decoder(z).clamp(0, 1) for z in mu.split(INFERENCE_BATCH)])
 
 
-# --------------------------------------------------------------- what witnesses say of each picture
+# -------------------------------------------------------------------- one row for each picture
 
 
 @torch.no_grad()
@@ -71,14 +70,14 @@ def measure(
     fisherfaces: Fisherfaces | None = None,
     strengths: Sequence[float] = STRENGTHS,
 ) -> pd.DataFrame:
-    """One row per pair and strength; only pairs whose voice has an emotion that the judge knows.
+    """One row per pair and strength, for pairs whose voice has an emotion that the judge knows.
 
-    Columns: actor, emotion (of the voice), strength; ``probability``: the judge's, of the voice's
-    emotion in the decoded picture; ``first_choice``: whether that emotion is the judge's first
-    choice; ``network_hit``: whether it is the network's. With ``fisherfaces`` also
-    ``same_person``: whether the picture is more like the mean vector of the actor's own real frames
-    than like that of any other actor; and ``distance``: ``Typicality`` of the picture, 1 being its
-    limit.
+    Columns: actor, emotion (of the voice) and strength; ``probability`` that the judge gives to the
+    voice's emotion in the decoded picture; ``first_choice``, whether that emotion is the judge's
+    first choice; and ``network_hit``, whether it is the network's. With ``fisherfaces`` there are
+    two more: ``same_person``, whether the picture is more similar to the mean vector of the actor's
+    real frames than to that of any other actor; and ``distance``, the ``Typicality`` of the picture
+    divided by its limit.
     """
     table = run.store.clips
     known = np.isin(
@@ -96,7 +95,7 @@ def measure(
     _, first_pairs, face_of_pair = np.unique(pairs.frames, return_index=True, return_inverse=True)
     tables = []
     for strength in strengths:
-        # Without context the voice has no effect, so one picture of each face is enough.
+        # Without context the voice has no effect, so one picture per face is enough.
         rows = every_pair if strength else first_pairs
         picture_of_pair = every_pair if strength else face_of_pair
         logits, shifted = can(_take(face, rows), _take(voice, rows), strength)
@@ -146,7 +145,7 @@ class _IdentityWitness:
         self.typicality = Typicality.of_run(run)
 
     def __call__(self, pictures: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """(the actor whom each picture is most like (N,), ``Typicality`` over its limit (N,))."""
+        """(the actor most similar to each picture (N,), ``Typicality`` over its limit (N,))."""
         similarity = self.fisherfaces(pictures) @ self.vectors.T  # (N, actors)
         mu = torch.cat([self.encoder(x).mu for x in pictures.split(INFERENCE_BATCH)])
         distance = self.typicality(mu).numpy() / self.typicality.limit
@@ -155,10 +154,10 @@ class _IdentityWitness:
 
 @torch.no_grad()
 def judge_frames(run: Run, judge: Judge) -> pd.DataFrame:
-    """What a judge says of faces without context: middle frames of test clips.
+    """How a judge rates faces without context: the middle frames of test clips.
 
-    One row per picture: actor, emotion (played), pictures ("real", "reconstructed"), probability
-    and first_choice as in ``measure``; only emotions that the judge knows.
+    One row per picture whose emotion the judge knows: actor, emotion (played), pictures ("real",
+    "reconstructed"), and probability and first_choice as in ``measure``.
     """
     table = run.store.clips
     clips = run.labelled(run.split.test)
@@ -186,16 +185,17 @@ def judge_frames(run: Run, judge: Judge) -> pd.DataFrame:
 
 
 def congruence(table: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
-    """Gain of the judge's probability of the voice's emotion from strength 0 on.
+    """How much the judge's probability of the voice's emotion rises over strength 0.
 
-    ``table`` is that of ``measure``. One row per emotion and strength, and "all": emotion,
-    strength, value, low, high (gain, 95 % interval over actors), first_choice (share of pictures
-    whose first choice is the voice's emotion) and first_choice_before (that share at strength 0).
+    ``table`` is that of ``measure``. One row per emotion and strength, and per strength for "all"
+    emotions. Columns: emotion, strength, value, low, high (the gain and its 95 % interval over
+    actors), first_choice (share of pictures whose first choice is the voice's emotion) and
+    first_choice_before (that share at strength 0).
     """
     rows = []
     before = table[table.strength == 0]
     for strength, after in table.groupby("strength"):
-        # the same pairs in the same order
+        # Both tables have the same pairs in the same order.
         gain = after.probability.to_numpy() - before.probability.to_numpy()
         for emotion in [*table.emotion.unique(), "all"]:
             chosen = np.flatnonzero((before.emotion == emotion) | (emotion == "all"))
@@ -213,9 +213,10 @@ def congruence(table: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
 
 
 def identity_and_typicality(table: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
-    """Share of pictures that stay the same person, and of those that stay a typical face.
+    """Shares of pictures that still show the same person, and that are still typical faces.
 
-    ``table`` is that of ``measure`` with fisherfaces. Typical is what 99 % of real frames are.
+    ``table`` is that of ``measure`` with fisherfaces. A picture is typical if it is within the
+    limit of ``Typicality``, as 99 % of real frames are.
 
     One row per strength and measure: strength, measure ("same person", "typical face"), value, low,
     high.
@@ -235,9 +236,10 @@ def identity_and_typicality(table: pd.DataFrame, resamples: int = 2000) -> pd.Da
 def recognition(table: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
     """Share of pictures whose intended emotion is a judge's first choice.
 
-    Over rows with columns judge, pictures, actor, emotion and first_choice. Columns: judge,
-    pictures, value, low, high (95 % interval over actors) and emotions (how many a judge was asked
-    about).
+    ``table`` has the columns judge, pictures, actor, emotion and first_choice.
+
+    Columns: judge, pictures, value, low, high (95 % interval over actors) and emotions (the
+    number of emotions judged).
     """
     rows = []
     for _, chosen in table.groupby(["judge", "pictures"], sort=False):

@@ -1,4 +1,4 @@
-"""What is left of the scores when a sense is disturbed."""
+"""Scores when one sense is disturbed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from cmlib.preparation import media, spectrograms
 from cmlib.training import encoding
 from cmlib.training.batches import Pictures
 
-SNRS = (20, 10, 5, 0, -5)  # decibels of voice over white noise
+SNRS = (20, 10, 5, 0, -5)  # decibels from white noise up to the voice
 BLURS = (1, 2, 4)  # standard deviations of a Gaussian, pixels
 BARS = {"eyes covered": (0.25, 0.5), "mouth covered": (0.6, 0.85)}  # rows, as shares of the height
-MOST_CLIPS = 140  # each is heard and seen ten times over, so not all clips of a large corpus
-SEED = 0  # of the sample of clips and of the noise: networks of all seeds get the same
+MAX_CLIPS = 140  # each is encoded about ten times, so a large corpus is sampled
+SEED = 0  # of the sample of clips and of the noise, the same for networks of all seeds
 
 
 # -------------------------------------------------------------------- disturbances
@@ -54,19 +54,20 @@ def cover(pictures: np.ndarray, rows: tuple[float, float]) -> np.ndarray:
 
 @torch.no_grad()
 def robustness(run: Run, models: Iterable[str] = MODELS) -> pd.DataFrame:
-    """Clip accuracy while one sense is disturbed.
+    """Clip accuracy when one sense is disturbed.
 
     Columns: disturbance, level, model, value, low, high.
 
-    At most ``MOST_CLIPS`` labelled test clips, of every emotion as many, with white noise in the
-    voice (``SNRS``), a blurred face (``BLURS``), a grey bar over eyes and brows or over the mouth
-    (``BARS``), or without a sense: its latent is then the mean of the training clips', or that of
-    silence. "nothing" are the same clips undisturbed. Where voices come as finished spectrograms
-    there is no sound to add noise to: no rows of noise, and a line says so.
+    At most ``MAX_CLIPS`` labelled test clips are used, about equally many of every emotion. They
+    get white noise in the voice (``SNRS``), a blurred face (``BLURS``), or a grey bar over eyes and
+    brows or over the mouth (``BARS``). Or a sense is missing: its latent is then the mean over the
+    training clips, or that of silence. The disturbance "nothing" leaves the clips as they are. If
+    the corpus has spectrograms in place of sound, there is nothing to add noise to: the rows with
+    noise are left out, and a printed line says so.
     """
     clips = run.labelled(run.split.test)
     clips = clips[run.store.clips.n_frames.to_numpy()[clips] > 0]
-    clips = sample_clips(run, clips, MOST_CLIPS)
+    clips = sample_clips(run, clips, MAX_CLIPS)
     frames = run.frames_of(clips)
     clip_of_frame = run.frame_clip[frames]
     labels = run.clip_labels[clip_of_frame]
@@ -92,7 +93,7 @@ def sample_clips(run: Run, clips: np.ndarray, count: int) -> np.ndarray:
     Every emotion is drawn about equally often.
     """
     shuffled = run.store.clips.iloc[clips].assign(row=clips).sample(frac=1, random_state=SEED)
-    # the first clip of every emotion, then the second of every emotion, and so on
+    # Take the first clip of every emotion, then the second of every emotion, and so on.
     order = shuffled.groupby("emotion").cumcount().sort_values(kind="stable").index
     return np.sort(shuffled.row[order].to_numpy()[:count])
 
@@ -100,9 +101,9 @@ def sample_clips(run: Run, clips: np.ndarray, count: int) -> np.ndarray:
 def disturbed_latents(
     run: Run, clips: np.ndarray, frames: np.ndarray
 ) -> Iterator[tuple[str, str, Posterior, Posterior]]:
-    """Disturbances as (name, level, latents of the faces, latents of the voices), each (N, D).
+    """Yield (name, level, latents of the faces (N, D), latents of the voices (N, D)).
 
-    ``frames`` (N,) are the rows of all frames of ``clips`` (M,), sorted.
+    ``frames`` (N,) are the sorted rows of all frames of ``clips`` (M,).
     """
     face_network, voice_network = run.vaegan("face"), run.vaegan("voice")
     face, voice = run.paired(frames)
@@ -110,7 +111,7 @@ def disturbed_latents(
 
     # Noise in the voice
     waveforms = _waveforms(run, clips)
-    released = run.corpus.endswith("_released")  # whose mel bands are others
+    released = run.corpus.endswith("_released")  # these have other mel bands
     clip_position = np.searchsorted(clips, run.frame_clip[frames])  # (N,) within ``clips``
     if not waveforms:
         print(f"{run.corpus}: spectrograms without their sound, so no noise in the voice is tried")
@@ -132,7 +133,7 @@ def disturbed_latents(
     for name, rows in BARS.items():
         yield "covered face", name, _encode(face_network, cover(pictures, rows)), voice
 
-    # A missing sense: the latent says nothing about this clip
+    # A missing sense: the latent is the same for every clip
     def for_every_frame(x: torch.Tensor) -> torch.Tensor:
         return x.expand(len(frames), -1)
 
@@ -149,7 +150,7 @@ def disturbed_latents(
 def _waveforms(run: Run, clips: np.ndarray) -> list[np.ndarray]:
     """The sound of each clip, (samples,) at ``spectrograms.SAMPLE_RATE``.
 
-    An empty list where the corpus has spectrograms in place of sound, as the processed MEAD.
+    Returns an empty list if the corpus has spectrograms in place of sound, like the processed MEAD.
     """
     paths = [run.store.path(run.store.clips.iloc[clip]) for clip in clips]
     if any(path.suffix == ".npy" for path in paths):

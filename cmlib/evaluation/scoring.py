@@ -1,8 +1,8 @@
-"""Predictions of a run's models, their scores, the differences between them and their calibration.
+"""Predictions of a run's models, with their scores, differences and calibration.
 
 Functions over ``experiment.run.Run`` that return tables. ``value``, ``low`` and ``high`` are a
-score and its 95 % interval over actors (``metrics.actor_interval``). Nothing here chooses
-anything: settings are compared on validation actors.
+score and its 95 % interval over actors (``metrics.actor_interval``). Settings are never chosen by
+these scores, but on validation actors.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SCORED_SUBSETS = ("validation", "test")  # the subsets of a split on which model
 
 @dataclass(frozen=True)
 class Predictions:
-    """What models predict for N frames or clips, and the truth.
+    """The predictions of models for N frames or clips, and the true labels.
 
     ``log_probabilities``: (N, K) by model; ``labels``, ``clips`` and ``actors``: (N,).
     """
@@ -44,7 +44,7 @@ class Predictions:
         return Predictions(means, self.labels[first_frames], clips, self.actors[first_frames])
 
     def hits(self) -> dict[str, np.ndarray]:
-        """By model: whether the most probable class is the label, (N,) bool."""
+        """Whether the most probable class is the label, (N,) bool, by model."""
         return {
             model: log_probabilities.argmax(1) == self.labels
             for model, log_probabilities in self.log_probabilities.items()
@@ -59,10 +59,10 @@ def available_models(run: Run) -> tuple[str, ...]:
 def required_networks(run: Run) -> list[str]:
     """The names of the networks behind ``available_models``."""
     vaegans = ["face", "voice"] if run.store.has_faces else ["voice"]
-    classifiers = [
+    classifying_networks = [
         name if name.startswith("can") else f"classifier_{name}" for name in available_models(run)
     ]
-    return vaegans + classifiers
+    return vaegans + classifying_networks
 
 
 def missing_networks(run: Run) -> list[str]:
@@ -73,7 +73,7 @@ def missing_networks(run: Run) -> list[str]:
 def predict(run: Run, subset: str = "test", models: Iterable[str] = MODELS) -> Predictions:
     """Predictions for the labelled frames of the "validation" or "test" clips.
 
-    Networks that are missing are trained first. ValueError for another word.
+    Missing networks are trained first. Raises ValueError for another subset.
     """
     if subset not in SCORED_SUBSETS:
         raise ValueError(f"subset {subset!r}: choose {' or '.join(SCORED_SUBSETS)}")
@@ -107,7 +107,7 @@ def concatenate(predictions: Sequence[Predictions]) -> Predictions:
 
 
 def score(predictions: Predictions, resamples: int = 2000) -> pd.DataFrame:
-    """The scores of ``metrics.scores`` by model: columns model, score, value, low, high."""
+    """``metrics.scores`` of each model; columns: model, score, value, low, high."""
     rows = []
     for model, log_probabilities in predictions.log_probabilities.items():
         scores = metrics.scores(
@@ -121,11 +121,11 @@ def score(predictions: Predictions, resamples: int = 2000) -> pd.DataFrame:
 def score_runs(
     runs: Sequence[Run], subset: str = "test", models: Iterable[str] = MODELS
 ) -> tuple[pd.DataFrame, Predictions]:
-    """All folds (and seeds) together: (scores, the predictions behind them).
+    """Scores over all folds (and seeds) together, and the predictions behind them.
 
     ``value``, ``low`` and ``high`` are over all actors at once: each is tested in one fold, by
-    networks that do not know it. ``mean``, ``sd`` and ``count`` are over the runs, whose networks
-    share training actors: sd is no interval.
+    networks that were not trained on them. ``mean``, ``sd`` and ``count`` are over the runs. Their
+    networks share training actors, so sd is not an interval.
     """
     models = tuple(models)
     predictions = [predict(run, subset, models) for run in runs]
@@ -161,12 +161,11 @@ def differences(
 
 
 def calibration(predictions: Predictions, bins: int = 10) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(calibration error of clips by model, the reliability behind it): two tables.
+    """Two tables: the calibration error of clips by model, and the reliability behind it.
 
     Columns of the first: model, calibration_error, confidence, accuracy (means over clips). The
-    second is ``metrics.reliability`` with a column model.
-    The log probabilities of a clip are the mean of its frames', normalised again, so that they are
-    probabilities.
+    second is ``metrics.reliability`` with a column model. The log probabilities of a clip are the
+    mean of those of its frames, normalised again.
     """
     clips = predictions.by_clip()
     rows, reliability = [], []

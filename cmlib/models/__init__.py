@@ -1,4 +1,4 @@
-"""Networks: shapes in, shapes out, no training and no files."""
+"""The networks: tensors in, tensors out, without training and without files."""
 
 from cmlib.models.can import Can, ContextAttention, attend
 from cmlib.models.classifier import Classifier

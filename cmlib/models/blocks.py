@@ -1,4 +1,4 @@
-"""Building blocks of the VAE-GAN. Names of attributes are those of the released checkpoints."""
+"""Building blocks of the VAE-GAN. Attributes are named as in the released checkpoints."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions around a skip: ``LReLU(BN(conv(LReLU(BN(conv(x))))) + skip(x))``.
 
-    ``x (B, inputs, H, W) -> (B, outputs, H, W)``. The skip is a 1x1 convolution where the channel
-    count changes. All leaky slopes are 0.2, as in the released network (after Huang et al. 2018,
+    ``x (B, inputs, H, W) -> (B, outputs, H, W)``. The skip is a 1x1 convolution if the number of
+    channels changes. All leaky slopes are 0.2, as in the released network (after Huang et al. 2018,
     IntroVAE, arXiv 1807.06358).
     """
 

@@ -12,7 +12,7 @@ from cmlib.models.vaegan import Posterior
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention over the dimensions of a latent, in fused form: no (B, D, D) map is kept.
+    """Attention over the dimensions of a latent, fused, so that no (B, D, D) map is stored.
 
     ``out_i = sum_j softmax_j(q_i k_j) u_j``; q, k, u and out are (B, D). Each dimension is a token
     of width one, and there is no scaling (sqrt(1) = 1). Since q_i is a scalar, ``out_i = f(q_i)``
@@ -45,7 +45,7 @@ class ContextAttention(nn.Module):
 
 
 class LinearShift(nn.Module):
-    """The ablation of attention: ``W [v; a] + b``, of face v and voice a, (B, D) each -> (B, D)."""
+    """Ablation of attention: ``W [v; a] + b`` of a face v and a voice a, (B, D) each -> (B, D)."""
 
     def __init__(self, latent: int):
         super().__init__()
@@ -58,18 +58,20 @@ class LinearShift(nn.Module):
 class Can(nn.Module):
     """Context attention network with its classifier.
 
-    ``mu' = mu + t * attention_mu(mu, voice mu)`` and the same with own weights for log sigma^2; the
-    context strength t in 0...1 may be changed at any time (released: 1). With ``normalise`` both
-    latents are read in units of their spread over the training set (buffers set by ``fit_scale``),
-    and the shift is scaled back to the face's units; released: raw.
+    ``mu' = mu + t * attention_mu(mu, voice mu)``, and the same with other weights for log sigma^2.
+    The context strength t in 0...1 may be changed at any time (released code: 1).
+
+    With ``normalise`` both latents are read in units of their spread over the training set (buffers
+    set by ``fit_scale``), and the shift is scaled back to the face's units (released code: raw).
 
     With ``directions`` K > 0 the mean moves along K directions of expression only (buffer ``basis``
-    B, (D, K), with orthonormal columns, set by ``fit_directions``): ``mu' = mu + t B B^T
-    attention_mu``; released: the whole latent. ``attention`` is "softmax", or "linear" for the
-    ablation.
+    B, (D, K), with orthonormal columns, set by ``fit_directions``):
+    ``mu' = mu + t B B^T attention_mu`` (released code: the whole latent).
+
+    ``attention`` is "softmax", or "linear" for the ablation.
     """
 
-    face_mean: Tensor  # (D,), as the next three
+    face_mean: Tensor  # (D,), like the next three
     face_spread: Tensor
     voice_mean: Tensor
     voice_spread: Tensor
@@ -102,23 +104,25 @@ class Can(nn.Module):
             self.register_buffer("basis", torch.eye(latent)[:, :directions].clone())
 
     def fit_scale(self, face_mu: Tensor, voice_mu: Tensor) -> None:
-        """Take mean and spread of the training latents (N, D); nothing without ``normalise``."""
+        """Set mean and spread to those of the training latents (N, D), if ``normalise`` is set."""
         if not self.config["normalise"]:
             return
         for name, mu in (("face", face_mu), ("voice", voice_mu)):
             mean, spread = getattr(self, f"{name}_mean"), getattr(self, f"{name}_spread")  # (D,)
             mean.copy_(mu.mean(0))
-            spread.copy_(mu.std(0).clamp_min(1e-3))  # a dimension that is not used has no spread
+            spread.copy_(mu.std(0).clamp_min(1e-3))  # an unused dimension has a spread of 0
 
     def fit_directions(self, face_mu: Tensor, labels: Tensor, people: Tensor) -> None:
-        """Take the directions of expression of training faces; does nothing without ``directions``.
+        """Set the basis to directions of expression of training faces, if ``directions`` is set.
 
-        Call it after ``fit_scale``. ``face_mu`` (N, D); ``labels`` (N,), where faces without
-        expression have a number of their own, such as -1; ``people`` (N,). The attribute vector of
-        a class is its mean latent less the mean of all (Larsen et al. 2016, arXiv 1512.09300,
-        section 4.1), here within each person and then averaged over people, so that it says nothing
-        of who a face is. The basis is that of these vectors, largest singular values first. One
-        vector follows from the others, so ValueError where K is not below the number of labels.
+        Call it after ``fit_scale``. ``face_mu`` is (N, D), ``people`` (N,), and so is ``labels``,
+        where faces without expression have a label of their own, such as -1.
+
+        The attribute vector of a class is its mean latent minus the mean of all (Larsen et al.
+        2016, arXiv 1512.09300, section 4.1). Here the difference is taken within each person and
+        averaged over people, so that it does not depend on who a face is. The basis holds the first
+        K singular vectors of these attribute vectors. One of them follows from the others, so
+        ValueError is raised unless K is smaller than the number of labels.
         """
         count = self.config["directions"]
         if not count:
@@ -141,7 +145,7 @@ class Can(nn.Module):
         self.basis.copy_(right[:count].T)  # (D, K)
 
     def shift(self, face: Posterior, voice: Posterior, strength: float | Tensor = 1.0) -> Posterior:
-        """The face's posterior (B, D), shifted by the voice; ``strength`` is a number or (B, 1)."""
+        """The face's posterior (B, D) shifted by the voice; ``strength`` is a number or (B, 1)."""
         v = (face.mu - self.face_mean) / self.face_spread  # (B, D)
         a = (voice.mu - self.voice_mean) / self.voice_spread  # (B, D)
         shift = self.att_mu(v, a)  # (B, D)
@@ -155,6 +159,6 @@ class Can(nn.Module):
     def forward(
         self, face: Posterior, voice: Posterior, strength: float | Tensor = 1.0
     ) -> tuple[Tensor, Posterior]:
-        """(logits (B, classes) from the shifted mean, shifted posterior)."""
+        """(Logits (B, classes) from the shifted mean, the shifted posterior)."""
         shifted = self.shift(face, voice, strength)
         return self.classifier(shifted.mu), shifted

@@ -8,11 +8,10 @@ from cmlib.models.vaegan import Posterior
 
 
 def product_of_experts(*experts: Posterior) -> Posterior:
-    """Product of Gaussian experts, the unit prior being one more (Wu & Goodman 2018, arXiv
-    1802.05335).
+    """Product of Gaussian experts and the unit prior, all (B, D).
 
-    T_k = 1 / sigma_k^2; mu = sum T_k mu_k / (1 + sum T_k); sigma^2 = 1 / (1 + sum T_k). All
-    shapes (B, D).
+    ``T_k = 1 / sigma_k^2``, ``mu = sum_k T_k mu_k / (1 + sum_k T_k)``, and
+    ``sigma^2 = 1 / (1 + sum_k T_k)`` (Wu & Goodman 2018, arXiv 1802.05335).
     """
     precisions = [torch.exp(-expert.logvar) for expert in experts]  # (B, D) each
     total_precision = 1 + torch.stack(precisions).sum(0)

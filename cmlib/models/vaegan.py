@@ -1,4 +1,4 @@
-"""The VAE-GAN of both modalities: residual encoder, mirrored decoder, and a discriminator.
+"""The VAE-GAN of either modality: a residual encoder, a mirrored decoder, a discriminator.
 
 Two options serve photographs and are off elsewhere: a linear path beside the convolutions, which
 starts from principal components (``Components``), and convolutions that see squares of pixels as
@@ -21,8 +21,8 @@ CHANNELS = (64, 128, 256, 512, 512)  # of the encoder, one per halving of the pi
 DISCRIMINATOR_CHANNELS = (32, 128, 256, 256)
 COMPONENT_SIZE = 64  # pixels of a side of a principal component, at most
 
-# Pictures that a frozen network sees at a time. Their feature maps stay in the cache of a
-# processor, which is twice as fast as 256 at a time.
+# Pictures that pass through a frozen network together. Feature maps of so few stay in the
+# processor's cache, which is twice as fast as with 256.
 INFERENCE_BATCH = 32
 
 
@@ -40,12 +40,12 @@ class Posterior(NamedTuple):
         return self.mu + torch.exp(0.5 * self.logvar) * noise
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Posterior:
-        """``function`` applied to both: ``.map(lambda x: x[rows])`` takes rows of the batch."""
+        """Apply ``function`` to both: ``.map(lambda x: x[rows])`` takes rows of the batch."""
         return Posterior(function(self.mu), function(self.logvar))
 
     @classmethod
     def cat(cls, posteriors: Sequence[Posterior], dim: int = 0) -> Posterior:
-        """Several posteriors joined along ``dim``, as ``torch.cat`` joins tensors."""
+        """Join posteriors along ``dim``, as ``torch.cat`` joins tensors."""
         return cls(
             torch.cat([p.mu for p in posteriors], dim),
             torch.cat([p.logvar for p in posteriors], dim),
@@ -132,7 +132,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latent (B, D) -> picture (B, C, S, S): linear as released, or in 0...1 where ``bounded``."""
+    """Latent (B, D) -> picture (B, C, S, S): in 0...1 if ``bounded``, else linear as released."""
 
     def __init__(
         self,
@@ -175,8 +175,8 @@ class Decoder(nn.Module):
 class Discriminator(nn.Module):
     """Picture -> logit of "this is real", or of the labels (``training.expression_critic``).
 
-    The convolution outputs of levels 1, 2 and 3, before their batch norm, are the features of the
-    learned metric.
+    The features of the learned metric are the convolution outputs of levels 1, 2 and 3, before
+    batch norm.
     """
 
     def __init__(self, channels: int, size: int, width: float):
@@ -218,7 +218,7 @@ class Discriminator(nn.Module):
         return outputs
 
     def forward(self, x: Tensor, level: int = 2) -> tuple[Tensor, Tensor]:
-        """(features of ``level``, logit (B, 1)) in one pass."""
+        """(Features of ``level``, logit (B, 1)), in one pass."""
         features = x
         x = self.conv[0](x)
         for number, block in enumerate(self._strided_blocks(), 1):
@@ -266,6 +266,6 @@ class VaeGan(nn.Module):
         self.discriminator = Discriminator(channels, size, width)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Posterior]:
-        """(reconstruction from the mean (B, C, S, S), posterior)."""
+        """(Reconstruction from the mean (B, C, S, S), posterior)."""
         posterior = self.encoder(x)
         return self.decoder(posterior.mu), posterior
