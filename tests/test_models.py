@@ -55,8 +55,8 @@ def test_a_network_that_starts_from_components_draws_what_they_draw(size):
     components.start(model, base, kl_weight=1e-6)
     with torch.no_grad():
         reconstruction, posterior = model(x)
-    drawn = F.interpolate(base.project(small), size=size, mode="bilinear")
-    torch.testing.assert_close(reconstruction, drawn, rtol=1e-4, atol=1e-5)
+    drawn = F.avg_pool2d(reconstruction, max(1, size // 64))
+    torch.testing.assert_close(drawn, base.project(small), rtol=1e-4, atol=1e-5)
     # With their mirror images the coordinates have a variance of one.
     with torch.no_grad():
         mirrored = model.encoder(x.flip(-1)).mu

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import face
+from conftest import ROOT, face
 from PIL import Image
 
 from cmlib import checkpoints, provenance
@@ -15,12 +15,17 @@ from cmlib.corpora.names import CLASSES
 from cmlib.models import VaeGan
 from tools.photographs import data
 from tools.photographs.__main__ import main
-from tools.photographs.losses import added_detail, detail_strength, detail_strength_error
+from tools.photographs.losses import (
+    added_detail,
+    detail_strength,
+    detail_strength_error,
+    edge_strength_error,
+)
 from tools.photographs.train import PhotographTraining, directions
 
 SMALL = (
     "--latent 8 --width 0.0625 --steps 4 --round-steps 2 --celeba-batch 6 --performers-batch 4"
-    " --moved-batch 3 --space-to-depth 2"
+    " --moved-batch 3 --space-to-depth 2 --strength-weight 1"
 ).split()
 
 
@@ -153,12 +158,24 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been_stopped(folders, train
             torch.testing.assert_close(resumed[name], tensor, rtol=0, atol=0)
 
 
+def test_a_training_begins_with_the_weights_of_another(folders, trained):
+    out = folders / "second"
+    out.mkdir()
+    (out / "components.safetensors").write_bytes((trained / "components.safetensors").read_bytes())
+    rate = ["--learning-rate", "0", "--moved-weight", "0", "--begin", str(trained)]
+    assert run(folders, "train", out, *SMALL, *rate) == 0
+    first, second = (checkpoints.load(folder / "face")[0] for folder in (trained, out))
+    for name, parameter in first.encoder.named_parameters():
+        assert torch.equal(parameter, second.encoder.get_parameter(name)), name
+
+
 def test_strength_of_details_is_blind_to_place_but_not_to_direction():
     upright = torch.zeros(1, 3, 32, 32)
     upright[..., 1::4] = 1  # stripes of one pixel
     shifted, lying = upright.roll(2, -1), upright.transpose(-1, -2).contiguous()
     assert detail_strength_error(upright, shifted) < 1e-6
     assert detail_strength_error(upright, lying) > 0.05
+    assert edge_strength_error(upright, shifted) < 0.05 < edge_strength_error(upright, upright / 2)
     across, down, _ = detail_strength(upright)[0].mean((0, 2, 3))
     assert across > 0.4 and down < 0.01
 
@@ -177,3 +194,35 @@ def test_directions_leave_the_person_out():
     torch.testing.assert_close(found, emotions - emotions[:1])
     some = labels != 3  # sad is missing
     assert (directions(identities[people][some], labels[some], people[some])[3] == 0).all()
+
+
+def test_the_shipped_network_has_the_scores_of_its_card_and_of_the_page_of_results():
+    folder = ROOT / "checkpoints" / "photographs-128"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    model, card = checkpoints.load(folder / "face", VaeGan)
+    assert model.config["size"] == 128 and provenance.of_card(card) is not None
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    section = page.partition("## Real faces: a first network\n")[2].partition("\n## ")[0]
+    for name, scores in metrics["reconstruction"].items():
+        assert card["validation"][name]["mse_at_64"] == pytest.approx(scores["mse"]["value"], 1e-3)
+        error, kept = scores["mse"], scores["energy"]
+        cells = [
+            name,
+            str(scores["pictures"]),
+            "{value:.5f} ({low:.5f} to {high:.5f})".format(**error),
+            f"{scores['pca384_mse']['value']:.5f}",
+            f"{scores['pca256_mse']['value']:.5f}",
+            f"{percent(kept['value'])} % ({percent(kept['low'])} to {percent(kept['high'])})",
+            f"{percent(scores['pca384_energy']['value'])} %",
+        ]
+        assert f"| {' | '.join(cells)} |" in section
+    judged = {name: metrics["expression"][name]["kept"] for name in ("facex", "face_api", "judge")}
+    found = metrics["identity_london"]["reconstruction_among_other_pictures"]
+    edits = metrics["edits_london"]
+    for score in (*judged.values(), found, edits["same_person"], edits["judge"]["named_of_six"]):
+        interval = f"({percent(score['low'])} to {percent(score['high'])})"
+        assert f"{percent(score['value'])} % {interval}" in section
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}"

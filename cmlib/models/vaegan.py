@@ -81,13 +81,19 @@ class Components(nn.Module):
         return F.linear(small.flatten(1) - self.average, self.weight)
 
     def draw(self, z: Tensor) -> Tensor:
-        """Coordinates (B, latent) -> picture (B, C, S, S)."""
+        """Coordinates (B, latent) -> picture (B, C, S, S).
+
+        The picture of P x P pixels is enlarged bilinearly, which alone would blur it.  What the
+        large picture lacks when it is made small again is therefore added to its squares of pixels.
+        """
         values = z @ self.weight + self.average.to(z.dtype)  # (B, C * P * P)
         small = values.view(-1, *self.shape)  # (B, C, P, P)
         if self.size == self.component_size:
             return small
-        # In float32, because a processor takes twice as long to enlarge in bfloat16.
-        return F.interpolate(small.float(), size=self.size, mode="bilinear")
+        small = small.float()  # a processor takes twice as long to enlarge in bfloat16
+        large = F.interpolate(small, size=self.size, mode="bilinear")  # (B, C, S, S)
+        lost = small - F.avg_pool2d(large, self.size // self.component_size)  # (B, C, P, P)
+        return large + F.interpolate(lost, size=self.size)
 
 
 class Encoder(nn.Module):

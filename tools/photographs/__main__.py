@@ -44,6 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
         command.add_argument("--size", type=int, default=128, help="pixels of a side")
     components.add_argument("--count", type=int, default=384)
     training.add_argument("--seed", type=int, default=0)
+    training.add_argument("--begin", type=Path, help="folder of a training to begin from")
     for field in dataclasses.fields(Recipe):
         if field.name != "size":
             option = f"--{field.name.replace('_', '-')}"
@@ -79,7 +80,7 @@ def run(options: argparse.Namespace, arguments: list[str]) -> None:
         names = [field.name for field in dataclasses.fields(Recipe)]
         recipe = Recipe(**{name: getattr(options, name) for name in names})
         text = " ".join(["python -m tools.photographs", *without_paths(arguments)])
-        train(photographs, base, recipe, options.out, options.seed, text)
+        train(photographs, base, recipe, options.out, options.seed, text, options.begin)
         print(options.out / "face.safetensors")
         return
     model, _ = checkpoints.load(options.out / "face", VaeGan)
