@@ -123,8 +123,8 @@ def rows(sizes: Sizes) -> list[Row]:
     torch.set_num_threads(1)
     try:
         with TemporaryDirectory() as folder:
-            found = corpora.scan("actors")[0]
-            chosen = found[:: max(1, len(found) // sizes.filmed)][: sizes.filmed]
+            available = corpora.scan("actors")[0]
+            chosen = available[:: max(1, len(available) // sizes.filmed)][: sizes.filmed]
             clips = [film(c, Path(folder, f"{c.name}.mp4"), sizes.seconds) for c in chosen]
             length = sum(media.video_info(c.path).seconds for c in clips)
             megabits = sum(c.path.stat().st_size for c in clips) * 8e-6 / length

@@ -81,10 +81,10 @@ class CorpusRows:
         root = store.root
         lists = sorted(root.glob("fold_1.y*ml")) or sorted(root.glob("*.y*ml"))
         if len(lists) != 1:
-            found = ", ".join(file.name for file in lists) or "none"
+            names = ", ".join(file.name for file in lists) or "none"
             raise CorpusError(
                 f"{root}: fold 0 is the authors' split, which needs one YAML file in this folder,"
-                f" or fold_1.yaml; found: {found}"
+                f" or fold_1.yaml; found: {names}"
             )
         return split_from_yaml(lists, store.clips)
 

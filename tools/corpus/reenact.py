@@ -88,7 +88,7 @@ def align(sound: np.ndarray, statement: int, female: bool) -> list[tuple[float, 
     if last - first < SR // 2:
         raise ValueError("less than half a second of speech")
     there = _features(np.pad(sound, PAD)[first : last + 2 * PAD])
-    found = []
+    alignments = []
     for voice in (FEMALE if female else MALE)[:VOICES]:
         here, spans = _reference(voice, statement)
         cost, path = librosa.sequence.dtw(
@@ -108,8 +108,8 @@ def align(sound: np.ndarray, statement: int, female: bool) -> list[tuple[float, 
                 / SR
             )
 
-        found.append((cost[-1, -1] / len(path), [(when(a), when(b), p) for a, b, p in spans]))
-    return min(found, key=lambda f: f[0])[1]
+        alignments.append((cost[-1, -1] / len(path), [(when(a), when(b), p) for a, b, p in spans]))
+    return min(alignments, key=lambda f: f[0])[1]
 
 
 def follow(
@@ -262,8 +262,8 @@ def reenact(
     )  # workers inherit it: the parent stops them
     with multiprocessing.get_context("spawn").Pool(workers, _start) as pool:
         signal.signal(signal.SIGINT, before)
-        made = pool.imap_unordered(partial(make, out=out, seed=seed), jobs)
-        for fault in tqdm(made, total=len(jobs), unit="clip", desc="re-enactment"):
+        outcomes = pool.imap_unordered(partial(make, out=out, seed=seed), jobs)
+        for fault in tqdm(outcomes, total=len(jobs), unit="clip", desc="re-enactment"):
             if fault:
                 left += 1
                 tqdm.write(fault, file=sys.stderr)

@@ -70,20 +70,20 @@ def reconstruction(
     model: VaeGan, pictures: Pictures, rows: np.ndarray, fabric: Fabric
 ) -> Reconstruction:
     """Errors, sharpness and colours of the reconstructions from the latent means."""
-    errors, real, made = [], [], []
+    errors, real_energy, drawn_energy = [], [], []
     colours: dict[str, list[np.ndarray]] = {name: [] for name in PLACES}
     for x, _, drawn in batches_of(model, pictures, rows, fabric):
         small, small_drawn = smaller(x), smaller(drawn)
         errors.append((small_drawn - small).square().mean((1, 2, 3)).numpy())
-        real.append(gradient_energy(small))
-        made.append(gradient_energy(small_drawn))
+        real_energy.append(gradient_energy(small))
+        drawn_energy.append(gradient_energy(small_drawn))
         for name in PLACES:
             both = [mean_colour(small, name), mean_colour(small_drawn, name)]
             colours[name].append(np.stack(both, 1))
     return Reconstruction(
         np.concatenate(errors),
-        np.concatenate(real),
-        np.concatenate(made),
+        np.concatenate(real_energy),
+        np.concatenate(drawn_energy),
         {name: np.concatenate(values) for name, values in colours.items()},
     )
 
