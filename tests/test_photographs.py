@@ -13,19 +13,21 @@ from cmlib import checkpoints, provenance
 from cmlib.corpora import CorpusError
 from cmlib.corpora.names import CLASSES
 from cmlib.models import VaeGan
+from cmlib.training.loop import launch
 from tools.photographs import data
 from tools.photographs.__main__ import main
+from tools.photographs.components import of_training_pictures
 from tools.photographs.losses import (
     added_detail,
     detail_strength,
     detail_strength_error,
     edge_strength_error,
 )
-from tools.photographs.train import PhotographTraining, directions
+from tools.photographs.train import PhotographTraining, Recipe, directions
 
 SMALL = (
     "--latent 8 --width 0.0625 --steps 4 --round-steps 2 --celeba-batch 6 --performers-batch 4"
-    " --moved-batch 3 --space-to-depth 2 --strength-weight 1"
+    " --moved-batch 3 --space-to-depth 2 --strength-weight 1 --pair-batch 3 --pair-weight 1"
 ).split()
 
 
@@ -50,7 +52,7 @@ def folders(tmp_path_factory):
         lines = [f"{n:06d}.png {value(n)}" for n in range(1, 25)]
         (home / "celeba" / f"{name}.txt").write_text("\n".join(lines) + "\n")
     rows = []
-    for person in range(7, 12):
+    for person in (2, 7, 8, 9, 10):
         for emotion in CLASSES:
             file = f"performers/{person}_{emotion}.png"
             save(home / file)
@@ -90,15 +92,16 @@ def test_people_are_in_one_part_only(folders):
     assert len(photographs.pictures) == len(table) == 24 + 35
     assert table.groupby(["set", "person"]).part.nunique().max() == 1
     assert table[table.set == "celeba"].person.nunique() == 12
-    held_out = table[(table.set == "performers") & (table.part == "val")]
-    assert set(held_out.person) == {"11"}  # by number: as text, 9 would be the last
-    assert sorted(held_out.label) == list(range(7))
+    for part, person in (("val", "7"), ("test", "2")):
+        held_out = table[(table.set == "performers") & (table.part == part)]
+        assert set(held_out.person) == {person}  # of the second and of the first fold
+        assert sorted(held_out.label) == list(range(7))
 
 
 def test_a_picture_without_a_label_is_named(folders, tmp_path):
     labels = pd.read_csv(folders / "performers.csv").iloc[1:]
     labels.to_csv(tmp_path / "labels.csv", index=False)
-    with pytest.raises(CorpusError, match="1 pictures, the first 7_calm.png"):
+    with pytest.raises(CorpusError, match="1 pictures, the first 2_calm.png"):
         data.load(
             folders / "celeba", folders / "performers", tmp_path / "labels.csv", 64,
             folders / "cache",
@@ -112,7 +115,7 @@ def test_a_trained_network_has_a_card(trained):
     assert card["people"] == {
         "celeba training": 8,
         "celeba validation": 4,
-        "performers training": 4,
+        "performers training": 3,
         "performers validation": 1,
     }
     assert 0 < card["validation"]["reconstruction_mse"] < 0.1
@@ -162,7 +165,8 @@ def test_a_training_begins_with_the_weights_of_another(folders, trained):
     out = folders / "second"
     out.mkdir()
     (out / "components.safetensors").write_bytes((trained / "components.safetensors").read_bytes())
-    rate = ["--learning-rate", "0", "--moved-weight", "0", "--begin", str(trained)]
+    rate = "--learning-rate 0 --moved-weight 0 --pair-weight 0 --performers-batch 0".split()
+    rate += ["--begin", str(trained)]
     assert run(folders, "train", out, *SMALL, *rate) == 0
     first, second = (checkpoints.load(folder / "face")[0] for folder in (trained, out))
     for name, parameter in first.encoder.named_parameters():
@@ -184,6 +188,29 @@ def test_detail_that_an_emotion_adds_is_free_up_to_a_quarter():
     drawn = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     assert added_detail(1.2 * drawn, drawn) < 1e-4
     assert added_detail(2 * drawn, drawn) > 0.01
+
+
+def test_pairs_are_a_calm_and_an_emotional_picture_of_one_performer(folders):
+    sources = [folders / name for name in ("celeba", "performers", "performers.csv")]
+    photographs = data.load(*sources, 64, folders / "cache")
+    table = photographs.table
+    rows = np.flatnonzero((table.set == "performers") & (table.part == "train"))
+    pictures = {
+        photographs.pictures.batch(np.array([row]), np.array([mirrored])).numpy().tobytes(): row
+        for row in rows
+        for mirrored in (False, True)
+    }
+    recipe = Recipe(latent=8, width=0.0625, celeba_batch=6, performers_batch=4, pair_batch=5)
+    base = of_training_pictures(photographs, 8, ["celeba"])
+    training = PhotographTraining(photographs, base, recipe, 0, launch())
+    pairs, emotions = training.draw_pairs(np.random.default_rng(0))
+    assert pairs.shape == (2, 5, 3, 64, 64)
+    for calm, emotional, emotion in zip(*pairs, emotions, strict=True):
+        before, after = (
+            table.iloc[pictures[x[None].contiguous().numpy().tobytes()]] for x in (calm, emotional)
+        )
+        assert before.person == after.person
+        assert before.emotion == "calm" and after.emotion == CLASSES[emotion] != "calm"
 
 
 def test_directions_leave_the_person_out():

@@ -42,9 +42,12 @@ def make_parser() -> argparse.ArgumentParser:
         command.add_argument("--out", type=Path, required=True, help="folder for the results")
         command.add_argument("--cache", type=Path, help="folder for the crops")
         command.add_argument("--size", type=int, default=128, help="pixels of a side")
+        command.add_argument("--fold", type=int, default=1, help="performers for test, 1 to 5")
     components.add_argument("--count", type=int, default=384)
+    components.add_argument("--sets", nargs="+", default=["celeba", "performers"])
     training.add_argument("--seed", type=int, default=0)
     training.add_argument("--begin", type=Path, help="folder of a training to begin from")
+    training.add_argument("--compiled", action="store_true", help="compile the losses")
     for field in dataclasses.fields(Recipe):
         if field.name != "size":
             option = f"--{field.name.replace('_', '-')}"
@@ -67,11 +70,16 @@ def main(arguments: list[str] | None = None) -> int:
 def run(options: argparse.Namespace, arguments: list[str]) -> None:
     """Carry out one command."""
     photographs = data.load(
-        options.celeba, options.performers, options.labels, options.size, options.cache
+        options.celeba,
+        options.performers,
+        options.labels,
+        options.size,
+        options.cache,
+        options.fold,
     )
     path = options.out / "components.safetensors"
     if options.command == "components":
-        print(of_training_pictures(photographs, options.count).save(path))
+        print(of_training_pictures(photographs, options.count, options.sets).save(path))
         return
     if not path.exists():
         raise CorpusError(f"{path}: no components yet; run the command `components` first")
@@ -80,7 +88,16 @@ def run(options: argparse.Namespace, arguments: list[str]) -> None:
         names = [field.name for field in dataclasses.fields(Recipe)]
         recipe = Recipe(**{name: getattr(options, name) for name in names})
         text = " ".join(["python -m tools.photographs", *without_paths(arguments)])
-        train(photographs, base, recipe, options.out, options.seed, text, options.begin)
+        train(
+            photographs,
+            base,
+            recipe,
+            options.out,
+            options.seed,
+            text,
+            options.begin,
+            compiled=options.compiled,
+        )
         print(options.out / "face.safetensors")
         return
     model, _ = checkpoints.load(options.out / "face", VaeGan)

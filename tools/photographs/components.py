@@ -78,9 +78,9 @@ def principal(pictures: Tensor, count: int, seed: int = 0) -> Principal:
     )
 
 
-def of_training_pictures(photographs: Photographs, count: int) -> Principal:
-    """The components of all crops that train."""
-    rows = np.flatnonzero(photographs.table.part == "train")
+def of_training_pictures(photographs: Photographs, count: int, sets: list[str]) -> Principal:
+    """The components of the crops of these sets that train."""
+    rows = np.concatenate([photographs.rows(name, "train") for name in sets])
     return principal(small_pictures(photographs.pictures, rows).contiguous(), count)
 
 

@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cmlib.corpora import CorpusError, picture_folders
+from cmlib.corpora.splits import FOLDS, fold_of
 from cmlib.models.vaegan import COMPONENT_SIZE
 from cmlib.preparation import picture_crops
 from cmlib.training.batches import Pictures
 
-HELD_OUT = 0.2  # share of the performers, by person, who validate: the last ones by number
 CHUNK = 1000  # pictures that are made smaller at a time
 
 
@@ -26,7 +26,7 @@ class Photographs:
     """Face crops of one or more sets, and a table with a row for each of them.
 
     Its columns: set ("celeba" or "performers"), file, person (text), emotion ("" where unknown),
-    label (index in ``corpora.names.CLASSES``, or -1) and part ("train" or "val").
+    label (index in ``corpora.names.CLASSES``, or -1) and part ("train", "val" or "test").
     """
 
     pictures: Pictures
@@ -40,16 +40,23 @@ class Photographs:
 
 
 def load(
-    celeba: Path, performers: Path, labels: Path, size: int, cache: Path | None = None
+    celeba: Path,
+    performers: Path,
+    labels: Path,
+    size: int,
+    cache: Path | None = None,
+    fold: int = 1,
 ) -> Photographs:
     """The crops of both sets that train, ``size`` pixels a side.
 
     ``celeba`` and ``performers`` are folders of pictures, and ``labels`` is the table of the
-    latter. CorpusError where a picture of the performers has no row, or where nobody is left.
+    latter. ``fold`` (1...5): the performers of this fold are for test and those of the next one
+    for validation, as ``corpora.splits`` has them. CorpusError where a picture of the performers
+    has no row, or where nobody is left.
     """
     faces = picture_crops.crop_folder(celeba, size, cache)
     acted = picture_crops.crop_folder(performers, size, cache)
-    tables = [_celeba_table(celeba, faces.table), _performers_table(labels, acted.table)]
+    tables = [_celeba_table(celeba, faces.table), _performers_table(labels, acted.table, fold)]
     table = pd.concat(tables, ignore_index=True)
     table["label"] = picture_folders.labels(table)
     sets = {"celeba": faces, "performers": acted}
@@ -72,8 +79,8 @@ def _celeba_table(root: Path, crops: pd.DataFrame) -> pd.DataFrame:
     return crops.assign(set="celeba", person=person, emotion="")
 
 
-def _performers_table(labels: Path, crops: pd.DataFrame) -> pd.DataFrame:
-    """Person and emotion from the table of labels; the last fifth of the people validates."""
+def _performers_table(labels: Path, crops: pd.DataFrame, fold: int) -> pd.DataFrame:
+    """Person and emotion from the table of labels, and the part by the fold of the person."""
     known = pd.read_csv(labels, dtype=str, keep_default_na=False)
     if not {"file", "person", "emotion"} <= set(known.columns):
         raise CorpusError(f"{labels}: needs the columns file, person and emotion")
@@ -83,18 +90,13 @@ def _performers_table(labels: Path, crops: pd.DataFrame) -> pd.DataFrame:
     if unknown:
         raise CorpusError(f"{labels}: no row for {len(unknown)} pictures, the first {unknown[0]}")
     rows = known.loc[names]
-    people = sorted(set(rows.person), key=_by_number)
-    held_out = people[len(people) - max(1, round(HELD_OUT * len(people))) :]
+    part_of_fold = {fold: "test", fold % len(FOLDS) + 1: "val"}
     return crops.assign(
         set="performers",
         person=rows.person.to_numpy(),
         emotion=rows.emotion.to_numpy(),
-        part=np.where(rows.person.isin(held_out), "val", "train"),
+        part=[part_of_fold.get(fold_of(int(person)), "train") for person in rows.person],
     )
-
-
-def _by_number(person: str) -> tuple[int, str]:
-    return (int(person) if person.isdigit() else 0, person)
 
 
 def strangers(root: Path, size: int, cache: Path | None = None) -> tuple[Pictures, np.ndarray]:

@@ -146,10 +146,10 @@ def compare_colours(colours: np.ndarray) -> dict:
 def probe(model: VaeGan, base: Principal, photographs: Photographs, fabric: Fabric) -> dict:
     """Accuracy of logistic regression: emotions of performers from latents and components.
 
-    Learnt on those who train, and asked of those who validate; with intervals over people.
+    Learnt on those who train, and asked of those for test; with intervals over people.
     """
     table, pictures = photographs.table, photographs.pictures
-    train, held_out = (photographs.rows("performers", part) for part in ("train", "val"))
+    train, held_out = (photographs.rows("performers", part) for part in ("train", "test"))
     train = train[table.label.to_numpy()[train] >= 0]
     rows = np.concatenate([train, held_out])
     linear = base.first(model.config["latent"])
@@ -177,15 +177,15 @@ def evaluate(
     photographs: Photographs,
     strangers: dict[str, tuple[Pictures, np.ndarray]],
 ) -> dict:
-    """Every measure: of validating people, and of sets that were never trained on.
+    """Every measure: of people for test, and of sets that were never trained on.
 
     ``strangers``: the pictures of each set, and the person of each picture.
     """
     fabric = launch()
     model = model.to(fabric.device)
     sets = {}
-    for name in ("celeba", "performers"):
-        rows = photographs.rows(name, "val")
+    for name, part in (("celeba", "val"), ("performers", "test")):
+        rows = photographs.rows(name, part)
         people = photographs.table.person.to_numpy()[rows]
         sets[name] = score_set(model, base, photographs.pictures, rows, people, fabric)
     for name, (pictures, people) in strangers.items():
