@@ -9,6 +9,8 @@ A profile is one complete choice of settings:
 * ``tuned``: ``quick``, but both VAE-GANs are trained further on the corpus. This is for faces and
   voices of another kind than those of the embedded corpus.
 * ``gestures``: ``quick``, but the shift is learnt from the corpus alone, with turns of the head.
+* ``photographs``: for faces of real people in pictures, beside voices of another corpus. The face
+  VAE-GAN is the shipped one of photographs, and the voice VAE-GAN is trained further.
 * ``cpu``: larger networks, which take hours on two cores.
 * ``paper``: as released, for a GPU.
 
@@ -46,7 +48,7 @@ class VaeGanConfig:
     latent: int = 512  # dimensions
     bounded: bool = False  # a sigmoid at the end of the decoder; as released its output is linear
     # A shipped network, as a path below checkpoints/, whose weights training starts from; "" starts
-    # from random weights.
+    # from random weights. In "photographs-128/fold-{fold}/face" the number of the fold is put in.
     start: str = ""
 
     # ---- training
@@ -82,6 +84,10 @@ class VaeGanConfig:
     # Whose labels count: "all", or those of the "crowd", so that expressions of training actors are
     # read no more easily than those of strangers.
     labels: str = "all"
+
+    def start_in(self, fold: int) -> str:
+        """The path of ``start`` in a fold (1...5), or "" where training starts from nothing."""
+        return self.start.replace("{fold}", str(fold))
 
 
 @dataclass(frozen=True)
@@ -142,14 +148,14 @@ class Profile:
     # Whether neutral clips are an eighth class; `CanConfig.neutral` is a share of faces.
     neutral: bool = False
 
-    def fixed_network(self, stage: str) -> str:
+    def fixed_network(self, stage: str, fold: int = 1) -> str:
         """The shipped network that ``stage`` uses as it is, as a path below ``checkpoints/``.
 
         "" for a stage that is trained.
         """
         settings = getattr(self, stage, None)
         if isinstance(settings, VaeGanConfig) and settings.epochs == 0:
-            return settings.start
+            return settings.start_in(fold)
         return ""
 
 
@@ -283,6 +289,14 @@ PROFILES = {
         _QUICK_VOICE,
         _QUICK_CLASSIFIER,
         dataclasses.replace(_QUICK_CAN, directions=7, neutral=0.2, crowd=0.0),
+    ),
+    "photographs": Profile(
+        "photographs",
+        DataConfig(image_size=128, frames_per_clip=1),
+        VaeGanConfig(width=0.25, latent=384, epochs=0, start="photographs-128/face"),
+        _TUNED_VOICE,
+        _QUICK_CLASSIFIER,
+        dataclasses.replace(_QUICK_CAN, crowd=0.0),
     ),
     "cpu": Profile(
         "cpu",

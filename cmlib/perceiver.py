@@ -156,8 +156,9 @@ def _network_path(folder: Path, stage: str) -> Path:
     A stage that the folder's profile does not train is the shipped network it would start from.
     """
     if (folder / "can.json").exists():
-        profile = PROFILES.get(checkpoints.read_card(folder / "can").get("profile", ""))
-        start = profile.fixed_network(stage) if profile else ""
+        card = checkpoints.read_card(folder / "can")
+        profile = PROFILES.get(card.get("profile", ""))
+        start = profile.fixed_network(stage, card.get("fold", 1)) if profile else ""
         if start:
             return files.ROOT / "checkpoints" / start
     return folder / stage

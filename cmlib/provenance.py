@@ -177,14 +177,14 @@ def of_stage(
     A stage without epochs is the shipped network that it starts from, so its record is the one in
     that network's card.
     """
-    fixed_network = profile.fixed_network(stage)
+    fixed_network = profile.fixed_network(stage, fold)
     if fixed_network:
         return _shipped(fixed_network)
     others = (data, seed, fold, classes)
     below = {name: of_stage(name, profile, *others) for name in networks_below(stage)}
     settings: dict[str, Any] = {_kind(stage): settings_of(stage, profile)}
     if stage in ("face", "voice") and settings[stage].start:
-        below["start"] = _shipped(settings[stage].start)
+        below["start"] = _shipped(settings[stage].start_in(fold))
     if stage == "face" and uses_crowd(stage, profile):
         settings["data"] = {"crowd_limit": profile.data.crowd_limit}
     version = VERSIONS[_kind(stage)]

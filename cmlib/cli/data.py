@@ -58,6 +58,14 @@ def prepare(
     /,
     *,
     root: Root = None,
+    faces: Annotated[
+        Path | None,
+        Parameter(help="Of a pair such as performers+ravdess: the folder of the pictures."),
+    ] = None,
+    voices: Annotated[
+        Path | None,
+        Parameter(help="Of a pair: the folder of the voices; default: as for --root."),
+    ] = None,
     profile: Profile = "quick",
     cache: Cache = None,
     workers: Annotated[
@@ -71,8 +79,10 @@ def prepare(
     """Decode a corpus once into face crops and mel spectrograms."""
     from cmlib.preparation import prepare as preparation
 
+    if faces and root:
+        raise ValueError("--root and --faces name the same folder: choose one")
     started = time.monotonic()
-    store = preparation.prepare(corpus, profile, root, cache, workers)
+    store = preparation.prepare(corpus, profile, faces or root, cache, workers, voices=voices)
     card = store.card
     print(
         f"{card['corpus']}: {card['clips']} clips of {card['actors']} actors, "
@@ -106,7 +116,10 @@ def _print_faces(store: Store) -> None:
 
 def _print_skipped(store: Store) -> None:
     """Print how many clips were left out for which reason, and the first of them."""
-    pattern = r"^(name|song|suffix|duplicate|view|missing|sound|archive): "
+    pattern = (
+        r"^(name|song|suffix|duplicate|view|missing|sound|archive|row|pair|face|small"
+        r"|unreadable): "
+    )
     kinds = store.skipped.reason.str.extract(pattern, expand=False).fillna("unreadable")
     print("skipped: " + ", ".join(f"{n} {kind}" for kind, n in kinds.value_counts().items()))
     repeated = kinds.isin(COUNTED_KINDS) & kinds.duplicated()

@@ -47,7 +47,8 @@ CorpusToRead = Annotated[
     str,
     Parameter(
         help=f"{', '.join(CORPORA)}; "
-        "ravdess+song adds the sung clips, mead+left_30+top adds cameras."
+        "ravdess+song adds the sung clips, mead+left_30+top adds cameras; "
+        "PICTURES+ravdess pairs a folder of labelled pictures with voices."
     ),
 ]
 Corpus = Annotated[str, Parameter(help=f"A corpus, such as {', '.join(list(CORPORA)[:3])}.")]

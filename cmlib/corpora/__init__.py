@@ -3,7 +3,7 @@
 ``scan("ravdess")`` returns a ``Clip`` for each recording, and the files left out with the reason.
 """
 
-from cmlib.corpora.catalogue import ADDITIONS, CORPORA, scan, split_name
+from cmlib.corpora.catalogue import ADDITIONS, CORPORA, scan, split_name, split_pair
 from cmlib.corpora.clip import Clip, CorpusError, Skipped
 from cmlib.corpora.folders import (
     PICTURE_SUFFIXES,
@@ -29,5 +29,6 @@ __all__ = [
     "list_files",
     "scan",
     "split_name",
+    "split_pair",
     "verify",
 ]

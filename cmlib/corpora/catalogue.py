@@ -19,6 +19,18 @@ ADDITIONS = {  # what may be added to a corpus, as in "mead+left_30": sung clips
     "ravdess": ("song",),
     "mead": ("down", "left_30", "left_60", "right_30", "right_60", "top"),
 }
+VOICES = ("actors", "ravdess", "mead")  # corpora whose voices may be paired with pictures of others
+
+
+def split_pair(corpus: str) -> tuple[str, str] | None:
+    """Split "performers+ravdess" into ("performers", "ravdess"); None for any other corpus.
+
+    The first is a folder of labelled pictures (``picture_folders``), and the second a corpus with
+    voices, which may have additions: "performers+ravdess+song".
+    """
+    faces, _, voices = corpus.partition("+")
+    is_pair = faces not in CORPORA and voices.partition("+")[0] in VOICES
+    return (faces, voices) if is_pair else None
 
 
 def split_name(corpus: str) -> tuple[str, tuple[str, ...]]:
@@ -29,7 +41,10 @@ def split_name(corpus: str) -> tuple[str, tuple[str, ...]]:
     """
     name, *additions = corpus.split("+")
     if name not in CORPORA:
-        raise CorpusError(f"unknown corpus {name!r}: choose one of {', '.join(CORPORA)}")
+        raise CorpusError(
+            f"unknown corpus {name!r}: choose one of {', '.join(CORPORA)}, "
+            f"or pair a folder of pictures with voices, as in {name}+ravdess"
+        )
     allowed = ADDITIONS.get(name, ())
     unknown = sorted(set(additions) - set(allowed))
     if unknown:
@@ -38,12 +53,21 @@ def split_name(corpus: str) -> tuple[str, tuple[str, ...]]:
     return name, tuple(additions)
 
 
-def scan(corpus: str, root: str | Path | None = None) -> tuple[list[Clip], list[Skipped]]:
+def scan(
+    corpus: str, root: str | Path | None = None, voices: str | Path | None = None
+) -> tuple[list[Clip], list[Skipped]]:
     """The clips of a corpus, sorted by name, and the files left out with the reason.
 
-    ``corpus``: a name such as "ravdess", "ravdess+song" or "mead+left_30+top". ``root``: its folder
-    (default: ``default_root(corpus)``). Raises CorpusError if it has no clips.
+    ``corpus``: a name such as "ravdess", "ravdess+song", "mead+left_30+top", or a pair such as
+    "performers+ravdess". ``root``: its folder (default: ``default_root(corpus)``); of a pair, the
+    folder of the pictures. ``voices``: of a pair, the folder of the voices. Raises CorpusError if
+    it has no clips.
     """
+    pair = split_pair(corpus)
+    if pair:
+        pairs = import_module("cmlib.corpora.pairs")
+        clips, skipped = pairs.scan(corpus, root, voices)
+        return sorted(clips, key=lambda clip: clip.name), sorted(skipped)
     name, additions = split_name(corpus)
     folder = Path(root) if root else default_root(corpus)
     if not folder.is_dir():

@@ -28,3 +28,10 @@ class Clip:
     name: str  # unique in its corpus
     frames: tuple[Path, ...] = ()  # instead of a video: ready-made pictures, in order
     spare_audio_path: Path | None = None  # used if the video turns out to have no sound track
+    # Whose voice it is, where face and voice are of two corpora; ``path`` is then a picture.
+    voice_actor: int | None = None
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether face and voice come from two corpora (``cmlib.corpora.pairs``)."""
+        return self.voice_actor is not None

@@ -26,8 +26,12 @@ MEAD_EMOTIONS = {  # MEAD's word: this project's word
 
 
 def classes_of(corpus: str, neutral: bool = False) -> tuple[str, ...]:
-    """The classes of a corpus in the order of the logits: seven, or eight with ``neutral`` last."""
-    classes = MEAD_CLASSES if corpus.startswith("mead") else CLASSES
+    """The classes of a corpus in the order of the logits: seven, or eight with ``neutral`` last.
+
+    Those of faces with voices of MEAD ("performers+mead") are MEAD's.
+    """
+    is_mead = corpus.startswith("mead") or corpus.split("+")[1:2] == ["mead"]
+    classes = MEAD_CLASSES if is_mead else CLASSES
     return (*classes, "neutral") if neutral else classes
 
 

@@ -1,10 +1,12 @@
-"""Folders of pictures to learn faces from: CelebA, RaFD, or any other.
+"""Folders of pictures to learn faces from: CelebA, RaFD, one with a table, or any other.
 
 CelebA has the list ``list_eval_partition.txt`` with lines such as ``000001.jpg 0``: 0 is for
 training, 1 for validation, and 2 is left out. RaFD has names such as
 ``Rafd090_01_Caucasian_female_angry_frontal.jpg``, that is camera angle, person, group, expression
-and gaze; full profiles are left out, and the last tenth of the people is for validation. Of any
-other folder, every twentieth picture is for validation.
+and gaze; full profiles are left out. Any other set may have a table with the columns file, person
+and emotion (``picture_tables``), in its folder or beside it: ``performers/`` and
+``performers.csv``. Of RaFD and of a set with a table, the last tenth of the people is for
+validation; of any other folder, every twentieth picture.
 Liu et al. (2015), Deep Learning Face Attributes in the Wild; Langner et al. (2010), The Radboud
 Faces Database.
 """
@@ -12,6 +14,8 @@ Faces Database.
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +23,7 @@ import pandas as pd
 from cmlib.corpora.clip import CorpusError, Skipped
 from cmlib.corpora.folders import PICTURE_SUFFIXES, list_files
 from cmlib.corpora.names import CLASSES
+from cmlib.corpora.picture_tables import PictureTable, find_table
 
 PARTITION = "list_eval_partition.txt"
 SUBSETS = ("train", "val", "test")  # 0, 1 and 2 in CelebA's list
@@ -37,12 +42,17 @@ RAFD_EMOTIONS = {
 Row = tuple[Path, str, str, str]  # file, subset, person, emotion
 
 
-def scan(root: str | Path) -> tuple[str, pd.DataFrame, list[Skipped]]:
+def scan(
+    root: str | Path, table: str | Path | None = None
+) -> tuple[str, pd.DataFrame, list[Skipped]]:
     """The kind of a folder, a table of its pictures, and the files left out with the reason.
 
-    The kind is "celeba", "rafd" or "images". The table has a row for each picture: file below
-    ``root``, part ("train" or "val"), person and emotion ("" where unknown). Raises CorpusError if
-    there are no pictures.
+    ``table``: a file that says whom the pictures show, if it does not lie in the folder or beside
+    it.
+
+    The kind is "celeba", "rafd", "labelled" (by a table) or "images". The table has a row for each
+    picture: file below ``root``, part ("train" or "val"), person and emotion ("" where unknown),
+    and the further columns of the set's own table. Raises CorpusError if there are no pictures.
     """
     root = Path(root)
     if not root.is_dir():
@@ -50,23 +60,54 @@ def scan(root: str | Path) -> tuple[str, pd.DataFrame, list[Skipped]]:
     pictures = list_files(root, PICTURE_SUFFIXES)
     if not pictures:
         raise CorpusError(f"{root}: no picture in it ({', '.join(PICTURE_SUFFIXES)})")
+    if table:
+        return _scan_labelled(root, pictures, PictureTable.read(Path(table)))
     partitions = sorted(root.rglob(PARTITION))
     if partitions:
-        kind = "celeba"
         rows, skipped = _scan_celeba(pictures, partitions[0])
-    elif any(RAFD.fullmatch(path.stem) for path in pictures):
-        kind = "rafd"
+        return "celeba", _as_table(rows, root), sorted(skipped)
+    if any(RAFD.fullmatch(path.stem) for path in pictures):
         rows, skipped = _scan_rafd(pictures)
-    else:
-        kind = "images"
-        rows = [
-            (path, "val" if i % VALIDATION_STEP == 0 else "train", "", "")
-            for i, path in enumerate(pictures)
-        ]
-        skipped = []
+        return "rafd", _as_table(rows, root), sorted(skipped)
+    own_table = find_table(root)
+    if own_table is not None:
+        return _scan_labelled(root, pictures, own_table)
+    rows = [
+        (path, "val" if i % VALIDATION_STEP == 0 else "train", "", "")
+        for i, path in enumerate(pictures)
+    ]
+    return "images", _as_table(rows, root), []
+
+
+def _as_table(rows: list[Row], root: Path) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["file", "part", "person", "emotion"])
     table["file"] = [path.relative_to(root).as_posix() for path in table.file]
-    return kind, table, sorted(skipped)
+    return table
+
+
+def _scan_labelled(
+    root: Path, pictures: list[Path], labels: PictureTable
+) -> tuple[str, pd.DataFrame, list[Skipped]]:
+    """``scan`` for a set with a table."""
+    table, skipped = labels.match(root, pictures)
+    if table.empty:
+        first = f"; the first line: {skipped[0][1]}" if skipped else ""
+        raise CorpusError(f"{labels.path}: no row fits a picture in {root}{first}")
+    validation_people = _validation_people(table.person)
+    part = ["val" if person in validation_people else "train" for person in table.person]
+    table.insert(1, "part", part)
+    return "labelled", table, sorted(skipped)
+
+
+def _validation_people(people: Iterable[str]) -> list[str]:
+    """The last tenth of the people, by name or number."""
+    ordered = sorted(set(people), key=_by_number)
+    return ordered[-max(1, len(ordered) // 10) :]
+
+
+def _by_number(person: str) -> tuple[int, str]:
+    """A sort key that puts person 9 before person 10, and names after numbers."""
+    return (int(person), "") if person.isdecimal() else (sys.maxsize, person)
 
 
 def labels(table: pd.DataFrame) -> list[int]:
@@ -109,8 +150,7 @@ def _scan_rafd(pictures: list[Path]) -> tuple[list[Row], list[Skipped]]:
             skipped.append((path, "view: a full profile"))
         else:
             portraits.append((path, match[2], RAFD_EMOTIONS[match[5]]))
-    people = sorted({person for _, person, _ in portraits})
-    validation_people = people[-max(1, len(people) // 10) :]
+    validation_people = _validation_people(person for _, person, _ in portraits)
     rows = [
         (path, "val" if person in validation_people else "train", person, emotion)
         for path, person, emotion in portraits

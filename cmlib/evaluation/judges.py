@@ -80,7 +80,7 @@ def judge_for_run(run: Run, learns_from: str = "others") -> CnnJudge:
     }[learns_from]
     # Profile smoke asks for fewer. A profile with a shipped face network does not set any epochs.
     epochs = min(EPOCHS, 4 * run.profile.face.epochs) or EPOCHS
-    rows = run.frames_of(np.concatenate(teachers))
+    rows = run.frames_of(run.distinct(run.labelled(np.concatenate(teachers)), "face"))
     rows = rows[:: 1 + len(rows) // MAX_FRAMES]
     return train_judge(run.faces, rows, run.clip_labels[run.frame_clip], epochs=epochs)
 

@@ -37,12 +37,16 @@ class FaceVoicePairs:
 
 
 def neutral_pairs(run: Run) -> FaceVoicePairs:
-    """The middle frame of every neutral test clip with every labelled voice of the same actor."""
+    """The middle frame of every neutral test clip with every labelled voice of the same actor.
+
+    In pairs across corpora (``cmlib.corpora.pairs``) these are the voices that the actor's pictures
+    are paired with.
+    """
     table = run.store.clips
     clips = run.split.test
     is_neutral = ((table.emotion == "neutral") & (table.n_frames > 0)).to_numpy()
-    faces = clips[is_neutral[clips]]
-    voices = run.labelled(clips)
+    faces = run.distinct(clips[is_neutral[clips]], "face")
+    voices = run.distinct(run.labelled(clips), "voice", of_actor=True)
     actor = table.actor.to_numpy()
     face, voice = np.nonzero(actor[faces][:, None] == actor[voices])
     return FaceVoicePairs(middle_frames(run)[faces[face]], voices[voice])

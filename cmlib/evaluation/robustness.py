@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 from cmlib import metrics
 from cmlib.evaluation.scoring import Predictions
 from cmlib.experiment.run import MODELS, Run
-from cmlib.models import Can, Posterior, VaeGan, concatenation, product_of_experts
+from cmlib.models import Can, Posterior, VaeGan, fuse
 from cmlib.models.vaegan import INFERENCE_BATCH
 from cmlib.preparation import media, spectrograms
 from cmlib.training import encoding
@@ -176,8 +176,6 @@ def _logits(
         latent = face
     elif name == "voice":
         latent = voice
-    elif name == "product_of_experts":
-        latent = product_of_experts(face, voice)
     else:
-        latent = concatenation(face, voice)
+        latent = fuse(name, face, voice)
     return classifier(latent.mu)

@@ -35,7 +35,7 @@ class StoredNetworks(CorpusRows):
 
     def fixed_network(self, name: str) -> Path | None:
         """The shipped network that a stage without epochs uses as it is; None for other stages."""
-        start = self.profile.fixed_network(name)
+        start = self.profile.fixed_network(name, self.fold)
         return files.ROOT / "checkpoints" / start if start else None
 
     def provenance(self, name: str) -> Provenance:

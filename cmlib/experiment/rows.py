@@ -124,6 +124,46 @@ class CorpusRows:
             keep &= self.clip_labels >= 0
         return np.flatnonzero(keep[self.frame_clip])
 
+    # ---------------------------------------------------------------- what several pairs share
+
+    # In pairs across corpora (``cmlib.corpora.pairs``) a picture has several voices, and a voice
+    # several pictures. In every other corpus each clip has its own.
+
+    @property
+    def shares_inputs(self) -> bool:
+        """Whether several clips share a picture, or a voice."""
+        return "voice_actor" in self.store.clips
+
+    def distinct(self, clips: np.ndarray, kind: str, of_actor: bool = False) -> np.ndarray:
+        """These clips, but only one of those that share a picture ("face") or a "voice", sorted.
+
+        It is the first that has a class, if any has. With ``of_actor``, clips of several actors
+        that share a voice are all kept.
+        """
+        if not self.shares_inputs:
+            return clips
+        columns = [{"face": "file", "voice": "sound"}[kind]]
+        if of_actor:
+            columns.append("actor")
+        classes_first = clips[np.argsort(self.clip_labels[clips] < 0, kind="stable")]
+        repeated = self.store.clips.iloc[classes_first].duplicated(columns).to_numpy()
+        return np.sort(classes_first[~repeated])
+
+    def distinct_inputs(self, kind: str) -> tuple[np.ndarray, np.ndarray]:
+        """The rows (M,) of different frames, or of different voices, and the place of all in them.
+
+        ``kind`` is "face" or "voice". The places (N,) say that frame i shows the picture of the row
+        ``rows[places[i]]``.
+        """
+        if kind == "voice":
+            names = self.store.clips.sound.to_numpy()
+        else:
+            names = self.store.clips.file.to_numpy()[self.frame_clip]
+        if not self.shares_inputs:
+            return np.arange(len(names)), np.arange(len(names))
+        _, rows, places = np.unique(names, return_index=True, return_inverse=True)
+        return rows, places
+
     def labelled(self, clips: np.ndarray) -> np.ndarray:
         """The clips among these that have a class and, in a corpus with faces, a picture."""
         has_class = self.clip_labels[clips] >= 0

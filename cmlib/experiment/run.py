@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,11 +18,12 @@ from filelock import FileLock
 from torch import nn
 
 from cmlib import checkpoints, files, metrics, provenance
+from cmlib.checkpoints import CheckpointError
 from cmlib.config import CanConfig
 from cmlib.corpora import cache_root, crowd
 from cmlib.corpora.names import EMOTIONS
 from cmlib.experiment.networks import StoredNetworks
-from cmlib.models import Can, Classifier, Posterior, VaeGan, concatenation, product_of_experts
+from cmlib.models import Can, Classifier, Posterior, VaeGan, fuse, product_of_classifiers
 from cmlib.models.vaegan import INFERENCE_BATCH
 from cmlib.perceiver import Perceiver, as_released
 from cmlib.training.batches import Pictures, TrainingData
@@ -57,7 +59,17 @@ class Run(StoredNetworks):
         if path is None:
             self._train_vaegan(kind, fabric or launch(), log)
             path = self.path(kind)
+        self._check_shipped(kind, path)
         return checkpoints.load(path, VaeGan)[0]
+
+    def _check_shipped(self, kind: str, path: Path) -> None:
+        """CheckpointError where the network that a profile uses as it is, is not there."""
+        if path == self.fixed_network(kind) and not path.with_suffix(".safetensors").exists():
+            raise CheckpointError(
+                f"{path}.safetensors: the {kind} network that profile {self.profile_name} uses in "
+                f"fold {self.fold} is not there; get it (git checkout checkpoints), or choose "
+                "another profile or fold"
+            )
 
     def _train_vaegan(self, kind: str, fabric: Fabric, log: str) -> None:
         """Train and save a VAE-GAN; a training that was killed resumes."""
@@ -65,7 +77,8 @@ class Run(StoredNetworks):
         pictures, labels, train, validation = self._training_pictures(kind)
         start = None
         if settings.start:
-            start = checkpoints.load(files.ROOT / "checkpoints" / settings.start, VaeGan)[0]
+            path_of_start = files.ROOT / "checkpoints" / settings.start_in(self.fold)
+            start = checkpoints.load(path_of_start, VaeGan)[0]
         history_file = path.with_suffix(".history.csv")
         # The fingerprint in the file name keeps other trainings from reading the unfinished state.
         state = path.with_suffix(f".{self.provenance(kind).fingerprint()}.state.pt")
@@ -87,7 +100,9 @@ class Run(StoredNetworks):
     def _training_pictures(self, kind: str) -> tuple[Pictures, np.ndarray, np.ndarray, np.ndarray]:
         """Pictures, their labels (-1: none), and the rows to train on and to validate on."""
         if kind == "voice":
-            return self.mels, self.clip_labels, self.split.train, self.split.val
+            train = self.distinct(self.split.train, "voice")
+            validation = self.distinct(self.split.val, "voice")
+            return self.mels, self.clip_labels, train, validation
         own_frames = len(self.frame_clip)
         labels = np.full(len(self.faces), -1)
         if self.settings(kind).labels == "all":
@@ -95,8 +110,8 @@ class Run(StoredNetworks):
         if len(labels) > own_frames:
             people = crowd.table(limit=self.profile.data.crowd_limit)
             labels[own_frames:] = crowd.labels(people, self.classes)
-        validation = self.frames_of(self.split.val, labelled=False)
-        train = self.frames_of(self.split.train, labelled=False)
+        validation = self.frames_of(self.distinct(self.split.val, "face"), labelled=False)
+        train = self.frames_of(self.distinct(self.split.train, "face"), labelled=False)
         crowd_rows = np.arange(len(self.store.frames), len(self.faces))
         return self.faces, labels, np.concatenate([train, crowd_rows]), validation
 
@@ -130,7 +145,7 @@ class Run(StoredNetworks):
         The file name contains a hash of the weights and pictures.
         """
         kind = "voice" if source == "voice" else "face"
-        pictures, count, key = self._pictures_to_encode(source)
+        pictures, rows, places, key = self._pictures_to_encode(source)
         model = self.vaegan(kind)
         data = {"weights": files.checksum(self.weights(kind)), "pictures": key}
         record = provenance.of_code("encoding", data=data)
@@ -140,21 +155,27 @@ class Run(StoredNetworks):
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock")):  # two notebooks need not encode side by side
             if not file.exists():
-                rows, flips = np.arange(count), kind == "face"
+                flips = kind == "face"
                 latents = encode(model, pictures, rows, flips=flips, batch=INFERENCE_BATCH)
+                latents = latents.map(lambda views: views[:, places])
                 with files.write_atomically(file) as temporary, open(temporary, "wb") as out:
                     np.save(out, torch.stack(latents).numpy())
         return Posterior(*torch.from_numpy(np.load(file)))
 
-    def _pictures_to_encode(self, source: str) -> tuple[Pictures, int, str]:
-        """The pictures, how many of them to encode, and the key of the data that they come from."""
+    def _pictures_to_encode(self, source: str) -> tuple[Pictures, np.ndarray, np.ndarray, str]:
+        """The pictures, their rows to encode, the place of each latent, and the key of the data."""
         if source == "crowd":
             size = self.profile.data.image_size
             pictures = crowd.load(size, root=crowd.folder())
-            return Pictures(pictures), len(pictures), f"crowd-{size}-{crowd.key()}"
-        if source == "voice":
-            return self.mels, len(self.store.mels), self.store.key
-        return self.faces, len(self.store.frames), self.store.key
+            rows = np.arange(len(pictures))
+            return Pictures(pictures), rows, rows, f"crowd-{size}-{crowd.key()}"
+        rows, places = self.distinct_inputs(source)
+        return self.mels if source == "voice" else self.faces, rows, places, self.store.key
+
+    @property
+    def latents_have_one_size(self) -> bool:
+        """Whether the latents of faces have as many dimensions as those of voices."""
+        return self.face_latents.mu.shape[-1] == self.voice_latents.mu.shape[-1]
 
     def paired(self, rows: np.ndarray, views: bool = False) -> tuple[Posterior, Posterior]:
         """Latents of the frames ``rows`` and of the voices of their own clips.
@@ -171,8 +192,7 @@ class Run(StoredNetworks):
         if name == "voice":
             return self.voice_latents.map(lambda x: x[None, self.frame_clip[rows]])
         face, voice = self.paired(rows, views=True)
-        combine = product_of_experts if name == "product_of_experts" else concatenation
-        views = [combine(Posterior(mu, logvar), voice) for mu, logvar in zip(*face)]
+        views = [fuse(name, Posterior(mu, logvar), voice) for mu, logvar in zip(*face)]
         return Posterior(torch.stack([p.mu for p in views]), torch.stack([p.logvar for p in views]))
 
     # ---------------------------------------------------------------- classifiers and context
@@ -183,14 +203,21 @@ class Run(StoredNetworks):
         if path:
             return checkpoints.load(path, Classifier)[0]
         rows = self.frames_of(self.split.train)
-        labels = self.clip_labels[self.frame_clip]
-        model, history = train_classifier(
-            self.fused(name, rows),
-            labels[rows],
-            self.profile.classifier,
-            classes=len(self.classes),
-            seed=self.seed,
-        )
+        labels = self.clip_labels[self.frame_clip][rows]
+        if name == "product_of_experts" and not self.latents_have_one_size:
+            counts = np.bincount(labels, minlength=len(self.classes))
+            model = product_of_classifiers(
+                self.classifier("face"), self.classifier("voice"), torch.from_numpy(counts)
+            )
+            history = pd.DataFrame()
+        else:
+            model, history = train_classifier(
+                self.fused(name, rows),
+                labels,
+                self.profile.classifier,
+                classes=len(self.classes),
+                seed=self.seed,
+            )
         self.save(f"classifier_{name}", model, history, self._validation(name, model))
         return model
 

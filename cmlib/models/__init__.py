@@ -2,7 +2,7 @@
 
 from cmlib.models.can import Can, ContextAttention, attend
 from cmlib.models.classifier import Classifier
-from cmlib.models.fusion import concatenation, product_of_experts
+from cmlib.models.fusion import concatenation, fuse, product_of_classifiers, product_of_experts
 from cmlib.models.vaegan import Posterior, VaeGan
 
 __all__ = [
@@ -13,5 +13,7 @@ __all__ = [
     "VaeGan",
     "attend",
     "concatenation",
+    "fuse",
+    "product_of_classifiers",
     "product_of_experts",
 ]

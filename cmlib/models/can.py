@@ -26,11 +26,14 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 class ContextAttention(nn.Module):
-    """``attend(W_q a, W_k v, W_v v)`` of a voice a and a face v, (B, D) each -> (B, D)."""
+    """``attend(W_q a, W_k v, W_v v)`` of a voice a (B, E) and a face v (B, D) -> (B, D).
 
-    def __init__(self, latent: int):
+    In the paper E = D. W_q is (D, E), so a voice may have a latent of another size than a face.
+    """
+
+    def __init__(self, latent: int, voice_latent: int | None = None):
         super().__init__()
-        self.query = nn.Linear(latent, latent)
+        self.query = nn.Linear(voice_latent or latent, latent)
         self.key = nn.Linear(latent, latent)
         self.value = nn.Linear(latent, latent)
 
@@ -45,11 +48,11 @@ class ContextAttention(nn.Module):
 
 
 class LinearShift(nn.Module):
-    """Ablation of attention: ``W [v; a] + b`` of a face v and a voice a, (B, D) each -> (B, D)."""
+    """Ablation of attention: ``W [v; a] + b`` of a face v (B, D) and a voice a (B, E) -> (B, D)."""
 
-    def __init__(self, latent: int):
+    def __init__(self, latent: int, voice_latent: int | None = None):
         super().__init__()
-        self.map = nn.Linear(2 * latent, latent)
+        self.map = nn.Linear(latent + (voice_latent or latent), latent)
 
     def forward(self, face: Tensor, voice: Tensor) -> Tensor:
         return self.map(torch.cat([face, voice], dim=1))
@@ -68,12 +71,13 @@ class Can(nn.Module):
     B, (D, K), with orthonormal columns, set by ``fit_directions``):
     ``mu' = mu + t B B^T attention_mu`` (released code: the whole latent).
 
-    ``attention`` is "softmax", or "linear" for the ablation.
+    ``attention`` is "softmax", or "linear" for the ablation. ``voice_latent`` (E) is the size of
+    the voice's latent, if it is not that of the face's (``latent``, D).
     """
 
-    face_mean: Tensor  # (D,), like the next three
+    face_mean: Tensor  # (D,), like the next one
     face_spread: Tensor
-    voice_mean: Tensor
+    voice_mean: Tensor  # (E,), like the next one
     voice_spread: Tensor
     basis: Tensor  # (D, K)
 
@@ -84,6 +88,7 @@ class Can(nn.Module):
         normalise: bool = False,
         directions: int = 0,
         attention: str = "softmax",
+        voice_latent: int | None = None,
     ):
         super().__init__()
         self.config: dict[str, Any] = {
@@ -93,13 +98,16 @@ class Can(nn.Module):
             "directions": directions,
             "attention": attention,
         }
+        voice_latent = voice_latent or latent
+        if voice_latent != latent:  # the cards of other networks do not name it
+            self.config["voice_latent"] = voice_latent
         kind = {"softmax": ContextAttention, "linear": LinearShift}[attention]
-        self.att_mu = kind(latent)
-        self.att_logvar = kind(latent)
+        self.att_mu = kind(latent, voice_latent)
+        self.att_logvar = kind(latent, voice_latent)
         self.classifier = nn.Linear(latent, classes)
-        for name in ("face", "voice"):
-            self.register_buffer(f"{name}_mean", torch.zeros(latent))
-            self.register_buffer(f"{name}_spread", torch.ones(latent))
+        for name, size in (("face", latent), ("voice", voice_latent)):
+            self.register_buffer(f"{name}_mean", torch.zeros(size))
+            self.register_buffer(f"{name}_spread", torch.ones(size))
         if directions:
             self.register_buffer("basis", torch.eye(latent)[:, :directions].clone())
 
@@ -145,9 +153,12 @@ class Can(nn.Module):
         self.basis.copy_(right[:count].T)  # (D, K)
 
     def shift(self, face: Posterior, voice: Posterior, strength: float | Tensor = 1.0) -> Posterior:
-        """The face's posterior (B, D) shifted by the voice; ``strength`` is a number or (B, 1)."""
+        """The face's posterior (B, D) shifted by the voice's (B, E).
+
+        ``strength`` is a number or (B, 1).
+        """
         v = (face.mu - self.face_mean) / self.face_spread  # (B, D)
-        a = (voice.mu - self.voice_mean) / self.voice_spread  # (B, D)
+        a = (voice.mu - self.voice_mean) / self.voice_spread  # (B, E)
         shift = self.att_mu(v, a)  # (B, D)
         if self.config["directions"]:
             shift = shift @ self.basis @ self.basis.T  # (B, D) -> (B, K) -> (B, D)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
+from cmlib.models.classifier import Classifier
 from cmlib.models.vaegan import Posterior
 
 
@@ -22,3 +24,34 @@ def product_of_experts(*experts: Posterior) -> Posterior:
 def concatenation(face: Posterior, voice: Posterior) -> Posterior:
     """Both posteriors side by side: (B, D) and (B, E) -> (B, D + E)."""
     return Posterior.cat([face, voice], dim=1)
+
+
+def fuse(name: str, face: Posterior, voice: Posterior) -> Posterior:
+    """What the classifier "product_of_experts" or "concatenation" reads, from (B, D) and (B, E).
+
+    Gaussians can be multiplied only where D = E. Elsewhere the product of experts reads both
+    latents side by side, too, and multiplies what two classifiers say about them
+    (``product_of_classifiers``).
+    """
+    if name == "product_of_experts" and face.mu.shape[-1] == voice.mu.shape[-1]:
+        return product_of_experts(face, voice)
+    return concatenation(face, voice)
+
+
+def product_of_classifiers(face: Classifier, voice: Classifier, counts: Tensor) -> Classifier:
+    """The product of two experts on the class: (B, D + E) -> logits (B, K), without training.
+
+    ``p(c | v, a) ~ p(c | v) p(c | a) / p(c)`` for a face v and a voice a that are independent given
+    the class c (the product rule of Kittler et al. 1998, IEEE PAMI 20(3), eq. 7). ``counts`` (K,)
+    are the training examples of each class, from which p(c) follows. Logits of linear classifiers
+    add up, so the product is a linear classifier, too. A class without examples counts as if it had
+    one.
+    """
+    inputs = face.config["inputs"] + voice.config["inputs"]
+    product = Classifier(inputs, face.config["classes"])
+    examples = counts.clamp_min(1).float()
+    prior = examples / examples.sum()
+    with torch.no_grad():
+        product.linear.weight.copy_(torch.cat([face.linear.weight, voice.linear.weight], dim=1))
+        product.linear.bias.copy_(face.linear.bias + voice.linear.bias - prior.log())
+    return product.eval()

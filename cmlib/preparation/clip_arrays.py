@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from cmlib.corpora import Clip, processed
-from cmlib.preparation import media, spectrograms, tracking
+from cmlib.corpora import Clip, CorpusError, processed
+from cmlib.preparation import media, picture_crops, spectrograms, tracking
 
 FRAMES_TO_SEARCH = 8  # frames in which a face is searched for, if a clip keeps many
 MAX_BUFFERED_BYTES = 1 << 28  # of decoded frames kept in memory until the face is located
 BYTES_PER_PIXEL = 1.5  # of a decoded frame, YUV 4:2:0
+# Of pairs across corpora, the last spectrograms and crops are kept for the next clips.
+SHARED_SOUNDS, SHARED_PICTURES = 2000, 16
 
 
 def prepare_clip(clip: Clip, image_size: int, frames_per_clip: int) -> tuple[dict, dict]:
@@ -30,8 +33,15 @@ def load_spectrogram(clip: Clip) -> tuple[np.ndarray, dict]:
 
     The facts are ``duration`` (seconds, 0 if unknown), ``silent`` and ``uses_spare_audio``.
     """
-    processed_by_authors = bool(clip.frames)
-    sound_path = clip.audio_path or clip.path
+    sound = clip.audio_path or clip.path
+    if clip.is_pair:  # several pictures share a voice
+        return _shared_spectrogram(sound, clip.spare_audio_path)
+    return _spectrogram_of(sound, clip.spare_audio_path, processed_by_authors=bool(clip.frames))
+
+
+def _spectrogram_of(
+    sound_path: Path, spare_audio_path: Path | None, processed_by_authors: bool = False
+) -> tuple[np.ndarray, dict]:
     uses_spare_audio = False
     if processed_by_authors and sound_path.suffix == ".npy":
         mel = processed.read_spectrogram(sound_path)
@@ -41,9 +51,9 @@ def load_spectrogram(clip: Clip) -> tuple[np.ndarray, dict]:
         try:
             sound, rate = media.read_audio(sound_path)
         except media.NoSoundTrack:
-            if clip.spare_audio_path is None:
+            if spare_audio_path is None:
                 raise
-            sound, rate = media.read_audio(clip.spare_audio_path)
+            sound, rate = media.read_audio(spare_audio_path)
             uses_spare_audio = True
         mel = spectrograms.mel_spectrogram(sound, rate, released=processed_by_authors)
         seconds = len(sound) / rate
@@ -56,6 +66,9 @@ def load_spectrogram(clip: Clip) -> tuple[np.ndarray, dict]:
     return mel.astype(np.float16), facts
 
 
+_shared_spectrogram = lru_cache(SHARED_SOUNDS)(_spectrogram_of)
+
+
 def load_face_crops(clip: Clip, image_size: int, frames_per_clip: int) -> tuple[np.ndarray, dict]:
     """Face crops (n, S, S, 3) uint8 of a clip, and facts about its pictures.
 
@@ -66,10 +79,22 @@ def load_face_crops(clip: Clip, image_size: int, frames_per_clip: int) -> tuple[
         chosen = media.evenly_spaced(frames_per_clip, len(clip.frames))
         crops = np.stack([processed.read_picture(clip.frames[i], image_size) for i in chosen])
         return crops, {"n_frames": len(crops), "face_rate": 1.0}
+    if clip.is_pair:
+        crop = _shared_crop(clip.path, image_size)
+        return crop[None], {"n_frames": 1, "face_rate": 1.0}
     if not clip.has_video:
         crops = np.zeros((0, image_size, image_size, 3), np.uint8)
         return crops, {"n_frames": 0, "face_rate": 0.0}
     return _crop_video(clip.path, image_size, frames_per_clip)
+
+
+@lru_cache(SHARED_PICTURES)
+def _shared_crop(path: Path, image_size: int) -> np.ndarray:
+    """The face of a picture that several voices share; CorpusError if there is none."""
+    (crop,) = picture_crops.crop_pictures([path], image_size)
+    if isinstance(crop, str):
+        raise CorpusError(crop)
+    return crop
 
 
 def _crop_video(path: Path, image_size: int, frames_per_clip: int) -> tuple[np.ndarray, dict]:

@@ -36,23 +36,29 @@ class PictureSet:
     """The face crops of a folder of pictures."""
 
     pictures: np.ndarray  # (N, S, S, 3) uint8, memory-mapped
-    table: pd.DataFrame  # a row for each of them: file, part, person, emotion
+    table: pd.DataFrame  # a row for each, all text: file, part, person, emotion, further columns
     skipped: pd.DataFrame  # path and reason of what was left out
-    kind: str  # of folder: celeba, rafd or images
+    kind: str  # of folder: celeba, rafd, labelled or images
     key: str  # changes with the files and the settings
 
 
 def crop_folder(
-    root: str | Path, size: int, cache: str | Path | None = None, workers: int | None = None
+    root: str | Path,
+    size: int,
+    cache: str | Path | None = None,
+    workers: int | None = None,
+    labels: str | Path | None = None,
 ) -> PictureSet:
     """The faces of the pictures below ``root``, cropped as the faces of clips are.
 
     Crops of an earlier call are read back. Left out are pictures that cannot be read, that show no
     face, or whose face is smaller than half of ``size``. ``workers``: threads (default: one for
-    each core). Raises CorpusError if no picture is left to train on, or none to measure on.
+    each core). ``labels``: the table of the set, if it does not lie in the folder or beside it
+    (``corpora.picture_tables``). Raises CorpusError if no picture is left to train on, or none to
+    measure on.
     """
     root, cache = Path(root), Path(cache or cache_root())
-    kind, table, left_out = picture_folders.scan(root)
+    kind, table, left_out = picture_folders.scan(root, labels)
     key = _key(root, table, size)
     path = cache / f"{kind}-{size}-{key}.npy"
     cache.mkdir(parents=True, exist_ok=True)
@@ -108,31 +114,43 @@ def _crop_chunks(
 
 def _crop_chunk(root: Path, names: list[str], size: int, target: Path) -> None:
     """Write the crops of these pictures, and for each why it has none ("" where it has one)."""
-    crops, reasons = [], []
+    outcomes: list[np.ndarray | str] = []
     for start in range(0, len(names), DETECTION_BATCH):
-        pictures, faults = {}, {}
-        for name in names[start : start + DETECTION_BATCH]:
-            try:
-                pictures[name] = _open_picture(root / name)
-            except UNREADABLE as error:
-                faults[name] = f"unreadable: {' '.join(str(error).split())}"
-        if pictures:
-            faces = detector.find_faces(list(pictures.values()))
-            for (name, picture), points in zip(pictures.items(), faces):
-                if points is None:
-                    faults[name] = "face: none found"
-                    continue
-                x, y, side, roll = cropping.square_around(points)
-                if side < size / 2:
-                    required = f"{size / 2:.0f} are wanted"
-                    faults[name] = f"small: the face fills {side:.0f} pixels, {required}"
-                else:
-                    crops.append(cropping.cut_square(picture, x, y, side, roll, size))
-        reasons += [faults.get(name, "") for name in names[start : start + DETECTION_BATCH]]
+        batch = names[start : start + DETECTION_BATCH]
+        outcomes += crop_pictures([root / name for name in batch], size)
+    crops = [outcome for outcome in outcomes if not isinstance(outcome, str)]
+    reasons = [outcome if isinstance(outcome, str) else "" for outcome in outcomes]
     array = np.stack(crops) if crops else np.zeros((0, size, size, 3), np.uint8)
     with files.write_atomically(target) as temporary:
         with open(temporary, "wb") as file:
             np.savez(file, crops=array, reasons=np.array(reasons))
+
+
+def crop_pictures(paths: list[Path], size: int) -> list[np.ndarray | str]:
+    """The face of each picture, (size, size, 3) uint8, or why there is none.
+
+    All pictures are open at the same time, so there should be only a few of them.
+    """
+    pictures, outcomes = {}, {}
+    for path in paths:
+        try:
+            pictures[path] = _open_picture(path)
+        except UNREADABLE as error:
+            outcomes[path] = f"unreadable: {' '.join(str(error).split())}"
+    faces = detector.find_faces(list(pictures.values())) if pictures else []
+    for (path, picture), points in zip(pictures.items(), faces):
+        outcomes[path] = _crop_face(picture, points, size)
+    return [outcomes[path] for path in paths]
+
+
+def _crop_face(picture: np.ndarray, points: np.ndarray | None, size: int) -> np.ndarray | str:
+    """The face with these points, or why it is of no use."""
+    if points is None:
+        return "face: none found"
+    x, y, side, roll = cropping.square_around(points)
+    if side < size / 2:
+        return f"small: the face fills {side:.0f} pixels, {size / 2:.0f} are wanted"
+    return cropping.cut_square(picture, x, y, side, roll, size)
 
 
 def _open_picture(path: Path) -> np.ndarray:

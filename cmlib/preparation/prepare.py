@@ -41,7 +41,7 @@ from filelock import FileLock, Timeout
 
 from cmlib import corpora, files, provenance
 from cmlib.config import Profile, get_profile
-from cmlib.corpora import Clip, Skipped, archives
+from cmlib.corpora import Clip, CorpusError, Skipped, archives
 from cmlib.corpora.names import label
 from cmlib.preparation import media, spectrograms
 from cmlib.preparation.clip_arrays import load_face_crops, load_spectrogram, prepare_clip
@@ -67,25 +67,49 @@ class UnpreparedCorpus:
     recordings: list[Clip]
     skipped: list[Skipped]
     settings: dict
+    # Folder of the sounds, where faces and voices are of two corpora; ``root`` has the pictures.
+    voices: Path | None = None
 
     @classmethod
     def scan(
-        cls, corpus: str, profile: Profile, root: str | Path | None, cache: Path
+        cls,
+        corpus: str,
+        profile: Profile,
+        root: str | Path | None,
+        cache: Path,
+        voices: str | Path | None = None,
     ) -> UnpreparedCorpus:
-        """List the clips that ``profile`` asks for; raises CorpusError if the corpus is missing."""
+        """List the clips that ``profile`` asks for; raises CorpusError if the corpus is missing.
+
+        ``voices`` is the folder of the voices where the corpus is a pair such as
+        "performers+ravdess", and ``root`` then that of the pictures.
+        """
+        pair = corpora.split_pair(corpus)
         root = Path(root or _last_root(corpus, cache))
-        clips, skipped = corpora.scan(corpus, root)
+        if pair:
+            voices = Path(voices or _last_voices(corpus, cache))
+        elif voices:
+            raise CorpusError(
+                f"{corpus}: has its own voices; name its folder with --root, or pair pictures "
+                f"with its voices, as in performers+{corpus}"
+            )
+        clips, skipped = corpora.scan(corpus, root, voices)
         settings = {
             "image_size": profile.data.image_size,
             "frames_per_clip": profile.data.frames_per_clip,
         }
         chosen = choose_spread(clips, profile.data.clips_limit)
-        return cls(corpus, root, chosen, skipped, settings)
+        return cls(corpus, root, chosen, skipped, settings, Path(voices) if voices else None)
+
+    @property
+    def sound_root(self) -> Path:
+        """The folder to which the paths of sounds are relative."""
+        return self.voices or self.root
 
     @cached_property
     def key(self) -> str:
         """As ``Store.key``."""
-        return inputs_key(self.recordings, self.root, self.settings)
+        return inputs_key(self.recordings, self.root, self.settings, self.voices)
 
     def folder_in(self, cache: Path) -> Path:
         """The folder of the prepared corpus, whether it exists yet or not."""
@@ -100,7 +124,8 @@ class UnpreparedCorpus:
         rows = []
         for clip in self.recordings:
             has_pictures = clip.has_video or bool(clip.frames)
-            rows.append(clip_columns(clip, self.root) | {"n_frames": int(has_pictures)})
+            columns = clip_columns(clip, self.root, self.voices)
+            rows.append(columns | {"n_frames": int(has_pictures)})
         return pd.DataFrame(rows)
 
     @property
@@ -120,7 +145,7 @@ class UnpreparedCorpus:
 
     def path(self, clip: pd.Series) -> Path:
         """The file that holds the sound of a row of ``clips``."""
-        return self.root / clip.sound
+        return self.sound_root / clip.sound
 
 
 def open_or_scan(
@@ -138,13 +163,29 @@ def _last_root(corpus: str, cache: Path) -> Path:
     default = corpora.default_root(corpus)
     if default.is_dir():
         return default
-    pattern = f"{corpus.partition('+')[0]}[-+]*/card.json"
-    cards = sorted(cache.glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)
+    return _last_folder(f"{corpus.partition('+')[0]}[-+]*", "root", cache) or default
+
+
+def _last_voices(corpus: str, cache: Path) -> Path:
+    """``_last_root`` for the voices of a pair."""
+    _, voices = corpora.split_pair(corpus) or ("", corpus)
+    default = corpora.default_root(voices)
+    if default.is_dir():
+        return default
+    paired = _last_folder(f"{corpus}-*", "voices", cache)
+    return paired or _last_root(voices, cache)
+
+
+def _last_folder(pattern: str, name: str, cache: Path) -> Path | None:
+    """The folder ``name`` in the newest card of the prepared corpora that fit ``pattern``."""
+    cards = sorted(
+        cache.glob(f"{pattern}/card.json"), key=lambda path: path.stat().st_mtime, reverse=True
+    )
     for card in cards:
-        root = Path(json.loads(card.read_text())["root"])
-        if root.is_dir():
-            return root
-    return default
+        folder = Path(json.loads(card.read_text())[name])
+        if folder.is_dir():
+            return folder
+    return None
 
 
 def choose_spread(clips: list[Clip], limit: int | None) -> list[Clip]:
@@ -169,23 +210,33 @@ def choose_spread(clips: list[Clip], limit: int | None) -> list[Clip]:
     return [clips[number] for number in chosen]
 
 
-def inputs_key(clips: list[Clip], root: Path, settings: dict) -> str:
-    """12 hexadecimal digits that change with the files (name, size, content) and the settings."""
+def inputs_key(clips: list[Clip], root: Path, settings: dict, voices: Path | None = None) -> str:
+    """12 hexadecimal digits that change with the files (name, size, content) and the settings.
+
+    ``voices``: the folder of the sounds, if it is another one than that of the pictures.
+    """
     digest = hashlib.sha256()
-    paths = set()
+    folder_of: dict[Path, Path] = {}
     for clip in clips:
-        paths |= {clip.path, clip.audio_path, clip.spare_audio_path}
-    for path in sorted(paths - {None}):
-        digest.update(f"\n{path.relative_to(root).as_posix()} ".encode())
+        folder_of[clip.path] = root
+        for sound in (clip.audio_path, clip.spare_audio_path):
+            if sound is not None:
+                folder_of.setdefault(sound, voices or root)
+    for path, folder in sorted(folder_of.items()):
+        digest.update(f"\n{path.relative_to(folder).as_posix()} ".encode())
         digest.update(archives.fingerprint(path, HASHED_EDGE_BYTES))
+    for clip in clips:
+        if clip.is_pair:  # what the table of the pictures says, and how they were paired
+            digest.update(f"\n{clip.name} {clip.actor} {clip.emotion}".encode())
     for clip in clips:
         if clip.frames:  # of ready-made pictures only the first is read; the others are counted
             digest.update(f"\n{clip.name} {len(clip.frames)}".encode())
     return provenance.of_preparation(settings, {"files": digest.hexdigest()}).fingerprint()
 
 
-def clip_columns(clip: Clip, root: Path) -> dict:
+def clip_columns(clip: Clip, root: Path, voices: Path | None = None) -> dict:
     """The columns of ``Store.clips`` that follow from a clip's name and path."""
+    sound_root = voices or root
     return {
         "name": clip.name,
         "actor": clip.actor,
@@ -194,8 +245,9 @@ def clip_columns(clip: Clip, root: Path) -> dict:
         "intensity": clip.intensity,
         "statement": clip.statement,
         "repetition": clip.repetition,
+        **({"voice_actor": clip.voice_actor} if clip.is_pair else {}),
         "file": clip.path.relative_to(root).as_posix(),
-        "sound": (clip.audio_path or clip.path).relative_to(root).as_posix(),
+        "sound": (clip.audio_path or clip.path).relative_to(sound_root).as_posix(),
     }
 
 
@@ -209,11 +261,13 @@ def prepare(
     cache: str | Path | None = None,
     workers: int | None = None,
     progress: bool | None = None,
+    voices: str | Path | None = None,
 ) -> Store:
     """Open the prepared corpus; if there is none, prepare it, or finish an interrupted preparation.
 
-    ``root``: folder of the corpus. Default: ``$CM_DATA``/corpus or data/corpus, else the folder it
-    was last prepared from.
+    ``root``: folder of the corpus, or of the pictures of a pair such as "performers+ravdess".
+    Default: ``$CM_DATA``/corpus or data/corpus, else the folder it was last prepared from.
+    ``voices``: folder of the voices of a pair. Default: as for ``root``.
     ``cache``: where prepared corpora are kept. Default: ``$CM_CACHE`` or data/prepared.
     ``workers``: number of processes. Default: one for each core.
     ``progress``: whether to show a progress bar. Default: as ``files.progress``.
@@ -224,7 +278,7 @@ def prepare(
     if isinstance(profile, str):
         profile = get_profile(profile)
     cache = Path(cache or corpora.cache_root())
-    unprepared = UnpreparedCorpus.scan(corpus, profile, root, cache)
+    unprepared = UnpreparedCorpus.scan(corpus, profile, root, cache, voices)
     folder = unprepared.folder_in(cache)
     if folder.exists():
         return Store.open(folder)
@@ -386,6 +440,7 @@ def assemble(folder: Path, unprepared: UnpreparedCorpus, started: float) -> None
         "key": unprepared.key,
         "corpus": unprepared.corpus,
         "root": str(unprepared.root.resolve()),
+        **({"voices": str(unprepared.voices.resolve())} if unprepared.voices else {}),
         "settings": unprepared.settings,
         "clips": len(table),
         "actors": int(table.actor.nunique()),
@@ -415,11 +470,11 @@ def _collect(
             continue
         with np.load(path) as stored:
             facts = json.loads(stored["row"].tobytes())
-        columns = clip_columns(clip, unprepared.root)
+        columns = clip_columns(clip, unprepared.root, unprepared.voices)
         paths = {"file": columns.pop("file"), "sound": columns.pop("sound")}
         if facts["uses_spare_audio"] and clip.spare_audio_path:
             spares.add(clip.spare_audio_path)
-            paths["sound"] = clip.spare_audio_path.relative_to(unprepared.root).as_posix()
+            paths["sound"] = clip.spare_audio_path.relative_to(unprepared.sound_root).as_posix()
         measured = {
             "duration": round(facts["duration"], 4),
             "first_frame": first_frame,

@@ -75,7 +75,9 @@ class Store:
         repetition; duration in seconds (0 if unknown); first_frame and n_frames, the clip's rows of
         ``frames``; face_found (bool; without a face, the crops are the middle of the picture) and
         face_rate (share of the examined frames that show a face); silent (bool); file and sound
-        (paths below the root of the corpus).
+        (paths below the root of the corpus). Where faces and voices are of two corpora, ``actor``
+        is the person of the face, ``voice_actor`` that of the voice, and sound is a path below the
+        folder of the voices.
         """
         return self._table("clips")
 
@@ -114,12 +116,15 @@ class Store:
 
     def path(self, clip: pd.Series) -> Path:
         """The file with the sound of a row of ``clips``, also if the corpus has been moved."""
-        for root in (self.root, corpora.default_root(self.card["corpus"])):
-            path = root / clip.sound
+        pair = corpora.split_pair(self.card["corpus"])
+        root = Path(self.card["voices"]) if pair else self.root
+        default = corpora.default_root(pair[1] if pair else self.card["corpus"])
+        for folder in (root, default):
+            path = folder / clip.sound
             if archives.exists(path):
                 return path
         raise StoreError(
-            f"{clip.sound}: not in {self.root} any more; put the corpus back, or set CM_DATA"
+            f"{clip.sound}: not in {root} any more; put the corpus back, or set CM_DATA"
         )
 
     def frame(self, clip: int) -> np.ndarray:

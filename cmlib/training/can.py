@@ -34,7 +34,7 @@ def train_can(
     """Train the context attention network; return (network in eval mode, history by epoch).
 
     The network learns from pairs of latents. ``face`` (V, N + M, D) holds V views of each face.
-    ``voice`` (N, D) holds, for each of the first N faces, the voice of the same clip. The last M
+    ``voice`` (N, E) holds, for each of the first N faces, the voice of the same clip. The last M
     faces belong to the crowd, to people whose voices are not known. ``labels`` (N + M,) are in
     0 ... classes - 1, or -1 for neutral faces. ``people`` (N + M,) are the numbers of the people
     whom the faces belong to; only ``settings.directions`` needs them. The network's classifier
@@ -165,8 +165,15 @@ def _set_up_model(
     classes: int,
 ) -> Can:
     """The network before its first epoch, with scale, directions of expression and classifier."""
-    latent = face.mu.shape[-1]
-    model = Can(latent, classes, settings.normalise, settings.directions, settings.attention)
+    latent, voice_latent = face.mu.shape[-1], voice.mu.shape[-1]
+    model = Can(
+        latent,
+        classes,
+        settings.normalise,
+        settings.directions,
+        settings.attention,
+        voice_latent,
+    )
     expressive_faces = face.mu[:, pairs.expressive].flatten(0, 1)  # all views: (V * expressive, D)
     model.fit_scale(expressive_faces, voice.mu[pairs.expressive])
     if settings.directions:
