@@ -15,6 +15,8 @@ from cmlib.models import (
     Posterior,
     VaeGan,
     attend,
+    fuse,
+    product_of_classifiers,
     product_of_experts,
 )
 from tools.photographs import components
@@ -247,6 +249,58 @@ def test_linear_map_in_place_of_attention():
     both = torch.cat([face.mu, voice.mu], 1)
     expected = face.mu + both @ can.att_mu.map.weight.T + can.att_mu.map.bias
     torch.testing.assert_close(can.shift(face, voice).mu, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("attention", ["softmax", "linear"])
+@pytest.mark.parametrize("normalise", [False, True])
+def test_a_voice_may_have_a_latent_of_another_size(attention, normalise, tmp_path):
+    can = Can(16, 3, normalise, directions=2, attention=attention, voice_latent=5)
+    assert can.config["voice_latent"] == 5
+    face = Posterior(torch.randn(8, 16), torch.randn(8, 16))
+    voice = Posterior(torch.randn(8, 5), torch.randn(8, 5))
+    can.fit_scale(face.mu, voice.mu)
+    logits, shifted = can(face, voice)
+    assert logits.shape == (8, 3) and shifted.mu.shape == shifted.logvar.shape == (8, 16)
+    other = voice.map(lambda x: x.flip(0))
+    assert not torch.allclose(can(face, other)[1].mu, shifted.mu)
+    checkpoints.save(tmp_path / "can", can, {})
+    again, _ = checkpoints.load(tmp_path / "can", Can)
+    assert torch.equal(again(face, voice)[0], logits)
+
+
+def test_equal_sizes_make_the_network_and_the_card_that_they_always_made():
+    torch.manual_seed(0)
+    before = Can(16, 3)
+    torch.manual_seed(0)
+    now = Can(16, 3, voice_latent=16)
+    assert now.config == before.config and "voice_latent" not in now.config
+    for name, tensor in before.state_dict().items():
+        assert torch.equal(now.state_dict()[name], tensor), name
+
+
+def test_the_product_of_two_classifiers_follows_the_product_rule():
+    torch.manual_seed(0)
+    face_classifier, voice_classifier = Classifier(16, 3), Classifier(5, 3)
+    counts = torch.tensor([70, 20, 10])
+    product = product_of_classifiers(face_classifier, voice_classifier, counts)
+    face = Posterior(torch.randn(8, 16), torch.zeros(8, 16))
+    voice = Posterior(torch.randn(8, 5), torch.zeros(8, 5))
+    probabilities = product(fuse("product_of_experts", face, voice).mu).softmax(1)
+    from_face = face_classifier(face.mu).softmax(1)
+    from_voice = voice_classifier(voice.mu).softmax(1)
+    expected = from_face * from_voice / (counts / counts.sum())
+    expected = expected / expected.sum(1, keepdim=True)
+    torch.testing.assert_close(probabilities, expected)
+    # A class that nobody showed divides by no zero.
+    unseen = product_of_classifiers(face_classifier, voice_classifier, torch.tensor([5, 5, 0]))
+    assert torch.isfinite(unseen.linear.bias).all()
+
+
+def test_gaussians_are_multiplied_where_both_latents_have_one_size():
+    face, voice = (Posterior(torch.randn(8, 4), torch.randn(8, 4)) for _ in range(2))
+    product = product_of_experts(face, voice)
+    assert torch.equal(fuse("product_of_experts", face, voice).mu, product.mu)
+    assert fuse("concatenation", face, voice).mu.shape == (8, 8)
 
 
 def test_posteriors_are_mapped_and_joined():

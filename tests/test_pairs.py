@@ -1,5 +1,6 @@
 """Faces of one set of pictures with voices of another corpus, from a table to scores."""
 
+import dataclasses
 import wave
 from collections import Counter
 
@@ -8,12 +9,15 @@ import pytest
 from conftest import face
 from PIL import Image
 
-from cmlib import corpora
+from cmlib import config, corpora
+from cmlib.checkpoints import CheckpointError
 from cmlib.cli import main
+from cmlib.config import get_profile
 from cmlib.corpora import CorpusError, split_pair
 from cmlib.corpora.names import CLASSES, EMOTIONS, MEAD_CLASSES, ClipName, classes_of
 from cmlib.corpora.splits import fold_of
 from cmlib.evaluation import representations
+from cmlib.experiment import plan
 from cmlib.experiment.run import Run
 from cmlib.preparation.store import Store
 
@@ -155,3 +159,41 @@ def test_pairs_go_all_the_way(elsewhere, tmp_path, monkeypatch, capsys):
     faces_of_pairs = table.iloc[run.frame_clip[pairs.frames]]
     assert {file.split("_")[-1] for file in faces_of_pairs.file} == {"calm.png"}
     assert run.find("can") and Store.open(run.store.folder).verify() == []
+
+
+def test_a_table_that_lies_elsewhere_is_found_again(elsewhere, tmp_path, capsys):
+    write_pictures(tmp_path / "faces", tmp_path / "who.csv", emotions=("happy", "sad"))
+    arguments = ["faces+ravdess", "--profile", "smoke", "--faces", str(tmp_path / "faces")]
+    assert main(["prepare", *arguments]) == 1
+    assert "or name one with --labels" in capsys.readouterr().err
+    assert main(["prepare", *arguments, "--labels", str(tmp_path / "who.csv")]) == 0
+    printed = capsys.readouterr().out
+    assert "pairs: 12 pictures of 6 people with 24 voices of 6 actors" in printed
+    assert "nobody is calm, angry, fearful, disgust, surprised" in printed
+    assert len(Run("faces+ravdess", "smoke").store.clips) == 12 * 3
+
+
+def test_a_plan_counts_each_picture_and_each_voice_once(elsewhere, monkeypatch):
+    cost = plan.StepCost(0.5, 1e9)
+    monkeypatch.setattr(plan, "measure_vaegan_step", lambda *arguments: cost)
+    monkeypatch.setattr(plan, "measure_latent_step", lambda *arguments: 0.001)
+    pictures = plan.plan("drawn+ravdess", "photographs").set_index("stage").pictures
+    assert pictures["face"] == 2 * 7  # of persons 1 and 4
+    assert pictures["voice"] == 2 * 8 * 2  # of actors 1 and 4: eight emotions, two statements
+    assert pictures["can"] == 2 * 7 * 3
+
+
+def test_a_fold_without_its_face_network_says_so(elsewhere, monkeypatch):
+    profile = get_profile("photographs")
+    face_settings = dataclasses.replace(profile.face, start="nowhere/fold-{fold}/face")
+    changed = dataclasses.replace(profile, face=face_settings)
+    monkeypatch.setitem(config.PROFILES, "photographs", changed)
+    run = Run("drawn+ravdess", "photographs", fold=2)
+    with pytest.raises(CheckpointError, match=r"nowhere/fold-2/face\.safetensors.*fold 2 is not"):
+        run.vaegan("face")
+
+
+def test_the_other_uses_of_plus_stay_as_they_were(elsewhere):
+    with pytest.raises(CorpusError, match="cannot add 'ravdess' to actors"):
+        corpora.scan("actors+ravdess")
+    assert main(["prepare", "ravdess", "--voices", str(elsewhere)]) == 1

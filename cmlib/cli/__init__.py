@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from cmlib import __version__
-from cmlib.cli import data, evaluate, figures, train, use
+from cmlib.cli import data, evaluate, figures, pictures, train, use
 from cmlib.cli.errors import explain
 
 DONE, FAILED, WRONG_ARGUMENTS, INTERRUPTED = 0, 1, 2, 130  # exit statuses; 130 is 128 + SIGINT
 
 COMMANDS = {  # the headings of `cm --help`, in this order
-    "Data": (data.fetch, data.prepare, data.verify),
+    "Data": (data.fetch, data.prepare, data.verify, pictures.pictures),
     "Train": (train.plan, train.train, train.pretrain, train.import_checkpoint),
     "Evaluate": (evaluate.evaluate, evaluate.congruence, evaluate.ablate),
     "Use": (use.perceive,),

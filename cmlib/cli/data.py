@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from cmlib.cli.options import Actors, Cache, CorpusToRead, Profile, Root
+from cmlib.cli.options import Actors, Cache, CorpusToRead, Labels, Profile, Root
 
 if TYPE_CHECKING:
     from cmlib.preparation.store import Store
@@ -66,6 +66,7 @@ def prepare(
         Path | None,
         Parameter(help="Of a pair: the folder of the voices; default: as for --root."),
     ] = None,
+    labels: Labels = None,
     profile: Profile = "quick",
     cache: Cache = None,
     workers: Annotated[
@@ -82,13 +83,17 @@ def prepare(
     if faces and root:
         raise ValueError("--root and --faces name the same folder: choose one")
     started = time.monotonic()
-    store = preparation.prepare(corpus, profile, faces or root, cache, workers, voices=voices)
+    store = preparation.prepare(
+        corpus, profile, faces or root, cache, workers, voices=voices, labels=labels
+    )
     card = store.card
     print(
         f"{card['corpus']}: {card['clips']} clips of {card['actors']} actors, "
         f"{card['frames']} frames"
     )
-    if store.has_faces:
+    if "voice_actor" in store.clips:
+        _print_pairs(store)
+    elif store.has_faces:
         _print_faces(store)
     if card["silent_clips"]:
         print(f"silent: {', '.join(store.clips.name[store.clips.silent])}")
@@ -112,6 +117,23 @@ def _print_faces(store: Store) -> None:
     )
     for name in with_frames.loc[~with_frames.face_found, "name"]:
         print(f"  no face, the middle of the picture is kept: {name}")
+
+
+def _print_pairs(store: Store) -> None:
+    """Print what a corpus of pairs consists of, and which pictures may not fit."""
+    from cmlib.corpora.names import classes_of
+
+    clips = store.clips
+    print(
+        f"pairs: {clips.file.nunique()} pictures of {clips.actor.nunique()} people with "
+        f"{clips.sound.nunique()} voices of {clips.voice_actor.nunique()} actors"
+    )
+    absent = [name for name in classes_of(store.card["corpus"]) if name not in set(clips.emotion)]
+    if absent:
+        print(f"  nobody is {', '.join(absent)}, so this cannot be learnt")
+    pictures = clips.drop_duplicates("file")
+    for remark, those in pictures[pictures.remark != ""].groupby("remark"):
+        print(f"  {remark}, used all the same: {len(those)} pictures: {', '.join(those.file)}")
 
 
 def _print_skipped(store: Store) -> None:
@@ -151,7 +173,7 @@ def _draw_contact_sheet(store: Store, path: Path) -> None:
             if (actor, emotion) in strongest.index:
                 clip = strongest.loc[(actor, emotion)]
                 crop = store.frames[clip.first_frame + clip.n_frames // 2]
-                fault = "" if clip.face_found else "no face"
+                fault = clip.get("remark", "") if clip.face_found else "no face"
             crop_row.append(crop)
             fault_row.append(fault)
         crops.append(crop_row)

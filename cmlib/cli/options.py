@@ -91,4 +91,11 @@ Cache = Annotated[
     Path | None,
     Parameter(help="Folder for prepared corpora; default: $CM_CACHE, or data/prepared."),
 ]
+Labels = Annotated[
+    Path | None,
+    Parameter(
+        help="Table of the pictures with the columns file, person and emotion; "
+        "default: a CSV file among them, or FOLDER.csv beside them."
+    ),
+]
 TrainMissing = Annotated[bool, Parameter(name="--train", help="Train what is not trained yet.")]

@@ -146,8 +146,10 @@ def _train_on_latents(names: list[str], run: Run) -> None:
         assert path is not None  # it has just been trained
         scores = []
         for score, value in checkpoints.read_card(path)["validation"].items():
-            number = f"{value:.5f}" if isinstance(value, float) else f"{value['value']:.3f}"
-            scores.append(f"{score} {number}")
+            if isinstance(value, float):
+                scores.append(f"{score} {value:.5f}")
+            elif "value" in value:  # with an interval; a shipped network may have other measures
+                scores.append(f"{score} {value['value']:.3f}")
         print(f"{name}: validation {', '.join(scores)}; {path}.safetensors")
 
 

@@ -54,19 +54,22 @@ def split_name(corpus: str) -> tuple[str, tuple[str, ...]]:
 
 
 def scan(
-    corpus: str, root: str | Path | None = None, voices: str | Path | None = None
+    corpus: str,
+    root: str | Path | None = None,
+    voices: str | Path | None = None,
+    labels: str | Path | None = None,
 ) -> tuple[list[Clip], list[Skipped]]:
     """The clips of a corpus, sorted by name, and the files left out with the reason.
 
     ``corpus``: a name such as "ravdess", "ravdess+song", "mead+left_30+top", or a pair such as
     "performers+ravdess". ``root``: its folder (default: ``default_root(corpus)``); of a pair, the
-    folder of the pictures. ``voices``: of a pair, the folder of the voices. Raises CorpusError if
-    it has no clips.
+    folder of the pictures. ``voices`` and ``labels``: of a pair, the folder of the voices, and the
+    table of the pictures if it does not lie beside them. Raises CorpusError if it has no clips.
     """
     pair = split_pair(corpus)
     if pair:
         pairs = import_module("cmlib.corpora.pairs")
-        clips, skipped = pairs.scan(corpus, root, voices)
+        clips, skipped = pairs.scan(corpus, root, voices, labels)
         return sorted(clips, key=lambda clip: clip.name), sorted(skipped)
     name, additions = split_name(corpus)
     folder = Path(root) if root else default_root(corpus)

@@ -44,21 +44,25 @@ CALM, NEUTRAL = "calm", "neutral"
 
 
 def scan(
-    corpus: str, faces: str | Path | None = None, voices: str | Path | None = None
+    corpus: str,
+    faces: str | Path | None = None,
+    voices: str | Path | None = None,
+    labels: str | Path | None = None,
 ) -> tuple[list[Clip], list[Skipped]]:
     """The pairs of ``corpus``, such as "performers+ravdess", and what was left out.
 
-    ``faces`` and ``voices`` are the two folders (default: ``default_root`` of either name). A clip
-    has a picture as ``path``, a sound as ``audio_path``, the number of the face's person as
-    ``actor`` and that of the speaker as ``voice_actor``. Raises CorpusError if a folder is missing,
-    if the pictures have no labels, or if nothing can be paired.
+    ``faces`` and ``voices`` are the two folders (default: ``default_root`` of either name), and
+    ``labels`` is the table of the pictures, if it does not lie among or beside them. A clip has a
+    picture as ``path``, a sound as ``audio_path``, the number of the face's person as ``actor`` and
+    that of the speaker as ``voice_actor``. Raises CorpusError if a folder is missing, if the
+    pictures have no labels, or if nothing can be paired.
     """
     names = split_pair(corpus)
     if names is None:
         raise CorpusError(f"{corpus}: not a pair of pictures and voices, as in performers+ravdess")
     faces = Path(faces or default_root(names[0]))
     voices = Path(voices or default_root(names[1]))
-    table, skipped = _pictures(faces, names[0])
+    table, skipped = _pictures(faces, names[0], labels)
     speakers, unused = scan_corpus(names[1], voices)
     clips, unpaired = _pair(corpus, faces, table, speakers)
     if not clips:
@@ -69,18 +73,20 @@ def scan(
     return clips, skipped + unused + unpaired
 
 
-def _pictures(root: Path, name: str) -> tuple[pd.DataFrame, list[Skipped]]:
+def _pictures(
+    root: Path, name: str, labels: str | Path | None
+) -> tuple[pd.DataFrame, list[Skipped]]:
     """The labelled pictures of a folder, with columns number (of the person) and stem."""
     if not root.is_dir():
         raise CorpusError(
             f"{root}: no such folder; put the pictures of {name} there, or name their folder "
             "with --faces"
         )
-    kind, table, skipped = scan_pictures(root)
+    kind, table, skipped = scan_pictures(root, labels)
     if not (table.person != "").any():
         raise CorpusError(
             f"{root}: nothing says whom its pictures show ({kind}); put a table {root.name}.csv "
-            "with the columns file, person and emotion beside it"
+            "with the columns file, person and emotion beside it, or name one with --labels"
         )
     table = table.assign(number=table.person.map(person_numbers(table.person)))
     stems = [str(PurePosixPath(file).with_suffix("")) for file in table.file]

@@ -82,9 +82,10 @@ class PictureTable:
         first_line: dict[str, int] = {}
         skipped: list[Skipped] = []
         for line, row in self.rows.iterrows():
-            file = names.find(row.file)
+            meant = names.find(row.file)
+            file = meant[0] if len(meant) == 1 else ""
             emotion = EMOTION_WORDS.get(_plain(row.emotion))
-            fault = self._fault(row, file, emotion, first_line)
+            fault = self._fault(row, meant, emotion, first_line)
             if fault:
                 skipped.append((self.path, f"row: line {line}, {fault}"))
             else:
@@ -98,10 +99,15 @@ class PictureTable:
         return table.sort_values("file", ignore_index=True), skipped
 
     @staticmethod
-    def _fault(row: pd.Series, file: str, emotion: str | None, first_line: dict[str, int]) -> str:
-        """Why a row cannot be used, or ""."""
-        if not file:
+    def _fault(
+        row: pd.Series, meant: list[str], emotion: str | None, first_line: dict[str, int]
+    ) -> str:
+        """Why a row cannot be used, or ""; ``meant`` are the pictures that it may mean."""
+        if not meant:
             return f"{row.file or 'without a file'}: no such picture"
+        if len(meant) > 1:
+            return f"{row.file}: more than one such picture; write its folder, too ({meant[0]})"
+        file = meant[0]
         if file in first_line:
             return f"{file}: a second row; line {first_line[file]} counts"
         if not row.person:
@@ -124,16 +130,17 @@ class _Names:
                 for key in (ending, ending.with_suffix("")):
                     self.by_ending[str(key).lower()].add(file.as_posix())
 
-    def find(self, name: str) -> str:
-        """The path of a picture below the root; "" where there is none, or more than one."""
+    def find(self, name: str) -> list[str]:
+        """The paths below the root of the pictures that a row may mean: one, none, or several."""
         parts = [
             part for part in name.replace("\\", "/").lower().split("/") if part not in ("", ".")
         ]
-        for i in range(len(parts)):
-            found = self.by_ending.get("/".join(parts[i:]), set())
-            if len(found) == 1:
-                return next(iter(found))
-        return ""
+        for i in range(len(parts)):  # the row may name folders that are not below the root
+            ending = "/".join(parts[i:])
+            matches = sorted(self.by_ending.get(ending, ()))
+            if matches:
+                return [file for file in matches if file.lower() == ending] or matches
+        return []
 
 
 def find_table(root: Path) -> PictureTable | None:

@@ -60,18 +60,23 @@ def plan(corpus: str = "actors", profile: Profile | str = "quick", fold: int = 1
         {
             "actor": [clip.actor for clip in clips],
             "has_label": [clip.emotion in classes for clip in clips],
+            "picture": [str(clip.path) for clip in clips],
+            "sound": [str(clip.audio_path or clip.path) for clip in clips],
         }
     )
     training = table.iloc[split(table, fold).train]
+    faces, voices = training, training
+    if any(clip.is_pair for clip in clips):  # each picture and each voice is learnt once
+        faces, voices = training.drop_duplicates("picture"), training.drop_duplicates("sound")
     has_faces = any(clip.has_video for clip in clips)
     frames = mean_frames_per_clip(clips, profile)
 
     rows = []
     if has_faces:
-        n_faces = round(len(training) * frames) + len(crowd.table(limit=profile.data.crowd_limit))
+        n_faces = round(len(faces) * frames) + len(crowd.table(limit=profile.data.crowd_limit))
         size = profile.data.image_size
         rows.append(_vaegan_row("face", n_faces, FACE_CHANNELS, size, profile.face))
-    rows.append(_vaegan_row("voice", len(training), VOICE_CHANNELS, VOICE_SIZE, profile.voice))
+    rows.append(_vaegan_row("voice", len(voices), VOICE_CHANNELS, VOICE_SIZE, profile.voice))
     n_labelled = int(training.has_label.sum()) * (round(frames) if has_faces else 1)
     for stage in ("classifier", "can"):
         rows.append(_latent_row(stage, n_labelled, profile))

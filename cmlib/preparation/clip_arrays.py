@@ -72,8 +72,9 @@ _shared_spectrogram = lru_cache(SHARED_SOUNDS)(_spectrogram_of)
 def load_face_crops(clip: Clip, image_size: int, frames_per_clip: int) -> tuple[np.ndarray, dict]:
     """Face crops (n, S, S, 3) uint8 of a clip, and facts about its pictures.
 
-    The facts are ``n_frames``, ``face_rate`` (the share of the examined frames that show a face)
-    and, for a video, ``duration`` (seconds).
+    The facts are ``n_frames``, ``face_rate`` (the share of the examined frames that show a face),
+    for a video ``duration`` (seconds), and for a picture beside a voice of another corpus
+    ``remark`` (``picture_crops.FaceCrop``).
     """
     if clip.frames:  # finished crops
         chosen = media.evenly_spaced(frames_per_clip, len(clip.frames))
@@ -81,7 +82,7 @@ def load_face_crops(clip: Clip, image_size: int, frames_per_clip: int) -> tuple[
         return crops, {"n_frames": len(crops), "face_rate": 1.0}
     if clip.is_pair:
         crop = _shared_crop(clip.path, image_size)
-        return crop[None], {"n_frames": 1, "face_rate": 1.0}
+        return crop.pixels[None], {"n_frames": 1, "face_rate": 1.0, "remark": crop.remark}
     if not clip.has_video:
         crops = np.zeros((0, image_size, image_size, 3), np.uint8)
         return crops, {"n_frames": 0, "face_rate": 0.0}
@@ -89,7 +90,7 @@ def load_face_crops(clip: Clip, image_size: int, frames_per_clip: int) -> tuple[
 
 
 @lru_cache(SHARED_PICTURES)
-def _shared_crop(path: Path, image_size: int) -> np.ndarray:
+def _shared_crop(path: Path, image_size: int) -> picture_crops.FaceCrop:
     """The face of a picture that several voices share; CorpusError if there is none."""
     (crop,) = picture_crops.crop_pictures([path], image_size)
     if isinstance(crop, str):

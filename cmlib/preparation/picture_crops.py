@@ -2,8 +2,10 @@
 
 ``corpora.picture_folders`` lists the pictures of the folder. The cache then holds
 ``<kind>-<size>-<key>.npy`` (N, S, S, 3) uint8, a table of the same name with a row for each crop
-(``.csv``), and one of what was left out (``.skipped.csv``). Until all are done, every 256 pictures
-have a file of their own in a folder ``.part``, so that interrupted work resumes where it stopped.
+(``.csv``), one of what was left out (``.skipped.csv``), and one of what was kept although it may
+not fit (``.remarks.csv``): grey pictures and heads that are turned away. Until all are done, every
+256 pictures have a file of their own in a folder ``.part``, so that interrupted work resumes where
+it stopped.
 """
 
 from __future__ import annotations
@@ -28,6 +30,10 @@ from cmlib.preparation.store import save_in_blocks
 CHUNK_SIZE = 256  # pictures whose crops share one file until all are done
 DETECTION_BATCH = 16  # pictures that are open at a time
 MAX_PICTURE_SIDE = 1600  # pixels: larger pictures are scaled down before the search for a face
+# The nose of a turned head is off the middle between its eyes by more than this share of their
+# distance. Of 366 pictures of CelebA, the heads beyond it were turned by about 30 degrees or more.
+TURNED = 0.35
+GREY = 3.0  # of 255: the mean difference between the colour channels of a picture without colour
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
@@ -38,6 +44,7 @@ class PictureSet:
     pictures: np.ndarray  # (N, S, S, 3) uint8, memory-mapped
     table: pd.DataFrame  # a row for each, all text: file, part, person, emotion, further columns
     skipped: pd.DataFrame  # path and reason of what was left out
+    remarks: pd.DataFrame  # file and remark ("grey", "turned") of what was kept all the same
     kind: str  # of folder: celeba, rafd, labelled or images
     key: str  # changes with the files and the settings
 
@@ -71,7 +78,11 @@ def crop_folder(
             shutil.rmtree(chunks, ignore_errors=True)
     crops = pd.read_csv(path.with_suffix(".csv"), keep_default_na=False, dtype=str)
     skipped = pd.read_csv(path.with_suffix(".skipped.csv"), keep_default_na=False, dtype=str)
-    return PictureSet(np.load(path, mmap_mode="r"), crops, skipped, kind, key)
+    remarks = pd.DataFrame(columns=["file", "remark"])
+    remarks_file = path.with_suffix(".remarks.csv")
+    if remarks_file.exists():  # caches of earlier versions have none
+        remarks = pd.read_csv(remarks_file, keep_default_na=False, dtype=str)
+    return PictureSet(np.load(path, mmap_mode="r"), crops, skipped, remarks, kind, key)
 
 
 def _key(root: Path, table: pd.DataFrame, size: int) -> str:
@@ -114,27 +125,36 @@ def _crop_chunks(
 
 def _crop_chunk(root: Path, names: list[str], size: int, target: Path) -> None:
     """Write the crops of these pictures, and for each why it has none ("" where it has one)."""
-    outcomes: list[np.ndarray | str] = []
+    outcomes: list[FaceCrop | str] = []
     for start in range(0, len(names), DETECTION_BATCH):
         batch = names[start : start + DETECTION_BATCH]
         outcomes += crop_pictures([root / name for name in batch], size)
-    crops = [outcome for outcome in outcomes if not isinstance(outcome, str)]
+    crops = [outcome.pixels for outcome in outcomes if isinstance(outcome, FaceCrop)]
     reasons = [outcome if isinstance(outcome, str) else "" for outcome in outcomes]
+    remarks = [outcome.remark if isinstance(outcome, FaceCrop) else "" for outcome in outcomes]
     array = np.stack(crops) if crops else np.zeros((0, size, size, 3), np.uint8)
     with files.write_atomically(target) as temporary:
         with open(temporary, "wb") as file:
-            np.savez(file, crops=array, reasons=np.array(reasons))
+            np.savez(file, crops=array, reasons=np.array(reasons), remarks=np.array(remarks))
 
 
-def crop_pictures(paths: list[Path], size: int) -> list[np.ndarray | str]:
-    """The face of each picture, (size, size, 3) uint8, or why there is none.
+@dataclass(frozen=True)
+class FaceCrop:
+    """The face of a picture: (S, S, 3) uint8, and "grey" or "turned" if it may not fit, else ""."""
+
+    pixels: np.ndarray
+    remark: str
+
+
+def crop_pictures(paths: list[Path], size: int) -> list[FaceCrop | str]:
+    """The face of each picture, ``size`` pixels a side, or why there is none.
 
     All pictures are open at the same time, so there should be only a few of them.
     """
     pictures, outcomes = {}, {}
     for path in paths:
         try:
-            pictures[path] = _open_picture(path)
+            pictures[path] = open_picture(path)
         except UNREADABLE as error:
             outcomes[path] = f"unreadable: {' '.join(str(error).split())}"
     faces = detector.find_faces(list(pictures.values())) if pictures else []
@@ -143,17 +163,35 @@ def crop_pictures(paths: list[Path], size: int) -> list[np.ndarray | str]:
     return [outcomes[path] for path in paths]
 
 
-def _crop_face(picture: np.ndarray, points: np.ndarray | None, size: int) -> np.ndarray | str:
+def _crop_face(picture: np.ndarray, points: np.ndarray | None, size: int) -> FaceCrop | str:
     """The face with these points, or why it is of no use."""
     if points is None:
         return "face: none found"
     x, y, side, roll = cropping.square_around(points)
     if side < size / 2:
         return f"small: the face fills {side:.0f} pixels, {size / 2:.0f} are wanted"
-    return cropping.cut_square(picture, x, y, side, roll, size)
+    crop = cropping.cut_square(picture, x, y, side, roll, size)
+    return FaceCrop(crop, _remark(crop, points))
 
 
-def _open_picture(path: Path) -> np.ndarray:
+def _remark(crop: np.ndarray, points: np.ndarray) -> str:
+    """ "turned" for a head that is turned away, "grey" for a picture without colour, else ""."""
+    left_eye, right_eye, nose, mouth = points[:4]
+    across = right_eye - left_eye
+    middle = (left_eye + right_eye) / 2
+    eye_distance = float(np.hypot(*across))
+    nose_off_middle = float((nose - middle) @ across) / max(eye_distance, 1e-6)
+    # The eyes of a turned head are closer together in the picture, as in ``square_around``.
+    scale = max(eye_distance, 0.8 * float(np.hypot(*(mouth - middle))))
+    if abs(nose_off_middle) > TURNED * scale:
+        return "turned"
+    colour = crop.astype(np.int16)
+    if np.abs(colour[..., :2] - colour[..., 1:]).mean() < GREY:
+        return "grey"
+    return ""
+
+
+def open_picture(path: Path) -> np.ndarray:
     """A picture (H, W, 3) uint8, upright, with sides of at most ``MAX_PICTURE_SIDE`` pixels."""
     with Image.open(path) as opened:
         opened.draft("RGB", (MAX_PICTURE_SIDE, MAX_PICTURE_SIDE))  # decodes a large JPEG small
@@ -173,6 +211,7 @@ def _assemble(
     """Turn the chunks into the array and its two tables."""
     chunk_files = list(_chunk_files(table, chunks).values())
     reasons = np.concatenate([np.load(file)["reasons"] for file in chunk_files])
+    remarks = np.concatenate([np.load(file)["remarks"] for file in chunk_files])
     usable = table[reasons == ""]
     skipped = [(str(at), reason) for at, reason in left_out]
     skipped += zip(table.file[reasons != ""], reasons[reasons != ""])
@@ -186,6 +225,8 @@ def _assemble(
     usable.to_csv(path.with_suffix(".csv"), index=False)
     columns = ["path", "reason"]
     pd.DataFrame(skipped, columns=columns).to_csv(path.with_suffix(".skipped.csv"), index=False)
+    noted = pd.DataFrame({"file": table.file, "remark": remarks})[remarks != ""]
+    noted.to_csv(path.with_suffix(".remarks.csv"), index=False)
     # The array is written last: it is the sign that everything is there.
     with files.write_atomically(path) as temporary:
         blocks = (np.load(file)["crops"] for file in chunk_files)

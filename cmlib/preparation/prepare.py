@@ -69,6 +69,7 @@ class UnpreparedCorpus:
     settings: dict
     # Folder of the sounds, where faces and voices are of two corpora; ``root`` has the pictures.
     voices: Path | None = None
+    labels: Path | None = None  # the table of the pictures, if it lies elsewhere
 
     @classmethod
     def scan(
@@ -78,28 +79,40 @@ class UnpreparedCorpus:
         root: str | Path | None,
         cache: Path,
         voices: str | Path | None = None,
+        labels: str | Path | None = None,
     ) -> UnpreparedCorpus:
         """List the clips that ``profile`` asks for; raises CorpusError if the corpus is missing.
 
         ``voices`` is the folder of the voices where the corpus is a pair such as
-        "performers+ravdess", and ``root`` then that of the pictures.
+        "performers+ravdess", ``root`` then that of the pictures, and ``labels`` their table, if it
+        does not lie beside them.
         """
-        pair = corpora.split_pair(corpus)
         root = Path(root or _last_root(corpus, cache))
-        if pair:
+        if corpora.split_pair(corpus):
             voices = Path(voices or _last_voices(corpus, cache))
-        elif voices:
+            labels = labels or _last_path(f"{corpus}-*", "labels", cache)
+            clips, skipped = corpora.scan(corpus, root, voices, labels)
+        elif voices or labels:
             raise CorpusError(
-                f"{corpus}: has its own voices; name its folder with --root, or pair pictures "
-                f"with its voices, as in performers+{corpus}"
+                f"{corpus}: has faces and voices of its own, so name its folder with --root; or "
+                f"pair pictures with its voices, as in performers+{corpus}"
             )
-        clips, skipped = corpora.scan(corpus, root, voices)
+        else:
+            clips, skipped = corpora.scan(corpus, root)
         settings = {
             "image_size": profile.data.image_size,
             "frames_per_clip": profile.data.frames_per_clip,
         }
         chosen = choose_spread(clips, profile.data.clips_limit)
-        return cls(corpus, root, chosen, skipped, settings, Path(voices) if voices else None)
+        return cls(
+            corpus,
+            root,
+            chosen,
+            skipped,
+            settings,
+            Path(voices) if voices else None,
+            Path(labels) if labels else None,
+        )
 
     @property
     def sound_root(self) -> Path:
@@ -163,7 +176,7 @@ def _last_root(corpus: str, cache: Path) -> Path:
     default = corpora.default_root(corpus)
     if default.is_dir():
         return default
-    return _last_folder(f"{corpus.partition('+')[0]}[-+]*", "root", cache) or default
+    return _last_path(f"{corpus.partition('+')[0]}[-+]*", "root", cache) or default
 
 
 def _last_voices(corpus: str, cache: Path) -> Path:
@@ -172,19 +185,19 @@ def _last_voices(corpus: str, cache: Path) -> Path:
     default = corpora.default_root(voices)
     if default.is_dir():
         return default
-    paired = _last_folder(f"{corpus}-*", "voices", cache)
+    paired = _last_path(f"{corpus}-*", "voices", cache)
     return paired or _last_root(voices, cache)
 
 
-def _last_folder(pattern: str, name: str, cache: Path) -> Path | None:
-    """The folder ``name`` in the newest card of the prepared corpora that fit ``pattern``."""
+def _last_path(pattern: str, name: str, cache: Path) -> Path | None:
+    """The path ``name`` in the newest card of the prepared corpora that fit ``pattern``."""
     cards = sorted(
         cache.glob(f"{pattern}/card.json"), key=lambda path: path.stat().st_mtime, reverse=True
     )
     for card in cards:
-        folder = Path(json.loads(card.read_text())[name])
-        if folder.is_dir():
-            return folder
+        stored = json.loads(card.read_text()).get(name)
+        if stored and Path(stored).exists():
+            return Path(stored)
     return None
 
 
@@ -262,12 +275,14 @@ def prepare(
     workers: int | None = None,
     progress: bool | None = None,
     voices: str | Path | None = None,
+    labels: str | Path | None = None,
 ) -> Store:
     """Open the prepared corpus; if there is none, prepare it, or finish an interrupted preparation.
 
     ``root``: folder of the corpus, or of the pictures of a pair such as "performers+ravdess".
     Default: ``$CM_DATA``/corpus or data/corpus, else the folder it was last prepared from.
     ``voices``: folder of the voices of a pair. Default: as for ``root``.
+    ``labels``: table of the pictures of a pair, if it lies neither among nor beside them.
     ``cache``: where prepared corpora are kept. Default: ``$CM_CACHE`` or data/prepared.
     ``workers``: number of processes. Default: one for each core.
     ``progress``: whether to show a progress bar. Default: as ``files.progress``.
@@ -278,7 +293,7 @@ def prepare(
     if isinstance(profile, str):
         profile = get_profile(profile)
     cache = Path(cache or corpora.cache_root())
-    unprepared = UnpreparedCorpus.scan(corpus, profile, root, cache, voices)
+    unprepared = UnpreparedCorpus.scan(corpus, profile, root, cache, voices, labels)
     folder = unprepared.folder_in(cache)
     if folder.exists():
         return Store.open(folder)
@@ -440,7 +455,7 @@ def assemble(folder: Path, unprepared: UnpreparedCorpus, started: float) -> None
         "key": unprepared.key,
         "corpus": unprepared.corpus,
         "root": str(unprepared.root.resolve()),
-        **({"voices": str(unprepared.voices.resolve())} if unprepared.voices else {}),
+        **_paths_of_pair(unprepared),
         "settings": unprepared.settings,
         "clips": len(table),
         "actors": int(table.actor.nunique()),
@@ -453,6 +468,12 @@ def assemble(folder: Path, unprepared: UnpreparedCorpus, started: float) -> None
         "seconds": round(time.monotonic() - started, 1),
     }
     (folder / "card.json").write_text(json.dumps(card, indent=1))
+
+
+def _paths_of_pair(unprepared: UnpreparedCorpus) -> dict[str, str]:
+    """The entries of the card that name the folder of the voices, and the table if it has one."""
+    paths = {"voices": unprepared.voices, "labels": unprepared.labels}
+    return {name: str(path.resolve()) for name, path in paths.items() if path}
 
 
 def _collect(
@@ -483,6 +504,8 @@ def _collect(
             "face_rate": round(facts["face_rate"], 3),
             "silent": facts["silent"],
         }
+        if clip.is_pair:
+            measured["remark"] = facts["remark"]
         rows.append(columns | measured | paths)
         prepared.append(path)
         first_frame += facts["n_frames"]

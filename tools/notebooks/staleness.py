@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cmlib import provenance
 from cmlib.config import get_profile
-from cmlib.corpora import default_root
+from cmlib.corpora import default_root, split_pair
 from cmlib.corpora.names import classes_of
 from cmlib.files import ROOT
 from cmlib.provenance import Provenance
@@ -82,12 +82,25 @@ def code_of(source: Path) -> str:
 @cache
 def listing(corpus: str) -> str:
     """12 hexadecimal digits of the names and sizes of a corpus' files, except Markdown."""
-    root = default_root(corpus)
-    if corpus == "crowd" and not root.is_dir():
-        root = ROOT / "data" / "crowd"  # the one that is shipped
-    files = [path for path in root.rglob("*") if path.is_file() and path.suffix != ".md"]
-    sizes = sorted((path.relative_to(root).as_posix(), path.stat().st_size) for path in files)
+    pair = split_pair(corpus)
+    if pair:  # pictures with their table, and voices of another corpus
+        pictures, voices = (default_root(name) for name in pair)
+        table = pictures.with_name(f"{pictures.name}.csv")
+        sizes = [*_sizes(pictures), *_sizes(voices)]
+        if table.exists():
+            sizes.append((table.name, table.stat().st_size))
+    else:
+        root = default_root(corpus)
+        if corpus == "crowd" and not root.is_dir():
+            root = ROOT / "data" / "crowd"  # the one that is shipped
+        sizes = _sizes(root)
     return hashlib.sha256(json.dumps(sizes).encode()).hexdigest()[:12]
+
+
+def _sizes(root: Path) -> list[tuple[str, int]]:
+    """The files below a folder, except Markdown, with their numbers of bytes."""
+    files = [path for path in root.rglob("*") if path.is_file() and path.suffix != ".md"]
+    return sorted((path.relative_to(root).as_posix(), path.stat().st_size) for path in files)
 
 
 def record_beside(executed: Path) -> Path:
