@@ -17,17 +17,17 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from cmlib import checkpoints, corpora, files
+from cmlib import checkpoints, files
 from cmlib.config import PROFILES
 from cmlib.corpora.names import CLASSES
 from cmlib.models import Can, Classifier, Posterior, VaeGan
 from cmlib.models.vaegan import INFERENCE_BATCH
-from cmlib.preparation import media, spectrograms, tracking
+from cmlib.preparation import spectrograms, tracking
 from cmlib.preparation.inputs import (
     InputError,
     check_size,
-    open_picture,
-    read_sound,
+    open_face_picture,
+    open_sound,
     to_upright_rgb,
 )
 
@@ -334,11 +334,8 @@ class Perceiver:
         if isinstance(face, (str, Path)):
             path = check_size(face)
             name = path.name
-            if path.suffix.lower() in corpora.VIDEO_SUFFIXES:
-                face = media.read_video(path, 1)[0][0]
-                notes = (f"{name}: a video, its middle frame was taken",)
-            else:
-                face = open_picture(path)
+            face, remarks = open_face_picture(path)
+            notes = tuple(f"{name}: {remark}" for remark in remarks)
         if isinstance(face, Image.Image):
             face = np.asarray(to_upright_rgb(face))
         picture = _checked_rgb(face, name)
@@ -356,9 +353,10 @@ class Perceiver:
         name = "the sound"
         if isinstance(voice, (str, Path)):
             name = Path(voice).name
-            waveform, rate = read_sound(voice)
+            sound = open_sound(voice)
+            waveform, rate, remarks = sound.waveform, sound.rate, sound.remarks
         else:
-            waveform = np.asarray(voice)
+            waveform, remarks = np.asarray(voice), ()
         if waveform.shape == MEL_SHAPE:  # a finished spectrogram
             return waveform.astype(np.float32), ()
         if waveform.ndim != 1:
@@ -372,7 +370,7 @@ class Perceiver:
                 f"{name}: {seconds:.2f} s of sound is too short; use at least {MIN_SOUND_SECONDS} s"
             )
         mel = spectrograms.mel_spectrogram(waveform, rate, self.released)
-        notes = []
+        notes = [f"{name}: {remark}" for remark in remarks]
         if len(waveform) > spectrograms.WINDOW_SECONDS * rate + 1:
             window = f"{spectrograms.WINDOW_SECONDS:.1f}"
             notes.append(f"{name}: only the middle {window} s are heard")

@@ -141,7 +141,7 @@ CASES = {
         "no picture track",
     ),
     "a video with another suffix": (CLIP.replace("mp4", "avi"), changed_bytes(lambda b: b), USED),
-    "a video with the suffix of sound": (SOUND, changed_bytes(lambda b: b), "sound cannot be read"),
+    "a video with the suffix of sound": (SOUND, changed_bytes(lambda b: b), USED),
     "no sound track": (CLIP, lambda p: write_clip(p, FRAMES, None), "no sound track"),
     "no picture track": (CLIP, lambda p: write_clip(p, None, tone(0.8)), "no picture track"),
     "noise behind the end": (CLIP, noisy_end, USED),

@@ -8,9 +8,14 @@ from pathlib import Path
 from cmlib import files
 from cmlib.files import ROOT
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm")
-SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a")
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+# By these suffixes files are looked for. What is in a file decides how it is read.
+VIDEO_SUFFIXES = tuple(
+    ".mp4 .mov .mkv .avi .webm .m4v .3gp .3g2 .flv .wmv .asf .mpg .mpeg .ts .mts .m2ts .ogv".split()
+)
+SOUND_SUFFIXES = tuple(
+    ".wav .flac .ogg .mp3 .m4a .aac .aif .aiff .opus .oga .wma .amr .caf .weba .mka .au".split()
+)
+PICTURE_SUFFIXES = tuple(".jpg .jpeg .png .webp .bmp .heic .heif .avif .tif .tiff".split())
 
 
 def default_root(corpus: str) -> Path:

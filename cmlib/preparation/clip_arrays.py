@@ -100,7 +100,17 @@ def _shared_crop(path: Path, image_size: int) -> picture_crops.FaceCrop:
 
 def _crop_video(path: Path, image_size: int, frames_per_clip: int) -> tuple[np.ndarray, dict]:
     """``load_face_crops`` for a video. However long it is, it takes little memory."""
-    info = media.video_info(path)
+
+    def crop(info: media.VideoInfo) -> tuple[np.ndarray, dict]:
+        return _crop_frames(path, info, image_size, frames_per_clip)
+
+    return media.for_decodable_frames(path, crop)
+
+
+def _crop_frames(
+    path: Path, info: media.VideoInfo, image_size: int, frames_per_clip: int
+) -> tuple[np.ndarray, dict]:
+    """``_crop_video``, once the number of frames is known."""
     numbers = media.evenly_spaced(frames_per_clip, info.frames)
     if len(numbers) <= 2 * FRAMES_TO_SEARCH:
         # A few frames: decode them once, and search for the face in all of them.

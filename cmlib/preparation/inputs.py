@@ -1,29 +1,39 @@
 """Read single pictures and sounds of users, or refuse them with one clear line.
 
-They come from the demo or from ``cm perceive``, and may be of any kind and size. Corpora are
-prepared by ``preparation.prepare`` instead.
+They come from the demo or from ``cm perceive``, and may be of any kind and size. What a file holds
+decides how it is read, not its suffix. Corpora are prepared by ``preparation.prepare`` instead.
 """
 
 from __future__ import annotations
 
-import contextlib
+import importlib
+import warnings
 from pathlib import Path
 
-import av
-import av.error
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from cmlib.corpora import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from cmlib.preparation import media
 
 MAX_FILE_BYTES = 100_000_000
 MAX_SOUND_SECONDS = 600  # a longer sound would take too much memory
 MAX_PIXELS = 25_000_000  # of a picture that can only be decoded at full size
 MAX_SIDE = 1600  # pixels: larger pictures are scaled down to this before the face is searched for
+# Brands of the picture format of phones, in the bytes 8 to 11 of a file.
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+ANIMATIONS = ("GIF", "PNG", "WEBP", "AVIF", "TIFF")  # formats with several frames or pages
+
+# Pillow warns of odd metadata; whether a picture can be used, its user is told in other ways.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class InputError(ValueError):
     """A picture or sound that cannot be used; the message names it, the fault and the remedy."""
+
+
+class NotAPicture(InputError):
+    """A file in which no picture is found; it may be a video."""
 
 
 def check_size(path: str | Path, size: int | None = None) -> Path:
@@ -46,13 +56,39 @@ def check_size(path: str | Path, size: int | None = None) -> Path:
     return path
 
 
-def open_picture(path: Path) -> Image.Image:
-    """A picture file as RGB, decoded no larger than needed.
+def open_face_picture(path: Path) -> tuple[Image.Image | np.ndarray, tuple[str, ...]]:
+    """The picture of a file, or the middle frame of a video; and remarks without the file's name.
 
-    Raises InputError if it cannot be read or would take too much memory.
+    Raises InputError or MediaError if the file holds neither.
     """
     try:
-        with Image.open(path) as picture:
+        return read_picture(path)
+    except NotAPicture as error:
+        try:
+            frames, _ = media.read_video(path, 1)
+        except media.MediaError as fault:
+            # The message is about the kind of file that it seems to be.
+            if isinstance(fault, media.NotMedia):
+                seems_video = path.suffix.lower() in VIDEO_SUFFIXES
+            else:
+                seems_video = path.suffix.lower() not in PICTURE_SUFFIXES
+            raise (fault if seems_video else error) from None
+        return frames[0], ("a video, its middle frame was taken",)
+
+
+def open_picture(path: Path) -> Image.Image:
+    """As ``read_picture``, without remarks."""
+    return read_picture(path)[0]
+
+
+def read_picture(path: Path) -> tuple[Image.Image, tuple[str, ...]]:
+    """A picture file as RGB, decoded no larger than needed; and remarks without the file's name.
+
+    Raises NotAPicture if it is of another kind, and InputError if it cannot be read or would take
+    too much memory.
+    """
+    try:
+        with identify(path) as picture:
             picture.draft("RGB", (MAX_SIDE, MAX_SIDE))  # decodes a large JPEG at a smaller size
             pixels = picture.width * picture.height
             if pixels > MAX_PIXELS:
@@ -60,15 +96,57 @@ def open_picture(path: Path) -> Image.Image:
                     f"{path}: {pixels / 1e6:.0f} megapixels, more than {MAX_PIXELS / 1e6:.0f}; "
                     "make it smaller, or save it as a JPEG"
                 )
-            picture.load()
-            return to_upright_rgb(picture)
+            with media.quiet_terminal():
+                picture.load()
+            remarks = []
+            if picture.format in ANIMATIONS and getattr(picture, "is_animated", False):
+                remarks.append("only the first of its frames or pages was taken")
+            size = media.square_pixels(*picture.size, _pixel_aspect(picture))
+            if size != picture.size:
+                remarks.append("its pixels are not square, so it was stretched")
+                return to_upright_rgb(picture.resize(size)), tuple(remarks)
+            return to_upright_rgb(picture), tuple(remarks)
     except InputError:
         raise
-    except UnidentifiedImageError:
-        reason = "no picture inside"
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split())
     raise InputError(f"{path}: not a readable picture ({reason}); use a PNG or JPEG file")
+
+
+def identify(path: Path) -> Image.Image:
+    """Open a picture as ``Image.open`` does, and HEIC pictures if the package pillow-heif is there.
+
+    Raises NotAPicture if the file holds something else.
+    """
+    content = media.first_bytes(str(path))
+    if media.is_lfs_pointer(content):
+        raise InputError(f"{path}: {media.LFS_POINTER}")
+    try:
+        picture = Image.open(path)
+    except UnidentifiedImageError:
+        if content[4:8] == b"ftyp" and content[8:12] in HEIF_BRANDS:
+            return _open_heic(path)
+        picture = None
+    if picture is None or picture.format == "MPEG":  # a video that Pillow knows by name only
+        fault = "not a readable picture (no picture inside)"
+        raise NotAPicture(f"{path}: {fault}; use a PNG or JPEG file")
+    return picture
+
+
+def _open_heic(path: Path) -> Image.Image:
+    try:
+        pillow_heif = importlib.import_module("pillow_heif")  # an extra
+    except ImportError:
+        remedy = "pip install pillow-heif, or export it as a JPEG"
+        raise InputError(f"{path}: a HEIC picture, which needs a package; {remedy}") from None
+    pillow_heif.register_heif_opener()
+    return Image.open(path)
+
+
+def _pixel_aspect(picture: Image.Image) -> float:
+    """How many times as wide as high the pixels of a picture are, as its file says."""
+    across, down = picture.info.get("dpi") or picture.info.get("jfif_density") or (1, 1)
+    return float(down) / float(across) if across and down else 1.0
 
 
 def to_upright_rgb(picture: Image.Image) -> Image.Image:
@@ -107,13 +185,13 @@ def _to_8_bit(picture: Image.Image) -> Image.Image:
 
 def read_sound(path: str | Path) -> tuple[np.ndarray, int]:
     """``media.read_audio``; raises InputError if the file is too large or the sound too long."""
-    path = check_size(path)
-    seconds = 0.0
-    # If the file is damaged, read_audio below says so and names the remedy.
-    with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
-        with av.open(str(path)) as container:
-            seconds = (container.duration or 0) / av.time_base
-    if seconds > MAX_SOUND_SECONDS:
-        limit = MAX_SOUND_SECONDS // 60
-        raise InputError(f"{path}: {seconds / 60:.0f} minutes of sound, more than {limit}; cut it")
-    return media.read_audio(path)
+    sound = open_sound(path)
+    return sound.waveform, sound.rate
+
+
+def open_sound(path: str | Path) -> media.Sound:
+    """As ``read_sound``, with remarks without the file's name."""
+    try:
+        return media.read_sound(check_size(path), MAX_SOUND_SECONDS)
+    except media.TooLong as error:
+        raise InputError(str(error)) from None

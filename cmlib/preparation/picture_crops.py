@@ -25,6 +25,7 @@ from PIL import Image, ImageOps
 from cmlib import files, provenance
 from cmlib.corpora import CorpusError, Skipped, cache_root, picture_folders
 from cmlib.preparation import cropping, detector
+from cmlib.preparation.inputs import identify
 from cmlib.preparation.store import save_in_blocks
 
 CHUNK_SIZE = 256  # pictures whose crops share one file until all are done
@@ -193,7 +194,7 @@ def _remark(crop: np.ndarray, points: np.ndarray) -> str:
 
 def open_picture(path: Path) -> np.ndarray:
     """A picture (H, W, 3) uint8, upright, with sides of at most ``MAX_PICTURE_SIDE`` pixels."""
-    with Image.open(path) as opened:
+    with identify(path) as opened:
         opened.draft("RGB", (MAX_PICTURE_SIDE, MAX_PICTURE_SIDE))  # decodes a large JPEG small
         image = ImageOps.exif_transpose(opened).convert("RGB")
     image.thumbnail((MAX_PICTURE_SIDE, MAX_PICTURE_SIDE))

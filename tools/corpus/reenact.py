@@ -24,8 +24,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from cmlib.corpora import SOUND_SUFFIXES
 from cmlib.corpora.names import ClipName
-from cmlib.preparation.media import SOUNDFILE_SUFFIXES, read_audio
+from cmlib.preparation.media import read_audio
 
 from .build import THREADS, _start, film
 from .performance import Performance, _models, act
@@ -185,7 +186,7 @@ def _rows(units: Path, actors: list[int], faults: list[str]) -> dict:
 def _sounds(audio: Path, actors: list[int], faults: list[str]) -> dict:
     """Recording -> (its name, the path of its sound), from the folder."""
     sounds = {}
-    for path in sorted(p for p in audio.rglob("*") if p.suffix.lower() in SOUNDFILE_SUFFIXES):
+    for path in sorted(p for p in audio.rglob("*") if p.suffix.lower() in SOUND_SUFFIXES):
         try:
             name = parse_name(path.stem, "audio-only")
         except ValueError as error:
