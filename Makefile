@@ -6,7 +6,14 @@ SEED    ?= 0
 CORES   ?= $(shell getconf _NPROCESSORS_ONLN)
 PYTHON  ?= python3
 SHELL   := /bin/sh
-RUN     := runs/$(CORPUS)-$(PROFILE)$(if $(filter-out 1-0,$(FOLD)-$(SEED)),-fold$(FOLD)-seed$(SEED))
+# For the shell, which reads CM_RUNS itself: a path may have spaces and apostrophes.
+RUN     := "$${CM_RUNS:-runs}/$(CORPUS)-$(PROFILE)$(if $(filter-out 1-0,$(FOLD)-$(SEED)),-fold$(FOLD)-seed$(SEED))"
+
+# Kernels start in notebooks/, so folders that are named relative to this one get their full names.
+FULL_NAME = $(shell case "$$$(1)" in (''|[/~]*) printf %s "$$$(1)" ;; (*) printf %s "$$PWD/$$$(1)" ;; esac)
+export CM_DATA  := $(call FULL_NAME,CM_DATA)
+export CM_CACHE := $(call FULL_NAME,CM_CACHE)
+export CM_RUNS  := $(call FULL_NAME,CM_RUNS)
 
 # As in cmlib/__init__.py; here for notebooks that import torch first.
 export GOMP_SPINCOUNT ?= 10000
@@ -30,7 +37,7 @@ ifneq ($(shell cat .venv/ready 2>/dev/null),$(CURDIR))
   MOVED := always
 endif
 
-SNAKEMAKE = $(PY) -m snakemake --cores $(CORES) --config corpus=$(CORPUS) profile=$(PROFILE) fold=$(FOLD) seed=$(SEED) \
+SNAKEMAKE = $(PY) -m snakemake $(if $(CM_RUNS),--directory "$$CM_RUNS") --cores $(CORES) --config corpus=$(CORPUS) profile=$(PROFILE) fold=$(FOLD) seed=$(SEED) \
   --rerun-triggers mtime params input --rerun-incomplete --keep-going --nolock --quiet rules progress host reason
 
 .PHONY: help reproduce figures lint test test-browser bench demo lab lock clean distclean always
@@ -40,6 +47,8 @@ help:  ## this list
 	@echo "  options: CORPUS=$(CORPUS) PROFILE=$(PROFILE) (smoke laptop quick tuned gestures cpu paper) FOLD=$(FOLD) SEED=$(SEED) CORES=$(CORES)"
 
 reproduce: $(READY)  ## execute the notebooks that are stale; write runs/<corpus>-<profile>/report.html
+	@mkdir -p "$${CM_RUNS:-runs}" 2>/dev/null && test -w "$${CM_RUNS:-runs}" || \
+	  { echo "$${CM_RUNS:-$$PWD/runs}: nothing can be written there; set CM_RUNS to a folder of your own" >&2; exit 1; }
 	@$(SNAKEMAKE) && $(PY) -m tools.notebooks.report $(RUN) --show
 
 figures: $(READY)  ## draw the figures of a run again without training, as SVG, PDF, PNG and CSV
@@ -62,7 +71,7 @@ bench: $(READY)  ## speed and memory as ratios, printed and written to runs/benc
 
 demo: NOTEBOOK ?= notebooks/08_generation_demo.ipynb
 demo: $(READY)  ## the generation demo as an app in the browser
-	@JUPYTER_PATH=$(CURDIR)/notebooks/app $(PY) -m voila $(NOTEBOOK) --template demo \
+	@JUPYTER_PATH="$$PWD/notebooks/app" $(PY) -m voila "$(NOTEBOOK)" --template demo \
 	  --TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_cell_tags=notebook-only $(DEMO)
 
 lab: $(READY)  ## the notebooks in JupyterLab
@@ -74,7 +83,7 @@ lab: $(READY)  ## the notebooks in JupyterLab
 	@echo "installing packages into .venv (once; a few GB with CUDA on Linux) ..."
 	@test -t 1 || quiet=-q; .venv/bin/python -m pip install $$quiet $(PACKAGES)
 	@.venv/bin/python -m pip install -q --no-deps -e .
-	@printf '%s' '$(CURDIR)' > .venv/ready
+	@pwd -P > .venv/ready
 
 lock:  ## solve requirements.lock again from pyproject.toml (x86-64 Linux)
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
@@ -84,7 +93,7 @@ lock:  ## solve requirements.lock again from pyproject.toml (x86-64 Linux)
 	mv build/requirements.lock requirements.lock && rm -rf build/lock
 
 clean:  ## remove this run with its trained networks, what was prepared for the corpus, and caches
-	rm -rf $(RUN) data/prepared/$(CORPUS)-* .snakemake .pytest_cache .ruff_cache build
+	rm -rf $(RUN) "$${CM_CACHE:-data/prepared}/$(CORPUS)"-* "$${CM_RUNS:-.}/.snakemake" .pytest_cache .ruff_cache build
 
 distclean:  ## remove everything that was made: all runs, prepared arrays, .venv
 	rm -rf runs data/prepared .snakemake .pytest_cache .ruff_cache build .venv *.egg-info

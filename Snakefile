@@ -4,12 +4,14 @@
 # A notebook runs again if its record changes (tools/notebooks/staleness.py), or if one that it builds on has run again.
 import fcntl
 import logging
+import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(workflow.basedir))  # on a cluster, snakemake may start elsewhere
 from cmlib.config import PROFILES
-from cmlib.corpora import cache_root, default_root
+from cmlib.corpora import archives, current_root
+from cmlib.files import PlaceError, make_folder, runs_root
 from tools.notebooks.staleness import of_notebook
 
 ROOT = Path(workflow.basedir)
@@ -18,14 +20,23 @@ FOLD, SEED = int(config.get("fold", 1)), int(config.get("seed", 0))
 # fold 1 and seed 0 live in runs/<corpus>-<profile>; any other pair in a folder beside it, so that no run overwrites another
 OTHER = "" if (FOLD, SEED) == (1, 0) else f"-fold{FOLD}-seed{SEED}"
 RUN = f"runs/{CORPUS}-{PROFILE}{OTHER}"
-FOLDER = default_root(CORPUS)
+if os.environ.get("CM_RUNS"):
+    RUN = str(runs_root() / f"{CORPUS}-{PROFILE}{OTHER}")
+FOLDER = current_root(CORPUS)
 
 if PROFILE not in PROFILES:
     sys.exit(f"PROFILE={PROFILE}: unknown; choose one of {', '.join(PROFILES)}")
 if not 1 <= FOLD <= 5:
     sys.exit(f"FOLD={FOLD}: there are five folds, 1 to 5")
-if not FOLDER.is_dir() and not any(cache_root().glob(f"{CORPUS}-*")):
+if not archives.is_folder(FOLDER):
     sys.exit(f"CORPUS={CORPUS}: no folder {FOLDER}; put the clips there, set CM_DATA to the folder that holds {FOLDER.name}/, or: cm prepare {CORPUS} --root FOLDER")
+
+if "{" in RUN or "}" in RUN:
+    sys.exit(f"CM_RUNS={runs_root()}: Snakemake gives braces a meaning of their own; choose a folder without them")
+try:
+    make_folder(ROOT / RUN)
+except PlaceError as error:
+    sys.exit(str(error))
 
 # The notebooks report on themselves, so snakemake shows only its warnings, its own errors, and "Nothing to be done".
 def worth_saying(record):
@@ -39,12 +50,12 @@ for handler in logging.getLogger("snakemake.logging").handlers:
     handler.addFilter(worth_saying)
 
 
-workdir: ROOT
+# Snakemake's own folder .snakemake lies beside the runs, since the checkout may be somebody else's.
+workdir: runs_root() if os.environ.get("CM_RUNS") else ROOT
 
 
 # The system drops this lock whenever the process ends, even when it is killed; hence snakemake's own is off (--nolock).
 if workflow.is_main_process:
-    (ROOT / RUN).mkdir(parents=True, exist_ok=True)
     LOCK = open(ROOT / RUN / ".lock", "w")
     try:
         fcntl.flock(LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -79,14 +90,14 @@ def record(notebook):
 
 rule report:
     input:
-        "tools/notebooks/report.py",
-        "tools/notebooks/report.html",
+        ROOT / "tools" / "notebooks" / "report.py",
+        ROOT / "tools" / "notebooks" / "report.html",
         [numbers(n) for n in NOTEBOOKS],
     output:
         f"{RUN}/report.html",
         f"{RUN}/metrics.json",
     shell:
-        "{sys.executable:q} -m tools.notebooks.report {RUN}"
+        "cd {ROOT:q} && {sys.executable:q} -m tools.notebooks.report {RUN:q}"
 
 
 for notebook, (needs, all_cores) in NOTEBOOKS.items():
@@ -106,8 +117,9 @@ for notebook, (needs, all_cores) in NOTEBOOKS.items():
             out_dir=ROOT / RUN if OTHER else "",
         threads: workflow.cores if all_cores else 1
         shell:
-            "OMP_NUM_THREADS={threads} {sys.executable:q} -m tools.notebooks.execute {params.source} {log} -p corpus {CORPUS}"
-            " -p profile {PROFILE} -p fold {FOLD} -p seed {SEED} -p out_dir '{params.out_dir}'"
+            "cd {ROOT:q} && OMP_NUM_THREADS={threads} {sys.executable:q} -m tools.notebooks.execute"
+            " {params.source:q} {log:q} -p corpus {CORPUS:q} -p profile {PROFILE} -p fold {FOLD} -p seed {SEED}"
+            " -p out_dir ''{params.out_dir:q}"  # of nothing, :q makes nothing; with '' it is an argument, too
 
 
 onstart:
@@ -115,4 +127,4 @@ onstart:
 
 
 onerror:
-    shell("{sys.executable:q} -m tools.notebooks.report {RUN} --partial")
+    shell("cd {ROOT:q} && {sys.executable:q} -m tools.notebooks.report {RUN:q} --partial")

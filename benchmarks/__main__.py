@@ -14,7 +14,8 @@ import pandas as pd
 import torch
 
 from benchmarks import beside, context, preparation, reading, step
-from benchmarks.measure import QUICK, ROOT, Row, Sizes
+from benchmarks.measure import QUICK, Row, Sizes
+from cmlib.files import runs_root
 
 GROUPS: dict[str, Callable[[Sizes], list[Row]]] = {
     "step": step.time_rows,  # and its bare convolutions
@@ -64,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--batch", type=int, help="pictures a training step (16)")
     parser.add_argument(
-        "--out", type=Path, default=ROOT / "runs" / "bench", help="folder of bench.csv (runs/bench)"
+        "--out", type=Path, default=runs_root() / "bench", help="folder of bench.csv (runs/bench)"
     )
     options = parser.parse_args(arguments)
     changes = {

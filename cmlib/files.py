@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -12,6 +13,64 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]  # the repository's folder
+# Environment variables that put a folder elsewhere, and where it is without them.
+PLACES = {"CM_RUNS": "runs", "CM_CACHE": "data/prepared", "CM_DATA": "data"}
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+class PlaceError(OSError):
+    """A folder in which nothing can be written; the message names it and says what to do."""
+
+
+def place(variable: str) -> Path:
+    """The folder that one of ``PLACES`` names, or else its folder in the repository.
+
+    Raises PlaceError if cmlib was installed without its repository and the variable is not set.
+    """
+    named = os.environ.get(variable)
+    if named:
+        return Path(named).expanduser().absolute()
+    if ROOT.name in ("site-packages", "dist-packages"):
+        raise PlaceError(
+            f"cmlib is installed in {ROOT} without its repository, so there are neither data nor "
+            "networks; clone the repository and install it there with: pip install -e ."
+        )
+    return ROOT / PLACES[variable]
+
+
+def runs_root() -> Path:
+    """The folder of all runs: ``$CM_RUNS``, or ``runs`` beside the package."""
+    return place("CM_RUNS")
+
+
+def make_folder(folder: Path) -> Path:
+    """Make a folder to write into, if it is not there yet; raises PlaceError if that fails.
+
+    A checkout may belong to somebody else. Then the message says which variable to set.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        fault = "a file is in the way; rename it, or choose another folder"
+        raise PlaceError(f"{folder}: cannot be made, {fault}") from None
+    except OSError as error:
+        if error.errno not in FORBIDDEN:
+            raise
+        raise PlaceError(
+            f"{folder}: cannot be made ({error.strerror}); {_remedy(folder)}"
+        ) from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        fault = "nothing may be written into it"
+        raise PlaceError(f"{folder.absolute()}: {fault}; {_remedy(folder)}")
+    return folder
+
+
+def _remedy(folder: Path) -> str:
+    """What to do if nothing can be written into ``folder``."""
+    for variable in PLACES:
+        if folder.absolute().is_relative_to(place(variable)):
+            return f"set {variable} to a folder of your own"
+    return "choose a folder of your own"
 
 
 @contextmanager
@@ -22,7 +81,7 @@ def write_atomically(path: Path) -> Iterator[Path]:
     temporary file is removed. The name of the temporary file holds the number of the process, so
     that two processes do not collide.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         temporary.touch()
@@ -84,4 +143,4 @@ def record(out_dir: str | Path, notebook: str, metrics: dict) -> Path:
     Snakemake takes the file as the sign that the notebook is done.
     """
     path = Path(out_dir) / "metrics" / f"{notebook}.json"
-    return write_text(path, json.dumps(plain(metrics), indent=1) + "\n")
+    return write_text(path, json.dumps(plain(metrics), indent=1, allow_nan=False) + "\n")

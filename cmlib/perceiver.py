@@ -7,7 +7,7 @@ at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,14 +140,13 @@ def as_released(card: dict) -> bool:
     return "released" in card or str(card.get("corpus", "")).endswith("_released")
 
 
-def _candidate_folders(where: str | Path) -> list[Path]:
+def _candidate_folders(where: str | Path) -> Iterator[Path]:
     """Folders that may hold the networks called ``where``: one's own runs before shipped ones."""
-    folders = [Path(where) / "checkpoints", Path(where)]
-    names = [str(where), *(f"{where}-{profile}" for profile in reversed(PROFILES))]
-    for name in names:
-        folders.append(files.ROOT / "runs" / name / "checkpoints")
-        folders.append(files.ROOT / "checkpoints" / name)
-    return folders
+    yield Path(where) / "checkpoints"
+    yield Path(where)
+    for name in (str(where), *(f"{where}-{profile}" for profile in reversed(PROFILES))):
+        yield files.runs_root() / name / "checkpoints"
+        yield files.ROOT / "checkpoints" / name
 
 
 def _network_path(folder: Path, stage: str) -> Path:
@@ -249,8 +248,10 @@ class Perceiver:
     ) -> Perception:
         """A face in the context of a voice, at a context ``strength`` of 0...1 (more exaggerates).
 
-        Face and voice are encoded, unless they already are.
+        Face and voice are encoded, unless they already are. InputError if the strength is negative
+        or not a number.
         """
+        _check_strengths(strength)
         encoded_face = self._encode_faces([face])[0]
         encoded_voice = self._encode_voices([voice])[0]
         logits, shifted = self.can(encoded_face.posterior, encoded_voice.posterior, float(strength))
@@ -285,6 +286,7 @@ class Perceiver:
         All are shifted in one batch and decoded in several. ``faces`` and ``voices`` hold what
         ``perceive`` takes.
         """
+        _check_strengths(strengths)
         encoded_faces, encoded_voices = self._encode_faces(faces), self._encode_voices(voices)
         t = torch.as_tensor(strengths, dtype=torch.float32).reshape(-1)
         shape = len(encoded_faces), len(encoded_voices), len(t)
@@ -387,6 +389,13 @@ def _checked_rgb(face: object, name: str) -> np.ndarray:
     kind = getattr(face, "dtype", type(face).__name__)
     description = f"{kind} {getattr(face, 'shape', '')}".strip()
     raise InputError(f"{name}: wanted an RGB array (H, W, 3) of uint8, got {description}")
+
+
+def _check_strengths(strengths: float | Sequence[float] | np.ndarray) -> None:
+    """InputError if one of the strengths is negative, infinite or not a number."""
+    for strength in np.ravel(strengths):
+        if not (np.isfinite(strength) and strength >= 0):
+            raise InputError(f"strength {strength:g}: choose a number from 0 to 1")
 
 
 def captioned_strip(

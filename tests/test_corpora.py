@@ -71,6 +71,7 @@ def test_files_that_are_not_clips_are_listed_or_ignored(tmp_path):
     assert len(clips) == 1
     reasons = {path.name: reason for path, reason in skipped}
     assert "seven two-digit numbers" in reasons.pop("holiday.mp4")
+    assert "a file with .jpg is not read" in reasons.pop("01-01-03-x.jpg")
     assert all("does not fit the modality" in reason for reason in reasons.values())
     assert len(reasons) == 2
 

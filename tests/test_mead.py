@@ -147,7 +147,7 @@ def test_a_partial_download_is_used_and_counted(tmp_path):
         "M005: missing: the video of 1 of 2 takes with sound",
         "M005: missing: front of angry level_1",
         "W011: missing: view front",
-        "M007/video.tar: archive: not unpacked",
+        "M007/video.tar: not a tar archive, or cut short",
         "M005/video/front/bored/level_1/001.mp4: name: ",
         "M005/video/front/sad/level_1/001.m4a: suffix: ",
         "duplicate: the same recording as",

@@ -6,6 +6,8 @@ A command does that when it runs.
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -50,15 +52,30 @@ def create_app() -> App:
     return app
 
 
+def expand_home(argument: str) -> str:
+    """The argument with the home folder in place of a leading ``~``, as in "--root=~/RAVDESS".
+
+    A shell leaves it as it is behind an equals sign and in quotes.
+    """
+    option, sign, value = argument.partition("=")
+    if argument.startswith("-") and sign:
+        return f"{option}={os.path.expanduser(value)}"
+    return os.path.expanduser(argument)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status.
 
     It is 0 after success, 1 after a failure (with one line on stderr) and 130 after Ctrl-C. A wrong
     argument raises SystemExit(2), after one line on stderr that names the choices.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # The name of a file may hold bytes that are no text; they are printed as \xNN.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    arguments = [expand_home(argument) for argument in (sys.argv[1:] if argv is None else argv)]
     try:
         status = create_app()(
-            argv, print_error=False, exit_on_error=False, result_action="return_value"
+            arguments, print_error=False, exit_on_error=False, result_action="return_value"
         )
     except CycloptsError as error:
         print(explain(error), file=sys.stderr)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from cmlib.cli.errors import printable
 from cmlib.cli.options import Actors, Cache, CorpusToRead, Labels, Profile, Root
 
 if TYPE_CHECKING:
@@ -106,6 +107,20 @@ def prepare(
         f"{store.folder} ({time.monotonic() - started:.1f} s now; "
         f"preparing took {card['seconds']} s, counted from its last start)"
     )
+    if root or faces or cache:
+        _print_where_others_look(store, corpus)
+
+
+def _print_where_others_look(store: Store, corpus: str) -> None:
+    """Print a line if a command without --root or --cache would read something else."""
+    from cmlib import corpora
+
+    if store.folder.parent.resolve() != corpora.cache_root().resolve():
+        print(f"for other commands to find it: CM_CACHE={store.folder.parent}")
+    other = corpora.current_root(corpus, store.folder.parent)
+    if other.resolve() != store.root:
+        remedy = "move that away, or set CM_DATA"
+        print(f"without --root, other commands read {other}; to change this, {remedy}")
 
 
 def _print_faces(store: Store) -> None:
@@ -140,13 +155,14 @@ def _print_skipped(store: Store) -> None:
     """Print how many clips were left out for which reason, and the first of them."""
     pattern = (
         r"^(name|song|suffix|duplicate|view|missing|sound|archive|row|pair|face|small"
-        r"|unreadable): "
+        r"|unreadable|download): "
     )
     kinds = store.skipped.reason.str.extract(pattern, expand=False).fillna("unreadable")
     print("skipped: " + ", ".join(f"{n} {kind}" for kind, n in kinds.value_counts().items()))
     repeated = kinds.isin(COUNTED_KINDS) & kinds.duplicated()
     for _, (path, reason) in store.skipped[~repeated].head(LINES_SHOWN).iterrows():
-        print(f"  {reason}" if path in reason else f"  {path}: {reason}")
+        line = reason if path in reason else f"{path}: {reason}"
+        print(f"  {printable(line)}")
     print(f"  all of them: {store.folder / 'skipped.csv'}")
 
 
@@ -155,6 +171,7 @@ def _draw_contact_sheet(store: Store, path: Path) -> None:
 
     A label says where no face was found.
     """
+    from cmlib import files
     from cmlib.corpora.names import EMOTIONS
     from cmlib.plots.kinds import image_grid
 
@@ -182,7 +199,7 @@ def _draw_contact_sheet(store: Store, path: Path) -> None:
     any_fault = any(fault for row in faults for fault in row)
     row_names = [str(actor) for actor in actors]
     figure = image_grid(crops, row_names, emotions, faults if any_fault else None, size=0.6)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(path.parent)
     figure.savefig(path)
     print(f"contact sheet: {path}")
 
@@ -197,7 +214,7 @@ def verify(
     from cmlib import corpora
     from cmlib.preparation import prepare as preparation
 
-    folder = root or corpora.default_root(corpus)
+    folder = root or corpora.current_root(corpus, cache)
     faults = corpora.verify(folder)
     if not faults:
         store = preparation.prepare(corpus, profile, root, cache)

@@ -34,6 +34,14 @@ def explain(error: CycloptsError) -> str:
     return f"{command}: {' '.join(message.split())}"
 
 
+def printable(text: str) -> str:
+    """Text in one line: what would move the cursor or break the line is written as an escape.
+
+    The name of a file may hold line ends, control sequences, or bytes that are no text.
+    """
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def _unknown_command(error: UnknownCommandError) -> str:
     """The message of cyclopts, but with all commands; cyclopts names only the first eight."""
     message, _, _ = str(error).partition(" Available commands:")

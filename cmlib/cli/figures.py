@@ -37,13 +37,15 @@ def figures(
     """Draw figures again without training, as SVG, PDF, PNG and CSV."""
     from cmlib.experiment.run import Run
     from cmlib.figures import catalogue
-    from cmlib.figures.gallery import write_gallery
+    from cmlib.figures.gallery import check_folder, write_gallery
 
     if list_names:
         print(catalogue.listing())
         return
     if gallery and names:
         raise ValueError("--gallery is a page of every figure: leave out NAME")
+    if gallery:
+        check_folder(gallery)
     run, started = Run(corpus, profile, seed, fold), time.monotonic()
     folder = out or run.folder / "figures"
     drawn = catalogue.draw(run, names, folder)

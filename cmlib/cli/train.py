@@ -178,8 +178,9 @@ def pretrain(
     path = pretraining.pretrain(size, seed, images, voices)
     if images:
         faces = crop_folder(images, size)
-        kinds = faces.skipped.reason.str.split(":").str[0].value_counts()
-        skipped = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "none"
+        kinds = faces.skipped.reason.str.extract(r"^([a-z]+): ", expand=False)
+        counts = kinds.fillna("unreadable").value_counts()
+        skipped = ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "none"
         print(f"{faces.kind}: {len(faces.table)} faces; left out: {skipped}")
     print(f"{path}.safetensors")
 

@@ -14,6 +14,7 @@ from cmlib.corpora.folders import (
     list_files,
     verify,
 )
+from cmlib.corpora.remembered import current_root, remember_root
 
 __all__ = [
     "ADDITIONS",
@@ -25,8 +26,10 @@ __all__ = [
     "CorpusError",
     "Skipped",
     "cache_root",
+    "current_root",
     "default_root",
     "list_files",
+    "remember_root",
     "scan",
     "split_name",
     "split_pair",

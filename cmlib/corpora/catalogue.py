@@ -5,8 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
+from cmlib.corpora import archives
 from cmlib.corpora.clip import Clip, CorpusError, Skipped
-from cmlib.corpora.folders import default_root
+from cmlib.corpora.remembered import current_root
 
 CORPORA = {  # name: a file as it lies in the folder of the corpus
     "actors": "Actor_12/01-01-05-02-01-01-12.mp4",
@@ -62,7 +63,7 @@ def scan(
     """The clips of a corpus, sorted by name, and the files left out with the reason.
 
     ``corpus``: a name such as "ravdess", "ravdess+song", "mead+left_30+top", or a pair such as
-    "performers+ravdess". ``root``: its folder (default: ``default_root(corpus)``); of a pair, the
+    "performers+ravdess". ``root``: its folder (default: ``current_root(corpus)``); of a pair, the
     folder of the pictures. ``voices`` and ``labels``: of a pair, the folder of the voices, and the
     table of the pictures if it does not lie beside them. Raises CorpusError if it has no clips.
     """
@@ -72,10 +73,16 @@ def scan(
         clips, skipped = pairs.scan(corpus, root, voices, labels)
         return sorted(clips, key=lambda clip: clip.name), sorted(skipped)
     name, additions = split_name(corpus)
-    folder = Path(root) if root else default_root(corpus)
-    if not folder.is_dir():
+    folder = archives.as_folder(Path(root).expanduser()) if root else current_root(corpus)
+    if not archives.is_folder(folder):
+        fault = "no such folder"
+        if folder.exists():
+            fault = "neither a folder nor a zip or tar archive"
+            fault = archives.remedy_of_archive(folder) or fault
+        elif folder.is_symlink():
+            fault = "a link that leads nowhere"
         raise CorpusError(
-            f"{folder}: no such folder; put the corpus {name} there, or name its folder with --root"
+            f"{folder}: {fault}; put the corpus {name} there, or name its folder with --root"
         )
     module = "processed" if name.endswith("_released") else name
     layout = import_module(f"cmlib.corpora.{module}")  # import only the layout that is needed

@@ -74,7 +74,7 @@ def fetch(
     if audio_only:
         names = ["Audio_Speech_Actors_01-24.zip"]
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        files.make_folder(root)
         # Two processes that write the same file would spoil it.
         with FileLock(root / ".fetch.lock"):
             _fetch_missing(names, root, url)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from cmlib import files
-from cmlib.files import ROOT
 
 # By these suffixes files are looked for. What is in a file decides how it is read.
 VIDEO_SUFFIXES = tuple(
@@ -23,13 +21,12 @@ def default_root(corpus: str) -> Path:
 
     Additions, as in "ravdess+song", do not change it.
     """
-    data = Path(os.environ.get("CM_DATA") or ROOT / "data")
-    return data / corpus.partition("+")[0]
+    return files.place("CM_DATA") / corpus.partition("+")[0]
 
 
 def cache_root() -> Path:
     """The folder of prepared corpora: ``$CM_CACHE``, or ``data/prepared`` beside the package."""
-    return Path(os.environ.get("CM_CACHE") or ROOT / "data" / "prepared")
+    return files.place("CM_CACHE")
 
 
 def list_files(root: Path, suffixes: tuple[str, ...]) -> list[Path]:

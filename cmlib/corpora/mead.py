@@ -1,6 +1,7 @@
 """MEAD, whose videos and sounds are separate files.
 
-The sound of ``M003/video/front/angry/level_2/001.mp4`` is ``M003/audio/angry/level_2/001.m4a``. A
+The sound of ``M003/video/front/angry/level_2/001.mp4`` is ``M003/audio/angry/level_2/001.m4a``. The
+published archives (``M003/video.tar``) may stay packed. A
 take is filmed from seven sides, which share one sound. A download may be partial. For a video
 without its sound file, the sound track of the video is used, if it has one; a sound without its
 video becomes a clip of sound only; and what an actor lacks is counted.
@@ -13,9 +14,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from cmlib.corpora import archives
 from cmlib.corpora.catalogue import ADDITIONS
 from cmlib.corpora.clip import Clip, Skipped
-from cmlib.corpora.folders import SOUND_SUFFIXES, VIDEO_SUFFIXES, list_files
+from cmlib.corpora.folders import SOUND_SUFFIXES, VIDEO_SUFFIXES
 from cmlib.corpora.names import MEAD_EMOTIONS, MeadName
 
 FRONT = "front"
@@ -39,9 +41,6 @@ def scan(root: Path, additions: tuple[str, ...] = ()) -> tuple[list[Clip], list[
     views = [view for view in VIEWS if view == FRONT or view in additions]
     videos, sounds, skipped = _find_takes(root, views)
     skipped += _missing(videos, sounds, views)
-    for archive in sorted(root.glob("*/*.tar")):
-        if not archive.with_suffix("").is_dir():
-            skipped.append((archive, "archive: not unpacked; unpack it in its folder (tar xf)"))
     filmed = {recording for recording, _ in videos}
     takes = list(videos.values())
     takes += [take for (recording, _), take in sounds.items() if recording not in filmed]
@@ -52,11 +51,11 @@ def _find_takes(root: Path, views: list[str]) -> tuple[Takes, Takes, list[Skippe
     """Find videos of these views, sounds, and what is left out."""
     videos: Takes = {}
     sounds: Takes = {}
-    skipped: list[Skipped] = []
     other_views = Counter()
-    for path in list_files(root, VIDEO_SUFFIXES + SOUND_SUFFIXES):
+    paths, skipped = archives.walk(root, VIDEO_SUFFIXES + SOUND_SUFFIXES)
+    for path in paths:
         try:
-            name = MeadName.parse(path.absolute().as_posix())
+            name = _parse(path, root)
         except ValueError as error:
             skipped.append((path, f"name: {error}"))
             continue
@@ -74,6 +73,17 @@ def _find_takes(root: Path, views: list[str]) -> tuple[Takes, Takes, list[Skippe
         remedy = f"the corpus mead+{view} has them" if view in VIEWS else "MEAD has no such camera"
         skipped.append((folder, f"view: {view}, {count} videos left out; {remedy}"))
     return videos, sounds, skipped
+
+
+def _parse(path: Path, root: Path) -> MeadName:
+    """The name that the folders of a file give it; ValueError if they do not fit."""
+    fault = ValueError()
+    for reading in archives.readings(path, root):
+        try:
+            return MeadName.parse(reading)
+        except ValueError as error:
+            fault = error
+    raise fault
 
 
 def _clip(path: Path, name: MeadName, sounds: Takes) -> Clip:
@@ -100,24 +110,26 @@ def _missing(videos: Takes, sounds: Takes, views: list[str]) -> list[Skipped]:
 
     It may lack requested views, levels of emotions, sounds of videos, or videos of sounds.
     """
-    # By an actor's folder and by view: emotions with their levels, and recordings.
+    # By actor and by view: emotions with their levels, and recordings.
     levels = defaultdict(lambda: defaultdict(set))
     recordings = defaultdict(lambda: defaultdict(set))
+    folders: dict[str, Path] = {}
     for path, name in [*videos.values(), *sounds.values()]:
-        folder = path.parents[4 if name.view else 3]
-        levels[folder][name.view].add((name.word, name.level))
-        recordings[folder][name.view].add(name.recording)
+        folders.setdefault(name.actor, _folder_of(name.actor, path))
+        levels[name.actor][name.view].add((name.word, name.level))
+        recordings[name.actor][name.view].add(name.recording)
 
     lines = []
-    for folder, by_view in levels.items():
+    for actor, by_view in levels.items():
+        folder = folders[actor]
         missing_views = [view for view in views if view not in by_view]
         if missing_views:
             lines.append((folder, f"missing: view {', '.join(missing_views)}"))
         for view, present in by_view.items():
             if view or len(by_view) == 1:  # levels of sound count only if there is nothing else
                 lines += [(folder, line) for line in _missing_levels(view, present)]
-        sound_takes = recordings[folder][""]
-        video_takes = set().union(*(takes for view, takes in recordings[folder].items() if view))
+        sound_takes = recordings[actor][""]
+        video_takes = set().union(*(takes for view, takes in recordings[actor].items() if view))
         silent = len(video_takes - sound_takes)
         unseen = len(sound_takes - video_takes)
         if silent:
@@ -128,6 +140,12 @@ def _missing(videos: Takes, sounds: Takes, views: list[str]) -> list[Skipped]:
             count = f"{unseen} of {len(sound_takes)} takes with sound: used as clips of sound only"
             lines.append((folder, f"missing: the video of {count}"))
     return lines
+
+
+def _folder_of(actor: str, path: Path) -> Path:
+    """The folder of an actor, or the archive of that name, around one of its files."""
+    named = [folder for folder in path.parents if folder.name.partition(".")[0] == actor]
+    return named[0] if named else path.parent
 
 
 def _missing_levels(view: str, present: set[tuple[str, int]]) -> list[str]:

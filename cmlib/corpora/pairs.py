@@ -30,12 +30,13 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
+from cmlib.corpora import archives
 from cmlib.corpora.catalogue import scan as scan_corpus
 from cmlib.corpora.catalogue import split_pair
 from cmlib.corpora.clip import Clip, CorpusError, Skipped
-from cmlib.corpora.folders import default_root
 from cmlib.corpora.picture_folders import scan as scan_pictures
 from cmlib.corpora.picture_tables import person_numbers
+from cmlib.corpora.remembered import current_root
 from cmlib.corpora.splits import fold_of
 
 VOICES_PER_PICTURE = 3
@@ -51,7 +52,7 @@ def scan(
 ) -> tuple[list[Clip], list[Skipped]]:
     """The pairs of ``corpus``, such as "performers+ravdess", and what was left out.
 
-    ``faces`` and ``voices`` are the two folders (default: ``default_root`` of either name), and
+    ``faces`` and ``voices`` are the two folders (default: ``current_root`` of either name), and
     ``labels`` is the table of the pictures, if it does not lie among or beside them. A clip has a
     picture as ``path``, a sound as ``audio_path``, the number of the face's person as ``actor`` and
     that of the speaker as ``voice_actor``. Raises CorpusError if a folder is missing, if the
@@ -60,8 +61,8 @@ def scan(
     names = split_pair(corpus)
     if names is None:
         raise CorpusError(f"{corpus}: not a pair of pictures and voices, as in performers+ravdess")
-    faces = Path(faces or default_root(names[0]))
-    voices = Path(voices or default_root(names[1]))
+    faces = archives.as_folder(Path(faces or current_root(names[0])))
+    voices = Path(voices or current_root(names[1]))
     table, skipped = _pictures(faces, names[0], labels)
     speakers, unused = scan_corpus(names[1], voices)
     clips, unpaired = _pair(corpus, faces, table, speakers)
@@ -77,7 +78,7 @@ def _pictures(
     root: Path, name: str, labels: str | Path | None
 ) -> tuple[pd.DataFrame, list[Skipped]]:
     """The labelled pictures of a folder, with columns number (of the person) and stem."""
-    if not root.is_dir():
+    if not archives.is_folder(root):
         raise CorpusError(
             f"{root}: no such folder; put the pictures of {name} there, or name their folder "
             "with --faces"

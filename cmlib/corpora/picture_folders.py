@@ -20,8 +20,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from cmlib.corpora import archives
 from cmlib.corpora.clip import CorpusError, Skipped
-from cmlib.corpora.folders import PICTURE_SUFFIXES, list_files
+from cmlib.corpora.folders import PICTURE_SUFFIXES
 from cmlib.corpora.names import CLASSES
 from cmlib.corpora.picture_tables import PictureTable, find_table
 
@@ -54,21 +55,32 @@ def scan(
     picture: file below ``root``, part ("train" or "val"), person and emotion ("" where unknown),
     and the further columns of the set's own table. Raises CorpusError if there are no pictures.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise CorpusError(f"{root}: no such folder; name the folder of pictures")
-    pictures = list_files(root, PICTURE_SUFFIXES)
+    root = archives.as_folder(Path(root).expanduser())
+    if not archives.is_folder(root):
+        fault = archives.remedy_of_archive(root) if root.exists() else ""
+        raise CorpusError(f"{root}: {fault or 'no such folder; name the folder of pictures'}")
+    paths, left_out = archives.walk(root, (*PICTURE_SUFFIXES, Path(PARTITION).suffix))
+    pictures = [path for path in paths if path.suffix.lower() in PICTURE_SUFFIXES]
     if not pictures:
-        raise CorpusError(f"{root}: no picture in it ({', '.join(PICTURE_SUFFIXES)})")
+        first = f"; left out: {left_out[0][1]}" if left_out else ""
+        raise CorpusError(f"{root}: no picture in it ({', '.join(PICTURE_SUFFIXES)}){first}")
+    kind, rows, skipped = _scan_pictures(root, paths, pictures, table)
+    return kind, rows, sorted(skipped + left_out)
+
+
+def _scan_pictures(
+    root: Path, paths: list[Path], pictures: list[Path], table: str | Path | None
+) -> tuple[str, pd.DataFrame, list[Skipped]]:
+    """``scan``, once it is known which files there are."""
     if table:
         return _scan_labelled(root, pictures, PictureTable.read(Path(table)))
-    partitions = sorted(root.rglob(PARTITION))
+    partitions = [path for path in paths if path.name == PARTITION]
     if partitions:
         rows, skipped = _scan_celeba(pictures, partitions[0])
-        return "celeba", _as_table(rows, root), sorted(skipped)
+        return "celeba", _as_table(rows, root), skipped
     if any(RAFD.fullmatch(path.stem) for path in pictures):
         rows, skipped = _scan_rafd(pictures)
-        return "rafd", _as_table(rows, root), sorted(skipped)
+        return "rafd", _as_table(rows, root), skipped
     own_table = find_table(root)
     if own_table is not None:
         return _scan_labelled(root, pictures, own_table)
@@ -96,7 +108,7 @@ def _scan_labelled(
     validation_people = _validation_people(table.person)
     part = ["val" if person in validation_people else "train" for person in table.person]
     table.insert(1, "part", part)
-    return "labelled", table, sorted(skipped)
+    return "labelled", table, skipped
 
 
 def _validation_people(people: Iterable[str]) -> list[str]:
@@ -117,7 +129,8 @@ def labels(table: pd.DataFrame) -> list[int]:
 
 def _scan_celeba(pictures: list[Path], partition: Path) -> tuple[list[Row], list[Skipped]]:
     subsets = {}
-    for number, line in enumerate(partition.read_text().splitlines(), 1):
+    text = archives.read(partition).decode("utf-8", errors="replace")
+    for number, line in enumerate(text.splitlines(), 1):
         fields = line.split()
         if len(fields) != 2 or fields[1] not in ("0", "1", "2"):
             raise CorpusError(

@@ -148,7 +148,8 @@ def find_table(root: Path) -> PictureTable | None:
 
     A CSV file without the three columns, or without any label, is none.
     """
-    for path in (*sorted(root.glob("*.csv")), root.with_name(f"{root.name}.csv")):
+    set_name = Path(root.name[:-1]).stem if root.name.endswith("!") else root.name
+    for path in (*sorted(root.glob("*.csv")), root.with_name(f"{set_name}.csv")):
         try:
             table = PictureTable.read(path) if path.is_file() else None
         except CorpusError:

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cmlib.corpora import mead
+from cmlib.corpora import archives, mead
 from cmlib.corpora.clip import Clip, CorpusError, Skipped
-from cmlib.corpora.folders import PICTURE_SUFFIXES, list_files
+from cmlib.corpora.folders import PICTURE_SUFFIXES
 from cmlib.corpora.names import MEAD_EMOTIONS, ClipName, MeadName
 
 CROP_SIDE = 322  # pixels: side of the central square that is kept of a picture
@@ -79,9 +79,11 @@ def scan(root: Path, additions: tuple[str, ...] = ()) -> tuple[list[Clip], list[
 
 def _find_files(root: Path) -> tuple[dict, dict[str, Path], list[Skipped]]:
     """Frames by folder and clip, sounds and spectrograms by ``Clip.name``, and what is left out."""
-    pictures, sounds, skipped = defaultdict(list), {}, []
-    for path in list_files(root, (*PICTURE_SUFFIXES, ".wav", ".npy")):
-        clip = clip_of(path.absolute().as_posix())
+    pictures, sounds = defaultdict(list), {}
+    paths, skipped = archives.walk(root, (*PICTURE_SUFFIXES, ".wav", ".npy"))
+    for path in paths:
+        clips = [clip_of(reading) for reading in archives.readings(path, root)]
+        clip = next((clip for clip in clips if clip), None)
         if clip is None:
             skipped.append((path, "name: neither a frame nor a sound in the layout of the authors"))
         elif path.suffix.lower() in PICTURE_SUFFIXES:
@@ -120,8 +122,10 @@ def read_picture(path: Path, size: int) -> np.ndarray:
     So released networks see it. Raises CorpusError if the frame cannot be read.
     """
     try:
-        with Image.open(path) as opened:
+        with Image.open(archives.source(path)) as opened:
             image = opened.convert("RGB")
+    except archives.ArchiveError as error:
+        raise CorpusError(str(error)) from None
     except (OSError, ValueError) as error:
         raise CorpusError(f"{path}: not a readable picture ({error}); copy it again") from None
     side = min(*image.size, CROP_SIDE)
@@ -137,7 +141,9 @@ def read_spectrogram(path: Path) -> np.ndarray:
     run.
     """
     try:
-        values = np.squeeze(np.load(path, allow_pickle=False))
+        values = np.squeeze(np.load(archives.source(path), allow_pickle=False))
+    except archives.ArchiveError as error:
+        raise CorpusError(str(error)) from None
     except (OSError, ValueError, EOFError) as error:
         raise CorpusError(f"{path}: not a readable array ({error}); copy it again") from None
     is_numeric = np.issubdtype(values.dtype, np.number)

@@ -107,13 +107,14 @@ def train_judge(
         seed,
     )
     path = cache_root() / "judges" / f"{record.fingerprint()}.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):  # a second process waits for the first one's judge
-        if not path.exists():
-            trained = _train(pictures, rows, labels, epochs, seed)
-            weights = {name: x.cpu().contiguous() for name, x in trained.state_dict().items()}
-            with files.write_atomically(path) as temporary:
-                save_file(weights, temporary)
+    if not path.exists():
+        files.make_folder(path.parent)
+        with FileLock(path.with_suffix(".lock")):  # another process waits for the first one's judge
+            if not path.exists():
+                trained = _train(pictures, rows, labels, epochs, seed)
+                weights = {name: x.cpu().contiguous() for name, x in trained.state_dict().items()}
+                with files.write_atomically(path) as temporary:
+                    save_file(weights, temporary)
     judge = CnnJudge(classes).to(memory_format=torch.channels_last)
     judge.load_state_dict(load_file(path))
     return judge.eval().requires_grad_(False)

@@ -60,7 +60,7 @@ def pretrain(
     data = {material.corpus: material.key}
     record = Provenance(stage, provenance.VERSIONS[stage], settings, data, seed)
     name = f"{path.parent.name}-{stage}.{record.fingerprint()}"
-    states = [files.ROOT / "runs" / f"{name}.{i}.state.pt" for i in range(len(parts))]
+    states = [files.runs_root() / f"{name}.{i}.state.pt" for i in range(len(parts))]
     model, history = _train(material, parts, states, stage, seed)
 
     card = {

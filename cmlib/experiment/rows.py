@@ -13,6 +13,7 @@ from cmlib.config import Profile, get_profile
 from cmlib.corpora import CorpusError, crowd
 from cmlib.corpora.names import classes_of
 from cmlib.corpora.splits import AS_RELEASED, Split, split, split_from_yaml
+from cmlib.experiment.notebook_parameters import check_injected
 from cmlib.preparation.prepare import UnpreparedCorpus, open_or_scan, prepare
 from cmlib.preparation.store import Store
 from cmlib.training.batches import Pictures
@@ -22,7 +23,8 @@ from cmlib.training.batches import Pictures
 class CorpusRows:
     """The clips and frames of one experiment.
 
-    It writes to ``out_dir``; if that is empty, to a folder such as ``runs/<corpus>-<profile>``.
+    It writes to ``out_dir``; if that is empty, to a folder such as ``runs/<corpus>-<profile>``
+    (``files.runs_root``).
     """
 
     corpus: str = "actors"
@@ -30,6 +32,9 @@ class CorpusRows:
     seed: int = 0
     fold: int = 1
     out_dir: str = ""
+
+    def __post_init__(self):
+        check_injected()  # every notebook makes a run in its first cell
 
     @property
     def profile(self) -> Profile:
@@ -42,10 +47,10 @@ class CorpusRows:
         Any fold but 1, and any seed but 0, has a folder of its own.
         """
         if self.out_dir:
-            return Path(self.out_dir)
+            return Path(self.out_dir).expanduser()
         is_default = (self.fold, self.seed) == (1, 0)
         other = "" if is_default else f"-fold{self.fold}-seed{self.seed}"
-        return files.ROOT / "runs" / f"{self.corpus}-{self.profile_name}{other}"
+        return files.runs_root() / f"{self.corpus}-{self.profile_name}{other}"
 
     @property
     def classes(self) -> tuple[str, ...]:

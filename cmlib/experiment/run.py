@@ -152,14 +152,15 @@ class Run(StoredNetworks):
         # All folds and seeds share the latents of a network that none of them trains.
         folder = cache_root() if self.fixed_network(kind) else self.folder
         file = folder / "latents" / f"{source}-{record.fingerprint()}.npy"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(file.with_suffix(".lock")):  # two notebooks need not encode side by side
-            if not file.exists():
-                flips = kind == "face"
-                latents = encode(model, pictures, rows, flips=flips, batch=INFERENCE_BATCH)
-                latents = latents.map(lambda views: views[:, places])
-                with files.write_atomically(file) as temporary, open(temporary, "wb") as out:
-                    np.save(out, torch.stack(latents).numpy())
+        if not file.exists():
+            files.make_folder(file.parent)
+            with FileLock(file.with_suffix(".lock")):  # two notebooks need not encode side by side
+                if not file.exists():
+                    flips = kind == "face"
+                    latents = encode(model, pictures, rows, flips=flips, batch=INFERENCE_BATCH)
+                    latents = latents.map(lambda views: views[:, places])
+                    with files.write_atomically(file) as temporary, open(temporary, "wb") as out:
+                        np.save(out, torch.stack(latents).numpy())
         return Posterior(*torch.from_numpy(np.load(file)))
 
     def _pictures_to_encode(self, source: str) -> tuple[Pictures, np.ndarray, np.ndarray, str]:

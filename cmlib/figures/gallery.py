@@ -16,6 +16,7 @@ from cmlib.figures.catalogue import FIGURES
 LARGEST_PREVIEW = 60_000  # bytes
 LARGEST_GALLERY = 600_000  # bytes of all previews together
 WIDTH = 640  # pixels of a preview, at most
+TITLE = "# Every figure"
 NARROWER = 0.85  # factor from one width to the next, while previews have too many bytes
 
 
@@ -44,6 +45,20 @@ def previews(names: Sequence[str], folder: Path) -> dict[str, bytes]:
         width = int(NARROWER * width)
 
 
+def check_folder(docs: Path) -> None:
+    """ValueError if a gallery in ``docs`` would replace a page or previews of something else."""
+    page = docs / "README.md"
+    if page.exists():
+        replaces_other = not page.read_text(errors="replace").startswith(TITLE)
+    else:
+        replaces_other = (docs / "preview").exists()
+    if replaces_other:
+        raise ValueError(
+            f"{docs}: has a README.md or a folder preview that is no gallery's; "
+            "name another folder with --gallery"
+        )
+
+
 def write_gallery(names: Sequence[str], folder: Path, docs: Path, about: str) -> Path:
     """Write ``docs``/README.md, a page of the figures in ``folder``, and ``docs``/preview.
 
@@ -56,7 +71,7 @@ def write_gallery(names: Sequence[str], folder: Path, docs: Path, about: str) ->
         (docs / "preview" / f"{name}.png").write_bytes(picture)
 
     lines = [
-        "# Every figure",
+        TITLE,
         "",
         f"{about} Written by `cm figures --gallery docs/figures`; `cm figures NAME` draws one "
         "again, as SVG, PDF and PNG, with its table as CSV.",

@@ -19,9 +19,9 @@ notebook = Notebook("01_data_preparation", needs=clips)
 @computed_once
 def scanned(run: Run) -> tuple[list, list]:
     """Scan the corpus in the folder where it lies: (clips, files left out)."""
-    is_in_default_folder = corpora.default_root(run.corpus).is_dir()
-    folder = None if is_in_default_folder else run.store.card["root"]
-    return corpora.scan(run.corpus, folder)
+    pair = corpora.split_pair(run.corpus)
+    voices = corpora.current_root(pair[1]) if pair else None
+    return corpora.scan(run.corpus, corpora.current_root(run.corpus), voices)
 
 
 def example_clip(run: Run):

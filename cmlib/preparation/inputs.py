@@ -7,13 +7,14 @@ decides how it is read, not its suffix. Corpora are prepared by ``preparation.pr
 from __future__ import annotations
 
 import importlib
+import io
 import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from cmlib.corpora import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+from cmlib.corpora import PICTURE_SUFFIXES, VIDEO_SUFFIXES, archives
 from cmlib.preparation import media
 
 MAX_FILE_BYTES = 100_000_000
@@ -116,16 +117,17 @@ def read_picture(path: Path) -> tuple[Image.Image, tuple[str, ...]]:
 def identify(path: Path) -> Image.Image:
     """Open a picture as ``Image.open`` does, and HEIC pictures if the package pillow-heif is there.
 
-    Raises NotAPicture if the file holds something else.
+    The picture may be a member of an archive. Raises NotAPicture if the file holds something else.
     """
-    content = media.first_bytes(str(path))
+    source = archives.source(path)
+    content = media.first_bytes(str(source) if isinstance(source, Path) else source)
     if media.is_lfs_pointer(content):
         raise InputError(f"{path}: {media.LFS_POINTER}")
     try:
-        picture = Image.open(path)
+        picture = Image.open(source)
     except UnidentifiedImageError:
         if content[4:8] == b"ftyp" and content[8:12] in HEIF_BRANDS:
-            return _open_heic(path)
+            return _open_heic(path, source)
         picture = None
     if picture is None or picture.format == "MPEG":  # a video that Pillow knows by name only
         fault = "not a readable picture (no picture inside)"
@@ -133,14 +135,14 @@ def identify(path: Path) -> Image.Image:
     return picture
 
 
-def _open_heic(path: Path) -> Image.Image:
+def _open_heic(path: Path, source: Path | io.BytesIO) -> Image.Image:
     try:
         pillow_heif = importlib.import_module("pillow_heif")  # an extra
     except ImportError:
         remedy = "pip install pillow-heif, or export it as a JPEG"
         raise InputError(f"{path}: a HEIC picture, which needs a package; {remedy}") from None
     pillow_heif.register_heif_opener()
-    return Image.open(path)
+    return Image.open(source)
 
 
 def _pixel_aspect(picture: Image.Image) -> float:

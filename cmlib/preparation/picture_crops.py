@@ -23,7 +23,7 @@ from filelock import FileLock
 from PIL import Image, ImageOps
 
 from cmlib import files, provenance
-from cmlib.corpora import CorpusError, Skipped, cache_root, picture_folders
+from cmlib.corpora import CorpusError, Skipped, archives, cache_root, picture_folders
 from cmlib.preparation import cropping, detector
 from cmlib.preparation.inputs import identify
 from cmlib.preparation.store import save_in_blocks
@@ -65,11 +65,12 @@ def crop_folder(
     (``corpora.picture_tables``). Raises CorpusError if no picture is left to train on, or none to
     measure on.
     """
-    root, cache = Path(root), Path(cache or cache_root())
+    root = archives.as_folder(Path(root).expanduser())
+    cache = Path(cache or cache_root())
     kind, table, left_out = picture_folders.scan(root, labels)
     key = _key(root, table, size)
     path = cache / f"{kind}-{size}-{key}.npy"
-    cache.mkdir(parents=True, exist_ok=True)
+    files.make_folder(cache)
     with FileLock(path.with_suffix(".lock")):
         if not path.exists():
             chunks = path.with_suffix(".part")
@@ -77,19 +78,26 @@ def crop_folder(
             _crop_chunks(root, table, size, chunks, workers)
             _assemble(root, table, left_out, size, chunks, path)
             shutil.rmtree(chunks, ignore_errors=True)
-    crops = pd.read_csv(path.with_suffix(".csv"), keep_default_na=False, dtype=str)
-    skipped = pd.read_csv(path.with_suffix(".skipped.csv"), keep_default_na=False, dtype=str)
+    options: dict = {"keep_default_na": False, "dtype": str, "encoding_errors": "surrogateescape"}
+    crops = pd.read_csv(path.with_suffix(".csv"), **options)
+    # Crops depend on the pictures that are used. What else is left out may have changed since.
+    stored = pd.read_csv(path.with_suffix(".skipped.csv"), **options)
+    unusable = stored[stored.path.isin(set(table.file) - set(crops.file))]
+    rows = [(str(at), reason) for at, reason in left_out]
+    rows += zip(unusable.path, unusable.reason)
+    skipped = pd.DataFrame(rows, columns=["path", "reason"])
     remarks = pd.DataFrame(columns=["file", "remark"])
     remarks_file = path.with_suffix(".remarks.csv")
     if remarks_file.exists():  # caches of earlier versions have none
-        remarks = pd.read_csv(remarks_file, keep_default_na=False, dtype=str)
+        remarks = pd.read_csv(remarks_file, **options)
     return PictureSet(np.load(path, mmap_mode="r"), crops, skipped, remarks, kind, key)
 
 
 def _key(root: Path, table: pd.DataFrame, size: int) -> str:
     """12 hexadecimal digits that change with the names and sizes of the files and the settings."""
-    bytes_of_files = [(root / file).stat().st_size for file in table.file]
-    content = hashlib.sha256(f"{table.to_csv(index=False)} {bytes_of_files}".encode()).hexdigest()
+    bytes_of_files = [archives.size(root / file) for file in table.file]
+    listing = f"{table.to_csv(index=False)} {bytes_of_files}".encode(errors="surrogateescape")
+    content = hashlib.sha256(listing).hexdigest()
     return provenance.of_code("cropping", {"size": size}, {"pictures": content}).fingerprint()
 
 
@@ -223,11 +231,13 @@ def _assemble(
                 f"{root}: {len(usable)} faces in {len(table)} pictures, "
                 f"but none to {purpose} on{first}"
             )
-    usable.to_csv(path.with_suffix(".csv"), index=False)
+    # The name of a file may hold bytes that are no text.
+    options: dict = {"index": False, "errors": "surrogateescape"}
+    usable.to_csv(path.with_suffix(".csv"), **options)
     columns = ["path", "reason"]
-    pd.DataFrame(skipped, columns=columns).to_csv(path.with_suffix(".skipped.csv"), index=False)
+    pd.DataFrame(skipped, columns=columns).to_csv(path.with_suffix(".skipped.csv"), **options)
     noted = pd.DataFrame({"file": table.file, "remark": remarks})[remarks != ""]
-    noted.to_csv(path.with_suffix(".remarks.csv"), index=False)
+    noted.to_csv(path.with_suffix(".remarks.csv"), **options)
     # The array is written last: it is the sign that everything is there.
     with files.write_atomically(path) as temporary:
         blocks = (np.load(file)["crops"] for file in chunk_files)

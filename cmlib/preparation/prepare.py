@@ -45,6 +45,7 @@ from cmlib.corpora import Clip, CorpusError, Skipped, archives
 from cmlib.corpora.names import label
 from cmlib.preparation import media, spectrograms
 from cmlib.preparation.clip_arrays import load_face_crops, load_spectrogram, prepare_clip
+from cmlib.preparation.left_out import with_todays_report
 from cmlib.preparation.store import ARRAYS, TABLES, Store, StoreError, save_in_blocks
 
 HASHED_EDGE_BYTES = 16 * 1024  # at either end of an input file
@@ -87,10 +88,12 @@ class UnpreparedCorpus:
         "performers+ravdess", ``root`` then that of the pictures, and ``labels`` their table, if it
         does not lie beside them.
         """
-        root = Path(root or _last_root(corpus, cache))
-        if corpora.split_pair(corpus):
-            voices = Path(voices or _last_voices(corpus, cache))
-            labels = labels or _last_path(f"{corpus}-*", "labels", cache)
+        pair = corpora.split_pair(corpus)
+        root = archives.as_folder(Path(root or corpora.current_root(corpus, cache)).expanduser())
+        if pair:
+            voices = Path(voices or corpora.current_root(pair[1], cache)).expanduser()
+            voices = archives.as_folder(voices)
+            labels = labels or _last_labels(corpus, cache)
             clips, skipped = corpora.scan(corpus, root, voices, labels)
         elif voices or labels:
             raise CorpusError(
@@ -118,6 +121,12 @@ class UnpreparedCorpus:
     def sound_root(self) -> Path:
         """The folder to which the paths of sounds are relative."""
         return self.voices or self.root
+
+    @property
+    def folders(self) -> dict[str, str]:
+        """The folders of the corpus, as the card of ``Store`` names them."""
+        paths = {"root": self.root, "voices": self.voices, "labels": self.labels}
+        return {name: str(path.resolve()) for name, path in paths.items() if path}
 
     @cached_property
     def key(self) -> str:
@@ -171,33 +180,15 @@ def open_or_scan(
     return Store.open(folder) if folder.exists() else unprepared
 
 
-def _last_root(corpus: str, cache: Path) -> Path:
-    """The default folder of a corpus if it exists, else the folder it was last prepared from."""
-    default = corpora.default_root(corpus)
-    if default.is_dir():
-        return default
-    return _last_path(f"{corpus.partition('+')[0]}[-+]*", "root", cache) or default
-
-
-def _last_voices(corpus: str, cache: Path) -> Path:
-    """``_last_root`` for the voices of a pair."""
-    _, voices = corpora.split_pair(corpus) or ("", corpus)
-    default = corpora.default_root(voices)
-    if default.is_dir():
-        return default
-    paired = _last_path(f"{corpus}-*", "voices", cache)
-    return paired or _last_root(voices, cache)
-
-
-def _last_path(pattern: str, name: str, cache: Path) -> Path | None:
-    """The path ``name`` in the newest card of the prepared corpora that fit ``pattern``."""
+def _last_labels(corpus: str, cache: Path) -> Path | None:
+    """The table of the pictures in the newest card of a pair, if it is still there."""
     cards = sorted(
-        cache.glob(f"{pattern}/card.json"), key=lambda path: path.stat().st_mtime, reverse=True
+        cache.glob(f"{corpus}-*/card.json"), key=lambda path: path.stat().st_mtime, reverse=True
     )
     for card in cards:
-        stored = json.loads(card.read_text()).get(name)
-        if stored and Path(stored).exists():
-            return Path(stored)
+        labels = json.loads(card.read_text()).get("labels")
+        if labels and Path(labels).exists():
+            return Path(labels)
     return None
 
 
@@ -236,7 +227,8 @@ def inputs_key(clips: list[Clip], root: Path, settings: dict, voices: Path | Non
             if sound is not None:
                 folder_of.setdefault(sound, voices or root)
     for path, folder in sorted(folder_of.items()):
-        digest.update(f"\n{path.relative_to(folder).as_posix()} ".encode())
+        name = path.relative_to(folder).as_posix()
+        digest.update(f"\n{name} ".encode(errors="surrogateescape"))
         digest.update(archives.fingerprint(path, HASHED_EDGE_BYTES))
     for clip in clips:
         if clip.is_pair:  # what the table of the pictures says, and how they were paired
@@ -295,13 +287,12 @@ def prepare(
     cache = Path(cache or corpora.cache_root())
     unprepared = UnpreparedCorpus.scan(corpus, profile, root, cache, voices, labels)
     folder = unprepared.folder_in(cache)
-    if folder.exists():
-        return Store.open(folder)
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with _locked(folder):
-            if not folder.exists():  # another process may have been faster
-                _prepare_into(folder, unprepared, workers, progress)
+        if not folder.exists():
+            files.make_folder(cache)
+            with _locked(folder):
+                if not folder.exists():  # another process may have been faster
+                    _prepare_into(folder, unprepared, workers, progress)
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
@@ -309,7 +300,13 @@ def prepare(
             f"{cache}: the disk is full; make room, or set CM_CACHE to a larger one, and run "
             "again: what is done is kept"
         ) from None
-    return Store.open(folder)
+    store = with_todays_report(Store.open(folder), unprepared)
+    pair = corpora.split_pair(corpus)
+    if root:
+        corpora.remember_root(corpus, unprepared.root, cache)
+    if pair and voices:
+        corpora.remember_root(pair[1], unprepared.sound_root, cache)
+    return store
 
 
 def _prepare_into(
@@ -447,15 +444,15 @@ def assemble(folder: Path, unprepared: UnpreparedCorpus, started: float) -> None
     prepared, table, skipped = _collect(folder / "clips", unprepared)
     n_frames = int(table.n_frames.sum())
     _write_arrays(folder, prepared, table, (n_frames, unprepared.settings["image_size"]))
-    table.to_csv(folder / "clips.csv", index=False)
-    skipped.to_csv(folder / "skipped.csv", index=False)
+    for name, rows in (("clips", table), ("skipped", skipped)):
+        # The name of a file may hold bytes that are no text.
+        rows.to_csv(folder / f"{name}.csv", index=False, errors="surrogateescape")
     names = [f"{name}.csv" for name in TABLES] + [f"{name}.npy" for name in ARRAYS]
     card = {
         "format": provenance.VERSIONS["preparation"],
         "key": unprepared.key,
         "corpus": unprepared.corpus,
-        "root": str(unprepared.root.resolve()),
-        **_paths_of_pair(unprepared),
+        **unprepared.folders,
         "settings": unprepared.settings,
         "clips": len(table),
         "actors": int(table.actor.nunique()),
@@ -468,12 +465,6 @@ def assemble(folder: Path, unprepared: UnpreparedCorpus, started: float) -> None
         "seconds": round(time.monotonic() - started, 1),
     }
     (folder / "card.json").write_text(json.dumps(card, indent=1))
-
-
-def _paths_of_pair(unprepared: UnpreparedCorpus) -> dict[str, str]:
-    """The entries of the card that name the folder of the voices, and the table if it has one."""
-    paths = {"voices": unprepared.voices, "labels": unprepared.labels}
-    return {name: str(path.resolve()) for name, path in paths.items() if path}
 
 
 def _collect(

@@ -87,7 +87,9 @@ class Store:
         return self._table("skipped")
 
     def _table(self, name: str) -> pd.DataFrame:
-        return pd.read_csv(self.folder / f"{name}.csv", keep_default_na=False)
+        return pd.read_csv(
+            self.folder / f"{name}.csv", keep_default_na=False, encoding_errors="surrogateescape"
+        )
 
     @cached_property
     def frames(self) -> np.ndarray:
@@ -118,7 +120,7 @@ class Store:
         """The file with the sound of a row of ``clips``, also if the corpus has been moved."""
         pair = corpora.split_pair(self.card["corpus"])
         root = Path(self.card["voices"]) if pair else self.root
-        default = corpora.default_root(pair[1] if pair else self.card["corpus"])
+        default = corpora.current_root(pair[1] if pair else self.card["corpus"])
         for folder in (root, default):
             path = folder / clip.sound
             if archives.exists(path):

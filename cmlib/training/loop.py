@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cmlib.files import write_atomically
+from cmlib.files import make_folder, write_atomically
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -127,7 +127,7 @@ def open_log(log: Path | None, epochs_done: int) -> Callable[[list[dict]], None]
     """
     if log is None:
         return lambda history: None
-    log.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(log.parent)
     if log.suffix == ".csv":
         # Written anew each time, so that a killed and resumed run leaves no row twice.
         return lambda history: pd.DataFrame(history).to_csv(log, index=False)

@@ -16,11 +16,10 @@ import sys
 import time
 from pathlib import Path
 
-from cmlib.files import write_text
+from cmlib.experiment.notebook_parameters import PARAMETERS
+from cmlib.files import make_folder, write_text
 from cmlib.provenance import Provenance
 from tools.notebooks.staleness import NOTEBOOKS, changes, of_notebook, record_beside
-
-PARAMETERS = {"corpus": str, "profile": str, "seed": int, "fold": int, "out_dir": str}
 
 
 class NotebookError(RuntimeError):
@@ -33,13 +32,15 @@ class NotebookError(RuntimeError):
 def execute(source: Path, target: Path, parameters: dict, progress: bool = False) -> float:
     """Execute ``source`` into ``target``, in the folder of ``source``; return the seconds it took.
 
-    NotebookError where a parameter is not one of ``PARAMETERS`` or is unknown to the notebook, and
-    where a cell fails.
+    NotebookError where a parameter is not one of ``PARAMETERS`` or is unknown to the notebook, where
+    the target is the source itself, and where a cell fails.
     """
     # Imported here, because a misspelt command line need not wait half a second for it.
     import papermill
 
     started = time.monotonic()
+    if target.exists() and target.samefile(source):
+        raise NotebookError(f"{target}: would overwrite the notebook itself; name another file")
     known = papermill.inspect_notebook(str(source))
     unknown = [name for name in parameters if name not in PARAMETERS or name not in known]
     if unknown:
@@ -47,7 +48,7 @@ def execute(source: Path, target: Path, parameters: dict, progress: bool = False
             f"{source}: has no parameter {', '.join(unknown)}; "
             f"it knows {', '.join(known) or 'none'}"
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     try:
         papermill.execute_notebook(
             str(source),

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cmlib import provenance
 from cmlib.config import get_profile
-from cmlib.corpora import default_root, split_pair
+from cmlib.corpora import archives, current_root, split_pair
 from cmlib.corpora.names import classes_of
 from cmlib.files import ROOT
 from cmlib.provenance import Provenance
@@ -84,13 +84,13 @@ def listing(corpus: str) -> str:
     """12 hexadecimal digits of the names and sizes of a corpus' files, except Markdown."""
     pair = split_pair(corpus)
     if pair:  # pictures with their table, and voices of another corpus
-        pictures, voices = (default_root(name) for name in pair)
+        pictures, voices = (current_root(name) for name in pair)
         table = pictures.with_name(f"{pictures.name}.csv")
         sizes = [*_sizes(pictures), *_sizes(voices)]
         if table.exists():
             sizes.append((table.name, table.stat().st_size))
     else:
-        root = default_root(corpus)
+        root = current_root(corpus)
         if corpus == "crowd" and not root.is_dir():
             root = ROOT / "data" / "crowd"  # the one that is shipped
         sizes = _sizes(root)
@@ -98,9 +98,16 @@ def listing(corpus: str) -> str:
 
 
 def _sizes(root: Path) -> list[tuple[str, int]]:
-    """The files below a folder, except Markdown, with their numbers of bytes."""
-    files = [path for path in root.rglob("*") if path.is_file() and path.suffix != ".md"]
-    return sorted((path.relative_to(root).as_posix(), path.stat().st_size) for path in files)
+    """The name and size of every file below a folder, or of the archive that takes its place."""
+    archive, _ = archives.split(root / "x")
+    if not root.is_dir() and archive.is_file():
+        return [(archive.name, archive.stat().st_size)]
+    sizes = [
+        (path.relative_to(root).as_posix(), path.stat().st_size)
+        for path in archives.files_below(root)
+        if path.is_file() and path.suffix != ".md"
+    ]
+    return sorted(sizes)
 
 
 def record_beside(executed: Path) -> Path:

@@ -20,6 +20,7 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
+from cmlib import files
 from cmlib.apps.demo import html
 from cmlib.apps.demo.controls import Chooser, box, button, strength_slider
 from cmlib.apps.encode import png_bytes, wav_bytes
@@ -467,7 +468,7 @@ class Demo:
         choices = f"{self.face_chooser.slug()}_{self.voice_chooser.slug()}"
         folder = self.run.folder / "demo"
         path = folder / f"{kind}_{choices}_{self.strength.value:.2f}.{suffix}"
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder)
         image.save(path, optimize=True, **options)
         self.saved.value = html.saved_file(f"{self.run.folder.name}/demo/{path.name}", path)
 

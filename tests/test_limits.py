@@ -1,0 +1,142 @@
+"""Limits hold, however one comes to them, and nothing that was brought is overwritten."""
+
+import json
+import shutil
+
+import nbformat
+import numpy as np
+import papermill
+import pytest
+import soundfile
+from conftest import ROOT, face, tone
+from PIL import Image
+
+from cmlib.cli import main
+from cmlib.figures import gallery
+from tools.notebooks import execute
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a picture and a sound, from where the commands are given."""
+    Image.fromarray(face(160)).save(tmp_path / "me.png")
+    soundfile.write(tmp_path / "hello.wav", tone(1.0), 48_000)
+    (tmp_path / "linked.png").symlink_to(tmp_path / "me.png")
+    shutil.copy(tmp_path / "me.png", tmp_path / "face.json")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def content(folder) -> dict:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+REFUSED = {  # options of cm perceive, and words of the one line
+    "not a number": (["--strength", "nan"], "nan is not a number from 0 to 1"),
+    "infinite": (["--strength", "inf"], "inf is not a number from 0 to 1"),
+    "negative": (["--strength=-1"], "-1 is not a number from 0 to 1"),
+    "too large": (["--strength", "100"], "100 is not a number from 0 to 1"),
+    "a little too large": (["--strength", "1.0001"], "1.0001 is not a number from 0 to 1"),
+    "onto the picture": (["-o", "me.png"], "me.png: -o me.png would overwrite it"),
+    "onto the picture by a link": (["-o", "linked.png"], "-o linked.png would overwrite it"),
+    "another way to say the same": (["-o", "../{folder}/me.png"], "would overwrite it"),
+    "numbers onto the picture": (["--image", "face.json", "-o", "face.png"], "face.json: -o"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_perceive_refuses_it_in_one_line_and_writes_nothing(case, folder, capsys):
+    options, words = REFUSED[case]
+    options = [option.format(folder=folder.name) for option in options]
+    before = content(folder)
+    try:
+        image = [] if "--image" in options else ["--image", "me.png"]
+        status = main(["perceive", "--audio", "hello.wav", *image, *options])
+    except SystemExit as stopped:
+        status = stopped.code
+    printed = capsys.readouterr().err
+    assert status and words in printed and printed.count("\n") == 1
+    assert content(folder) == before
+    assert main(["perceive", "--image", "me.png", "--audio", "hello.wav", "-o", "out.png"]) == 0
+    numbers = json.loads((folder / "out.json").read_text(), parse_constant=pytest.fail)
+    assert numbers["strength"] == 0.7
+
+
+def test_a_gallery_replaces_only_a_gallery(tmp_path):
+    gallery.check_folder(tmp_path / "new")
+    (tmp_path / "README.md").write_text("# My project\n")
+    with pytest.raises(ValueError, match="no gallery's; name another folder"):
+        gallery.check_folder(tmp_path)
+    (tmp_path / "README.md").unlink()
+    (tmp_path / "preview").mkdir()
+    with pytest.raises(ValueError, match="no gallery's; name another folder"):
+        gallery.check_folder(tmp_path)
+    gallery.check_folder(ROOT / "docs" / "figures")
+
+
+def test_a_notebook_is_not_executed_onto_itself(tmp_path):
+    source = tmp_path / "08_generation_demo.ipynb"
+    shutil.copy(ROOT / "notebooks" / source.name, source)
+    (tmp_path / "link.ipynb").symlink_to(source)
+    before = source.read_bytes()
+    for target in (source, tmp_path / "link.ipynb", tmp_path / "." / source.name):
+        with pytest.raises(execute.NotebookError, match="would overwrite the notebook itself"):
+            execute.execute(source, target, {})
+    assert source.read_bytes() == before
+
+
+# -------------------------------------------------------------------- parameters of notebooks
+
+
+@pytest.fixture(scope="module")
+def first_cells(tmp_path_factory):
+    """The parameters of a notebook and its first cell, and what papermill makes of them."""
+    book = nbformat.read(ROOT / "notebooks" / "08_generation_demo.ipynb", 4)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    book.cells = [*code[:2], nbformat.v4.new_code_cell("print(run.folder)")]
+    source = tmp_path_factory.mktemp("notebook") / "first_cells.ipynb"
+    nbformat.write(book, source)
+
+    def execute_with(parameters: dict) -> str:
+        """What the last cell prints."""
+        target = source.with_name("executed.ipynb")
+        papermill.execute_notebook(source, target, parameters, progress_bar=False, cwd=ROOT)
+        return nbformat.read(target, 4).cells[-1].outputs[0].text
+
+    return execute_with
+
+
+@pytest.mark.parametrize(
+    "parameters, words",
+    [
+        ({"profil": "smoke"}, "profil: no such parameter; the notebook has corpus, profile, seed"),
+        ({"profile": "smoke", "folds": 2}, "folds: no such parameter"),
+        ({"fold": "two"}, "fold='two': the parameter fold is a whole number"),
+        ({"seed": 1.5}, "seed=1.5: the parameter seed is a whole number"),
+        ({"corpus": 7}, "corpus=7: the parameter corpus is a text"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+def test_papermill_alone_ends_at_a_parameter_that_the_notebook_lacks(
+    parameters, words, first_cells
+):
+    with pytest.raises(papermill.PapermillExecutionError) as stopped:
+        first_cells(parameters)
+    assert stopped.value.ename == "ValueError" and words in stopped.value.evalue
+
+
+def test_papermill_alone_passes_the_parameters_that_the_notebook_has(first_cells):
+    assert first_cells({"profile": "smoke", "fold": 2}).endswith("actors-smoke-fold2-seed0\n")
+
+
+def test_the_library_refuses_strengths_as_well(folder):
+    from cmlib.perceiver import Perceiver
+    from cmlib.preparation.inputs import InputError
+
+    perceiver = Perceiver.load("actors")
+    for strength in (np.nan, np.inf, -0.5):
+        with pytest.raises(InputError, match="choose a number from 0 to 1"):
+            perceiver.perceive("me.png", "hello.wav", strength)
+        with pytest.raises(InputError, match="choose a number from 0 to 1"):
+            perceiver.perceive_all(["me.png"], ["hello.wav"], [0.5, strength])
+    assert perceiver.perceive("me.png", "hello.wav", 1.5).strength == 1.5  # exaggerates
