@@ -11,7 +11,6 @@ from cmlib.corpora.folders import (
     VIDEO_SUFFIXES,
     cache_root,
     default_root,
-    list_files,
     verify,
 )
 from cmlib.corpora.remembered import current_root, remember_root
@@ -28,7 +27,6 @@ __all__ = [
     "cache_root",
     "current_root",
     "default_root",
-    "list_files",
     "remember_root",
     "scan",
     "split_name",

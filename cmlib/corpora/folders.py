@@ -29,20 +29,6 @@ def cache_root() -> Path:
     return files.place("CM_CACHE")
 
 
-def list_files(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """Every file below ``root`` with one of these suffixes, sorted.
-
-    Hidden files and folders, such as ``._x.mp4`` of macOS, are ignored.
-    """
-    matching = []
-    for path in root.rglob("*"):
-        if path.suffix.lower() not in suffixes or not path.is_file():
-            continue
-        if not any(name.startswith(".") for name in path.relative_to(root).parts):
-            matching.append(path)
-    return sorted(matching)
-
-
 def verify(root: Path) -> list[str]:
     """Compare the files of a corpus with its list ``checksums.sha256``: a line for each fault.
 
