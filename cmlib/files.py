@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]  # the repository's folder
 # Environment variables that put a folder elsewhere, and where it is without them.
 PLACES = {"CM_RUNS": "runs", "CM_CACHE": "data/prepared", "CM_DATA": "data"}
-FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class PlaceError(OSError):
@@ -54,7 +54,7 @@ def make_folder(folder: Path) -> Path:
         fault = "a file is in the way; rename it, or choose another folder"
         raise PlaceError(f"{folder}: cannot be made, {fault}") from None
     except OSError as error:
-        if error.errno not in FORBIDDEN:
+        if error.errno in DISK_FULL:
             raise
         raise PlaceError(
             f"{folder}: cannot be made ({error.strerror}); {_remedy(folder)}"

@@ -1,18 +1,22 @@
 """Folders as people have them: packed in many ways, linked, and with much else in them."""
 
 import io
+import os
 import shutil
 import tarfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
-from conftest import tone
+from conftest import face, tone
+from PIL import Image
 
 from cmlib.cli import main
 from cmlib.corpora import archives
 from cmlib.preparation import media
+from cmlib.preparation.picture_crops import crop_folder
 from cmlib.preparation.store import Store
 
 NAMES = ("01-01-03-01-01-01-01.mp4", "01-01-05-01-01-01-02.mp4")
@@ -125,6 +129,10 @@ READ = {  # what it is: the corpus, and what makes the folder or archive that is
     "linked folders": ("ravdess", linked),
     "a link as root": ("ravdess", lambda t, r: r.symlink_to(t) or r),
     "a copy in itself": ("ravdess", copied_into_itself),
+    "a name that is no text": (
+        "ravdess",
+        lambda t, r: shutil.copytree(t, r / os.fsdecode(b"Sch\xfctz")).parent,
+    ),
     "MEAD in its archives": ("mead", tar_of_each_actor),
     "MEAD, a zip for each actor": ("mead", zip_of_each_actor),
     "MEAD, one zip as root": ("mead", lambda t, r: with_file(r, "MEAD.zip", zipped(t))),
@@ -235,6 +243,19 @@ def test_what_goes_with_a_corpus_is_no_fault(places, good_clip, capsys):
     assert "skipped" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("arguments", [["--root", ""], ["--root="], ["--cache", ""]])
+def test_an_empty_argument_is_not_the_current_folder(arguments, places, good_clip, capsys):
+    ravdess(places / "tree", good_clip)
+    command = ["prepare", "ravdess", "--profile", "smoke"]
+    with pytest.raises(SystemExit):
+        main([*command, *arguments])
+    option = arguments[0].removesuffix("=")
+    assert (
+        capsys.readouterr().err == f"cm: {option} is empty; is a variable of the shell not set?\n"
+    )
+    assert main([*command, "--root", str(places / "tree")]) == 0
+
+
 @pytest.mark.parametrize("option", ["--root=~/my tree", "--root", "CM_DATA"])
 def test_a_tilde_is_the_home_folder(option, places, good_clip, capsys, monkeypatch):
     ravdess(places / "my tree" / "ravdess", good_clip)
@@ -262,6 +283,23 @@ def test_a_root_that_cannot_be_read_is_one_line(name, words, places, capsys):
     assert main(["prepare", "ravdess", "--root", str(places / name)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line and name in line
+
+
+def test_pictures_may_stay_packed(places):
+    """CelebA is published as ``img_align_celeba.zip`` with a list beside it."""
+    for name, folder in (("packed", "x"), ("plain", "plain/x")):
+        (places / folder).mkdir(parents=True, exist_ok=True)
+        for number in range(1, 4):
+            Image.fromarray(face(96, dx=0.01 * number)).save(places / folder / f"{number:06d}.png")
+        (places / name).mkdir(exist_ok=True)
+        lines = "000001.png 0\n000002.png 1\n000003.png 2\n"
+        (places / name / "list_eval_partition.txt").write_text(lines)
+    with_file(places / "packed", "img_align_celeba.zip", zipped(places / "x"))
+    plain, packed = (crop_folder(places / name, 32, workers=2) for name in ("plain", "packed"))
+    assert plain.kind == packed.kind == "celeba"
+    assert list(packed.table.part) == ["train", "val"]
+    assert np.array_equal(packed.pictures, plain.pictures)
+    assert [reason for reason in packed.skipped.reason] == ["partition: a test picture"]
 
 
 def test_a_folder_may_be_named_like_an_open_archive(places, good_clip):

@@ -23,12 +23,13 @@ def folder(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "hello.wav", tone(1.0), 48_000)
     (tmp_path / "linked.png").symlink_to(tmp_path / "me.png")
     shutil.copy(tmp_path / "me.png", tmp_path / "face.json")
+    (tmp_path / "folder.png").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def content(folder) -> dict:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 REFUSED = {  # options of cm perceive, and words of the one line
@@ -40,6 +41,7 @@ REFUSED = {  # options of cm perceive, and words of the one line
     "onto the picture": (["-o", "me.png"], "me.png: -o me.png would overwrite it"),
     "onto the picture by a link": (["-o", "linked.png"], "-o linked.png would overwrite it"),
     "another way to say the same": (["-o", "../{folder}/me.png"], "would overwrite it"),
+    "onto a folder": (["-o", "folder.png"], "folder.png: a folder; name the picture to write"),
     "numbers onto the picture": (["--image", "face.json", "-o", "face.png"], "face.json: -o"),
 }
 
@@ -60,6 +62,14 @@ def test_perceive_refuses_it_in_one_line_and_writes_nothing(case, folder, capsys
     assert main(["perceive", "--image", "me.png", "--audio", "hello.wav", "-o", "out.png"]) == 0
     numbers = json.loads((folder / "out.json").read_text(), parse_constant=pytest.fail)
     assert numbers["strength"] == 0.7
+
+
+@pytest.mark.parametrize("size", ["33", "0", "-64", "16"])
+def test_a_side_that_is_no_multiple_of_32_is_refused_at_once(size, folder, capsys):
+    with pytest.raises(SystemExit):
+        main(["pretrain", "--images", str(folder), f"--size={size}"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"{size} is not a multiple of 32")
 
 
 def test_a_gallery_replaces_only_a_gallery(tmp_path):

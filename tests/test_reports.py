@@ -155,6 +155,36 @@ def test_the_usual_folder_goes_first_and_a_line_says_so(tree, places, cm_prepare
     assert f"CM_CACHE={places / 'elsewhere'}" in printed
 
 
+@pytest.mark.parametrize(
+    "put, words",
+    [
+        (lambda usual: usual.symlink_to("/nowhere/ravdess"), "a link that leads nowhere"),
+        (lambda usual: usual.write_text("x"), "neither a folder nor a zip or tar archive"),
+        (lambda usual: usual.mkdir(), "no clip of ravdess in it"),
+    ],
+    ids=["a link to nowhere", "a file", "an empty folder"],
+)
+def test_what_is_wrong_with_the_usual_folder_is_said(put, words, tree, places, cm_prepare):
+    cm_prepare("--root", tree)
+    (places / "data").mkdir()
+    put(places / "data" / "ravdess")
+    _, error = cm_prepare()
+    assert f"{places / 'data' / 'ravdess'}: {words}" in error
+    printed, _ = cm_prepare("--root", tree)
+    assert "2 clips" in printed
+
+
+def test_a_damaged_card_is_named_with_the_remedy(tree, places, cm_prepare):
+    cm_prepare("--root", tree)
+    (card,) = (places / "cache").glob("ravdess-*/card.json")
+    card.write_text("{")
+    _, error = cm_prepare("--root", tree)
+    assert error.startswith(f"cm: {card}: damaged") and f"remove {card.parent}" in error
+    shutil.rmtree(card.parent)
+    printed, _ = cm_prepare("--root", tree)
+    assert "2 clips" in printed
+
+
 def test_notebooks_are_stale_if_the_remembered_folder_changes(tree, places, cm_prepare):
     cm_prepare("--root", tree)
 

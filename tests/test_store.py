@@ -141,7 +141,7 @@ print(json.dumps(prepare("actors", profile, {str(corpus)!r}, {str(tmp_path / "tw
 
 def test_a_few_clips_can_be_looked_at_before_anything_is_prepared(prepared, cache, monkeypatch):
     s, root = prepared
-    monkeypatch.setattr(corpora, "default_root", lambda corpus: root)
+    monkeypatch.setattr(corpora, "current_root", lambda corpus, cache=None: root)
     raw = preparing.open_or_scan("actors", SMOKE, cache)
     assert isinstance(raw, preparing.UnpreparedCorpus)
     assert raw.has_faces

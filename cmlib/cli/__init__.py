@@ -63,6 +63,20 @@ def expand_home(argument: str) -> str:
     return os.path.expanduser(argument)
 
 
+def refuse_empty(arguments: Sequence[str]) -> None:
+    """SystemExit(2), after one line on stderr, if an argument is empty.
+
+    An empty --root would be the current folder, with all that is below it.
+    """
+    for position, argument in enumerate(arguments):
+        option, _, value = argument.partition("=")
+        before = arguments[position - 1] if position else ""
+        if not argument or (option.startswith("--") and argument.endswith("=") and not value):
+            name = option or (before if before.startswith("-") else "an argument")
+            print(f"cm: {name} is empty; is a variable of the shell not set?", file=sys.stderr)
+            raise SystemExit(WRONG_ARGUMENTS)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status.
 
@@ -72,7 +86,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # The name of a file may hold bytes that are no text; they are printed as \xNN.
         sys.stdout.reconfigure(errors="backslashreplace")
-    arguments = [expand_home(argument) for argument in (sys.argv[1:] if argv is None else argv)]
+    argv = sys.argv[1:] if argv is None else argv
+    refuse_empty(argv)
+    arguments = [expand_home(argument) for argument in argv]
     try:
         status = create_app()(
             arguments, print_error=False, exit_on_error=False, result_action="return_value"

@@ -43,6 +43,14 @@ def _seeds(hint: type, tokens: Sequence[Token]) -> list[int]:
     return number_range(tokens[0].value, 0, 2**31 - 1)
 
 
+def _check_side(hint: type, side: int) -> None:
+    if side < 32 or side % 32:
+        raise ValueError(f"{side} is not a multiple of 32")
+
+
+Side = Annotated[
+    int, Parameter(validator=_check_side, help="Side of the pictures in pixels, a multiple of 32.")
+]
 CorpusToRead = Annotated[
     str,
     Parameter(

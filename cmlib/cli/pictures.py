@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from cmlib.cli.options import Cache, Labels
+from cmlib.cli.options import Cache, Labels, Side
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +25,7 @@ def pictures(
     /,
     *,
     labels: Labels = None,
-    size: Annotated[int, Parameter(help="Side of the face crops, a multiple of 32.")] = 128,
+    size: Side = 128,
     sheet: Annotated[
         Path | None,
         Parameter(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from cmlib.cli.options import Corpus, Fold, Profile, Seed
+from cmlib.cli.options import Corpus, Fold, Profile, Seed, Side
 from cmlib.corpora import CORPORA
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def pretrain(
         Path | None,
         Parameter(help="Learn from the pictures in this folder: CelebA, RaFD, or others."),
     ] = None,
-    size: Annotated[int, Parameter(help="Side of the pictures, a multiple of 32.")] = 64,
+    size: Side = 64,
     seed: Seed = 0,
 ) -> None:
     """Learn faces or voices from the crowd, or from pictures.

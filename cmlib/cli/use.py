@@ -43,6 +43,8 @@ def perceive(
 
     if out.suffix.lower() not in PICTURE_SUFFIXES:
         raise ValueError(f"{out}: the picture's name should end in .png, .jpg or .webp")
+    if out.is_dir():
+        raise ValueError(f"{out}: a folder; name the picture to write")
     written = (out, out.with_suffix(".json"))
     for source in (Path(image), Path(audio)):
         if source.exists() and any(path.exists() and path.samefile(source) for path in written):

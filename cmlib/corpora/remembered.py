@@ -23,7 +23,7 @@ def current_root(corpus: str, cache: Path | None = None) -> Path:
     "ravdess+song", do not change the folder. Of a pair it is the folder of the pictures.
     """
     default = default_root(corpus)
-    if archives.is_folder(default):
+    if default.exists() or default.is_symlink():  # whatever is wrong with it will be said
         return default
     noted = _noted_roots(corpus, cache or cache_root())
     existing = [root for root in noted if archives.is_folder(root)]

@@ -156,6 +156,10 @@ def _decoder_input(path: Path) -> str | io.BytesIO:
         if not path.stat().st_size:
             raise MediaError(f"{path}: empty file; {GET_IT_AGAIN}")
         source = os.path.abspath(path)  # FFmpeg would take "a:b.mp4" for an address
+        try:
+            source.encode()
+        except UnicodeEncodeError:  # FFmpeg wants names that are text
+            source = io.BytesIO(path.read_bytes())
     else:
         try:
             data = archives.read(path)

@@ -50,7 +50,6 @@ from cmlib.preparation.store import ARRAYS, TABLES, Store, StoreError, save_in_b
 
 HASHED_EDGE_BYTES = 16 * 1024  # at either end of an input file
 CLIPS_PER_WORKER = 64  # at least, since a process takes seconds to start
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 # -------------------------------------------------------------------- a corpus not yet prepared
@@ -294,7 +293,7 @@ def prepare(
                 if not folder.exists():  # another process may have been faster
                     _prepare_into(folder, unprepared, workers, progress)
     except OSError as error:
-        if error.errno not in DISK_FULL:
+        if error.errno not in files.DISK_FULL:
             raise
         raise StoreError(
             f"{cache}: the disk is full; make room, or set CM_CACHE to a larger one, and run "

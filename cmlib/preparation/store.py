@@ -55,7 +55,13 @@ class Store:
     @cached_property
     def card(self) -> dict:
         """Key, corpus, settings, counts, checksums of the files, and seconds of the last start."""
-        return json.loads((self.folder / "card.json").read_text())
+        path = self.folder / "card.json"
+        try:
+            return json.loads(path.read_text())
+        except ValueError as error:
+            raise StoreError(
+                f"{path}: damaged ({error}); remove {self.folder} and run cm prepare"
+            ) from None
 
     @property
     def root(self) -> Path:
