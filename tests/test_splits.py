@@ -2,7 +2,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cmlib.corpora.splits import FOLDS, Split, fold_of, random_split, split
+from cmlib.corpora.splits import (
+    FOLDS,
+    SUBSETS,
+    Split,
+    fold_of,
+    random_split,
+    split,
+    split_from_yaml,
+)
 
 
 def table(actors=range(1, 25), clips=3):
@@ -58,3 +66,39 @@ def test_the_random_split_leaks_on_purpose():
     assert set(clips.actor.iloc[parts.train]) & set(clips.actor.iloc[parts.test])
     assert np.array_equal(parts.test, random_split(240, seed=1).test)
     assert not np.array_equal(parts.test, random_split(240, seed=2).test)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\x80", b"@", b"\0", b"train: 2026-99-99", b"[" * 100_000, b"- " * 100_000, b"train: &a [*a"],
+    ids=["bytes", "a sign", "zero", "no date", "brackets", "dashes", "a cut one"],
+)
+def test_a_list_that_is_no_yaml_is_one_line(content, tmp_path):
+    file = tmp_path / "split.yaml"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match="copy it again") as stopped:
+        split_from_yaml([file], pd.DataFrame({"name": ["01-01-03-01-01-01-01"]}))
+    assert str(stopped.value).startswith(f"{file}: not a YAML file")
+    assert "\n" not in str(stopped.value)
+    names = [f"01-01-03-01-01-01-{actor:02d}" for actor in (1, 2, 3)]
+    lines = [f"{part}: [03/{part}/{name}/1.jpg]" for part, name in zip(SUBSETS, names)]
+    file.write_text("\n".join(lines))
+    rows = split_from_yaml([file], pd.DataFrame({"name": names}))
+    assert [list(part) for part in (rows.train, rows.val, rows.test)] == [[0], [1], [2]]
+
+
+@pytest.mark.parametrize("content", ["", "5", "train: []", "train: [1]\nval: []\ntest: []"])
+def test_a_yaml_file_that_is_no_split_is_one_line(content, tmp_path):
+    file = tmp_path / "split.yaml"
+    file.write_text(content)
+    with pytest.raises(ValueError, match="expected three lists of paths"):
+        split_from_yaml([file], pd.DataFrame({"name": ["x"]}))
+
+
+def test_a_yaml_file_that_repeats_itself_endlessly_is_refused(tmp_path):
+    """Each list holds the one before it ten times."""
+    lines = ["a0: &a0 [x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
+    (tmp_path / "split.yaml").write_text("\n".join([*lines, "train: *a11", "val: []", "test: []"]))
+    with pytest.raises(ValueError, match="expected three lists of paths"):
+        split_from_yaml([tmp_path / "split.yaml"], pd.DataFrame({"name": ["x"]}))

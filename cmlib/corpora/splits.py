@@ -13,6 +13,7 @@ from cmlib.corpora.processed import clip_of, name_of
 
 AS_RELEASED = 0  # in place of a fold: the authors' split, where an actor is in every subset
 SUBSETS = ("train", "val", "test")
+MAX_YAML_DEPTH = 10  # a split has lists in one mapping, so 2
 # Actors of the five test sets (Luna-Jimenez et al. 2021); validation is the next fold, and training
 # the other three.
 FOLDS = (
@@ -115,11 +116,23 @@ def _read_lists(file: Path) -> dict[str, list]:
     import yaml  # here, since the other splits do not need it
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the lists have 100,000 lines
-    content = yaml.load(file.read_text(), loader)
+    try:
+        text = file.read_text(encoding="utf-8")
+        depth = 0
+        for event in yaml.parse(text, loader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_YAML_DEPTH:  # the loader would overflow its stack and kill the process
+                raise ValueError("too many lists in one another")
+        content = yaml.load(text, loader)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are no text, and dates
+        reason = " ".join(str(error).split())[:100]
+        raise ValueError(f"{file}: not a YAML file ({reason}); copy it again") from None
     lists: dict[str, list] = {}
     if isinstance(content, dict):
         lists = {name: content[name] for name in SUBSETS if isinstance(content.get(name), list)}
-    if len(lists) < len(SUBSETS):
+    has_paths_only = all(isinstance(path, str) for paths in lists.values() for path in paths)
+    if len(lists) < len(SUBSETS) or not has_paths_only:
         raise ValueError(
             f"{file}: expected three lists of paths, {', '.join(SUBSETS)}; "
             "this is not a split of the authors'"
