@@ -63,8 +63,9 @@ def test_words_of_other_sets_are_understood(tmp_path):
 def test_further_columns_are_kept_and_the_last_tenth_of_the_people_validates(tmp_path):
     names = [f"{person}.png" for person in range(1, 21)]
     root = put(tmp_path / "set", *names)
-    rows = [f"{name},{name[:-4]},happy,{i / 100}" for i, name in enumerate(names)]
-    (tmp_path / "set.csv").write_text("file,person,emotion,Rated_Happy\n" + "\n".join(rows))
+    rows = [f"{name},{name[:-4]},happy,{i / 100},test" for i, name in enumerate(names)]
+    header = "file,person,emotion,Rated_Happy,part\n"  # the part is that of somebody else's split
+    (tmp_path / "set.csv").write_text(header + "\n".join(rows))
     _, table, _ = picture_folders.scan(root)
     assert list(table.columns) == ["file", "part", "person", "emotion", "Rated_Happy"]
     assert set(table.person[table.part == "val"]) == {"19", "20"}

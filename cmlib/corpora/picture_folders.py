@@ -107,6 +107,7 @@ def _scan_labelled(
         raise CorpusError(f"{labels.path}: no row fits a picture in {root}{first}")
     validation_people = _validation_people(table.person)
     part = ["val" if person in validation_people else "train" for person in table.person]
+    table = table.drop(columns="part", errors="ignore")  # of somebody else's split
     table.insert(1, "part", part)
     return "labelled", table, skipped
 

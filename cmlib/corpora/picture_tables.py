@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -79,7 +80,7 @@ class PictureTable:
         """
         names = _Names(root, pictures)
         rows: dict[str, dict] = {}
-        first_line: dict[str, int] = {}
+        first_line: dict[str, Hashable] = {}
         skipped: list[Skipped] = []
         for line, row in self.rows.iterrows():
             meant = names.find(row.file)
@@ -100,7 +101,7 @@ class PictureTable:
 
     @staticmethod
     def _fault(
-        row: pd.Series, meant: list[str], emotion: str | None, first_line: dict[str, int]
+        row: pd.Series, meant: list[str], emotion: str | None, first_line: Mapping[str, Hashable]
     ) -> str:
         """Why a row cannot be used, or ""; ``meant`` are the pictures that it may mean."""
         if not meant:
