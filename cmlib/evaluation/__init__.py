@@ -2,7 +2,7 @@
 
 ``scoring``          predictions, scores, differences between models, calibration
 ``robustness``       scores when one sense is disturbed
-``leakage``          one probe under three splits
+``leakage``          one probe under splits that keep actors apart or mix them
 ``ablations``        the context network with one setting changed at a time
 ``face_ablations``   face VAE-GANs with another reconstruction error
 ``judges``           classifiers of expressions that share nothing with the models

@@ -1,70 +1,126 @@
-"""The lesson of leakage: one probe under three splits."""
+"""The lesson of leakage: one linear probe, and splits that keep actors apart or mix them."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.model_selection import GridSearchCV, GroupKFold, StratifiedGroupKFold
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from cmlib import metrics
 from cmlib.corpora.splits import random_split
 from cmlib.experiment.run import Run
 
+NEVER = -1e9  # log probability of a class that a probe has not met
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)  # inverse strengths C of the penalty, from strong to weak
+Folds = list[tuple[np.ndarray, np.ndarray]]
 
-def leakage(run: Run, seed: int = 0) -> pd.DataFrame:
-    """The accuracy of one linear probe under three splits, of frames and of voices.
 
-    Columns: sense ("face", "voice"), split, value, low, high.
-    "actors apart" is the run's own split, "clips mixed" shuffles labelled clips, and "frames mixed"
-    shuffles frames, so that frames of one clip are on both sides. Each uses about 60 % for
-    training. The encoders were trained on the training actors, who are also among the test items of
-    the two shuffled splits: that leak is part of the lesson.
+def probed_latents(run: Run) -> tuple[str, np.ndarray, np.ndarray]:
+    """The sense that is probed, its latents (N, D) and their labels (N,), -1 for none."""
+    if run.store.has_faces:
+        sense, latents = "face", run.face_latents.mu[0].numpy()
+    else:
+        sense, latents = "voice", run.voice_latents.mu.numpy()
+    return sense, latents, run.clip_labels[run.frame_clip]
+
+
+def fit_probe(latents: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> Pipeline:
+    """A logistic regression on latents (N, D), whose penalty is chosen by cross-validation.
+
+    ``groups`` (N,) are kept together in the folds that choose it. With one group nothing can be
+    held out, and the strongest penalty is taken.
     """
-    rows = []
-    for sense in ("face", "voice") if run.store.has_faces else ("voice",):
-        if sense == "face":
-            latents = run.face_latents.mu[0].numpy()
-            clip_of_row = run.frame_clip
-            splits = _face_splits(run, seed)
-        else:
-            latents = run.voice_latents.mu.numpy()
-            clip_of_row = np.arange(len(run.store.clips))
-            splits = _voice_splits(run, seed)
-        labels = run.clip_labels[clip_of_row]
-        actors = run.store.clips.actor.to_numpy()[clip_of_row]
-        for name, (train, test) in splits.items():
-            probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
-            probe.fit(latents[train], labels[train])
-            hits = probe.predict(latents[test]) == labels[test]
-            interval = metrics.mean_interval(hits, actors[test], run.profile.bootstrap)
-            rows.append({"sense": sense, "split": name, **interval})
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTIES[0], max_iter=500))
+    count = len(np.unique(groups))
+    if count < 2:
+        return pipeline.fit(latents, labels)
+    penalties = {"logisticregression__C": PENALTIES}
+    search = GridSearchCV(clone(pipeline), penalties, cv=GroupKFold(min(5, count)))
+    return search.fit(latents, labels, groups=groups).best_estimator_
+
+
+def strangers_folds(run: Run, together: str, count: int = 5) -> Folds:
+    """Folds of the labelled validation frames, as (rows to learn from, rows to test).
+
+    ``together`` says what is never divided: "actor", so that each fold tests other people, or
+    "clip", so that clips are shuffled and every actor is on both sides. Rows count from 0 to the
+    number of these frames.
+    """
+    frames = run.frames_of(run.split.val)
+    clips = run.frame_clip[frames]
+    labels = run.clip_labels[clips]
+    if together == "actor":
+        groups = run.store.clips.actor.to_numpy()[clips]
+        folds = GroupKFold(min(count, len(np.unique(groups))))
+    else:
+        groups = clips
+        # Clips are sorted by name, and actors take turns. Without shuffling, folds of clips would
+        # be folds of actors again.
+        folds = StratifiedGroupKFold(
+            min(count, len(np.unique(groups))), shuffle=True, random_state=run.seed
+        )
+    return list(folds.split(frames, labels, groups))
+
+
+def probe_score(
+    run: Run, training_clips: np.ndarray, test_clips: np.ndarray, together: str
+) -> dict:
+    """Clip accuracy, with its interval, of a probe that learns from some clips and reads others.
+
+    ``together`` is "actor" or "clip": what the choice of the penalty keeps together.
+    """
+    _, latents, labels = probed_latents(run)
+    training_frames = run.frames_of(training_clips)
+    test_frames = run.frames_of(test_clips)
+    groups = _groups(run, training_frames, together)
+    probe = fit_probe(latents[training_frames], labels[training_frames], groups)
+    answers = np.full((len(test_frames), len(run.classes)), NEVER)
+    answers[:, probe.classes_] = probe.predict_log_proba(latents[test_frames])
+    return run.scores(answers, test_frames)["clip_accuracy"]
+
+
+def cross_validated_score(run: Run, together: str) -> dict:
+    """Clip accuracy, with its interval, of validation clips in the folds of ``strangers_folds``."""
+    _, latents, labels = probed_latents(run)
+    frames = run.frames_of(run.split.val)
+    groups = _groups(run, frames, together)
+    answers = np.full((len(frames), len(run.classes)), NEVER)
+    for train, test in strangers_folds(run, together):
+        probe = fit_probe(latents[frames[train]], labels[frames[train]], groups[train])
+        answers[np.ix_(test, probe.classes_)] = probe.predict_log_proba(latents[frames[test]])
+    return run.scores(answers, frames)["clip_accuracy"]
+
+
+def _groups(run: Run, frames: np.ndarray, together: str) -> np.ndarray:
+    clips = run.frame_clip[frames]
+    return clips if together == "clip" else run.store.clips.actor.to_numpy()[clips]
+
+
+def leakage(run: Run) -> pd.DataFrame:
+    """The clip accuracy of one linear probe under four splits: columns split, value, low, high.
+
+    "actors apart" learns from training actors and reads validation actors. "random split" shuffles
+    clips, so that each actor is on both sides. The last two do the same among validation actors
+    alone, whom the encoder has never met in any profile: "strangers, actors apart" leaves out whole
+    actors, "strangers, clips mixed" leaves out clips. ValueError if these two had the same folds.
+    """
+    mixed = random_split(len(run.store.clips), run.seed)
+    rows = [
+        {"split": "actors apart", **probe_score(run, run.split.train, run.split.val, "actor")},
+        {"split": "random split", **probe_score(run, mixed.train, mixed.val, "clip")},
+    ]
+    actors = np.unique(run.store.clips.actor.to_numpy()[run.labelled(run.split.val)])
+    if len(actors) > 1:  # a small corpus may have one validation actor only
+        if tested_together(run, "actor") == tested_together(run, "clip"):
+            raise ValueError("leakage: both groupings give the same folds, so they show nothing")
+        for name, together in (("actors apart", "actor"), ("clips mixed", "clip")):
+            rows.append({"split": f"strangers, {name}", **cross_validated_score(run, together)})
     return pd.DataFrame(rows)
 
 
-def _face_splits(run: Run, seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Rows of frames that a probe learns from and is tested on, by the name of the split."""
-    labelled_frames = run.frames_of(np.flatnonzero(run.clip_labels >= 0))
-    mixed_train, mixed_test = _mixed_clips(run, seed)
-    frames = random_split(len(labelled_frames), seed)
-    return {
-        "actors apart": (run.frames_of(run.split.train), run.frames_of(run.split.test)),
-        "clips mixed": (run.frames_of(mixed_train), run.frames_of(mixed_test)),
-        "frames mixed": (labelled_frames[frames.train], labelled_frames[frames.test]),
-    }
-
-
-def _voice_splits(run: Run, seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Rows of clips that a probe learns from and is tested on, by the name of the split."""
-    return {
-        "actors apart": (run.labelled(run.split.train), run.labelled(run.split.test)),
-        "clips mixed": _mixed_clips(run, seed),
-    }
-
-
-def _mixed_clips(run: Run, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labelled clips in a random split: rows for training and for testing."""
-    labelled_clips = np.flatnonzero(run.clip_labels >= 0)
-    clips = random_split(len(labelled_clips), seed)
-    return labelled_clips[clips.train], labelled_clips[clips.test]
+def tested_together(run: Run, together: str) -> set[frozenset[int]]:
+    """The folds of ``strangers_folds`` as sets of the rows that they test, whatever their order."""
+    return {frozenset(test.tolist()) for _, test in strangers_folds(run, together)}

@@ -81,7 +81,10 @@ def write_gallery(names: Sequence[str], folder: Path, docs: Path, about: str) ->
         by_notebook.setdefault(FIGURES[name].notebook, []).append(name)
     for notebook, its_names in by_notebook.items():
         lines += ["", f"## {heading(notebook)}", "", "| | |", "|---|---|"]
-        cells = [f"![{name}](preview/{name}.png)<br>`cm figures {name}`" for name in its_names]
+        cells = [
+            f"![{FIGURES[name].title}](preview/{name}.png)<br>`cm figures {name}`"
+            for name in its_names
+        ]
         if len(cells) % 2:
             cells.append("")
         lines += [f"| {left} | {right} |" for left, right in zip(cells[::2], cells[1::2])]

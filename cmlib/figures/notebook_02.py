@@ -119,16 +119,34 @@ def prior_samples(run: Run) -> dict:
 @notebook.figure("02_interpolation", plots.interpolation, "the way between two faces")
 @torch.no_grad()
 def interpolation(run: Run) -> dict:
-    """``walks`` lead from the weakest to the strongest expression, of one actor and of all."""
+    """``walks`` lead from one face to another; ``names`` (one per walk) say from which to which.
+
+    The first walk joins two strong expressions of one actor, the second the first expression of two
+    actors. Each face is the middle frame of its clip, where an expression is at its height.
+    """
     clips = validation_clips(run)
-    of_one_actor = clips[clips.actor == clips.actor.iloc[-1]]
+    strong = clips[clips.intensity == clips.intensity.max()].drop_duplicates(["actor", "emotion"])
+    of_one_actor = strong[strong.actor == strong.actor.iloc[0]]
+    first, last = (_emotion_or_any(of_one_actor, emotion) for emotion in ("happy", "angry"))
+    others = strong[strong.actor != first.actor]
+    other = _emotion_or_any(others if len(others) else strong, first.emotion)
     steps = torch.linspace(0, 1, 7)[:, None]
     walks = []
-    for table in (of_one_actor, clips):
-        frames = table.first_frame.iloc[[0, -1]].to_numpy()
-        first, last = network(run).encoder(run.faces.batch(frames)).mu
-        walks.append(list(network(run).decoder((1 - steps) * first + steps * last)))
-    return {"walks": walks, "steps": steps[:, 0].tolist()}
+    for ends in ((first, last), (first, other)):
+        frames = np.array([clip.first_frame + clip.n_frames // 2 for clip in ends])
+        start, end = network(run).encoder(run.faces.batch(frames)).mu
+        walks.append(list(network(run).decoder((1 - steps) * start + steps * end)))
+    names = [
+        f"actor {first.actor},\n{first.emotion} to {last.emotion}",
+        f"{first.emotion}, actor\n{first.actor} to actor {other.actor}",
+    ]
+    return {"walks": walks, "steps": steps[:, 0].tolist(), "names": names}
+
+
+def _emotion_or_any(clips: pd.DataFrame, emotion: str) -> pd.Series:
+    """The first clip of an emotion, or the last clip where there is none, as in a small corpus."""
+    chosen = clips[clips.emotion == emotion]
+    return chosen.iloc[0] if len(chosen) else clips.iloc[-1]
 
 
 @notebook.figure("02_latents", plots.latents, "latents of the faces of strangers")

@@ -47,13 +47,16 @@ def voice_in_units(run: Run, voice: Posterior) -> torch.Tensor:
 )
 @torch.no_grad()
 def attention_map(run: Run) -> dict:
-    """Weights (D, D) of the first validation face and its voice, sorted by query and by key."""
+    """Weights (D, D) of the first validation face and its voice, sorted by query and by key.
+
+    ``queries`` and ``keys`` (D,) are in the order of the rows and of the columns.
+    """
     face, voice = run.paired(run.frames_of(run.split.val)[:1])
     attention = can(run).att_mu
     query = attention.query(voice_in_units(run, voice))[0].sort().values
     key = attention.key(face_in_units(run, face))[0].sort().values
     weights = torch.softmax(query[:, None] * key[None, :], dim=1)
-    return {"weights": weights / weights.amax(1, keepdim=True)}
+    return {"weights": weights / weights.amax(1, keepdim=True), "queries": query, "keys": key}
 
 
 def faces_of_one_actor(run: Run) -> pd.Series:

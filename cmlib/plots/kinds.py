@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from cmlib.plots.palette import ACCENT, EMOTION_COLORS, EMOTION_MARKERS, INK, MODEL_NAMES, QUIET
@@ -305,6 +306,35 @@ def point_panels(
 
 
 @styled
+def score_rows(
+    table: pd.DataFrame, label: str, chance: float, title: str = "", reference: str = ""
+) -> Plot:
+    """Scores with intervals, one below the other; columns name, value, low and high.
+
+    Names may be long. A dotted line marks the value of the row called ``reference``, which is
+    accented, and a dashed one marks chance.
+    """
+    fig = new_plot(7.4, 0.27 * len(table) + 0.9)
+    ax = fig.axes_grid()[0, 0]
+    for place, row in enumerate(table.itertuples()):
+        is_reference = row.name == reference
+        color = ACCENT if is_reference else INK
+        ax.hlines(place, row.low, row.high, color=color, lw=1.6)
+        ax.plot(row.value, place, "o", color=color, ms=5.5)
+        ax.text(1.0, place, f"{100 * row.value:.0f} %", va="center", fontsize="x-small")
+        if is_reference:
+            ax.axvline(row.value, color=ACCENT, ls=":", lw=1)
+    ax.axvline(chance, color=INK, ls="--", lw=1)
+    ax.text(chance + 0.008, -0.75, f"chance {100 * chance:.0f} %", fontsize="x-small", va="center")
+    ax.set_yticks(range(len(table)), list(table.name))
+    ax.set(xlim=(0, 1.06), ylim=(len(table) - 0.4, -1.2), xlabel=label)
+    ax.xaxis.set_major_formatter(PercentFormatter(1))
+    ax.grid(False, axis="y")
+    fig.heading(title)
+    return fig
+
+
+@styled
 def reliability(table: pd.DataFrame, title: str = "") -> Plot:
     """Accuracy against confidence, a panel for each model.
 
@@ -349,6 +379,27 @@ def probability_bars(before, after, labels: Sequence[str], title: str = "") -> P
 
 
 # -------------------------------------------------------------------- context attention
+
+
+@styled
+def attention_map(weights, queries, keys, title: str = "") -> Plot:
+    """Attention weights (Q, K), each row divided by its largest, in the order of queries and keys.
+
+    The colours follow the square root of the weights, so that small ones can be seen. The axes
+    count dimensions, and their labels say which query or key stands there.
+    """
+    queries, keys = np.asarray(queries), np.asarray(keys)
+    fig = new_plot(5.4, 4.2)
+    ax = fig.axes_grid()[0, 0]
+    image = ax.imshow(np.asarray(weights), cmap="Blues", norm=PowerNorm(0.5, 0, 1), aspect="auto")
+    for axis, numbers in ((ax.yaxis, queries), (ax.xaxis, keys)):
+        places = np.linspace(0, len(numbers) - 1, 6).round().astype(int)
+        axis.set_ticks(places, [f"{numbers[place]:.1f}" for place in places])
+    ax.set(xlabel="key of the face, sorted", ylabel="query of the voice, sorted")
+    ax.grid(False)
+    fig.colorbar(image, ax=ax, label="weight / largest of the row", pad=0.02)
+    fig.heading(title)
+    return fig
 
 
 @styled

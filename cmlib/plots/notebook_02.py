@@ -35,11 +35,11 @@ def prior_samples(pictures: Sequence) -> Plot:
     return kinds.image_grid(rows, title="decoded from the prior")
 
 
-def interpolation(walks: Sequence[Sequence], steps: Sequence[float]) -> Plot:
+def interpolation(walks: Sequence[Sequence], steps: Sequence[float], names: Sequence[str]) -> Plot:
     """A row from one face to another of the same actor, and a row between two actors."""
     columns = [f"{step:.2f}" for step in steps]
     title = "a straight line in the latent"
-    return kinds.image_grid(walks, ["one actor", "two actors"], columns, title=title)
+    return kinds.image_grid(walks, names, columns, title=title)
 
 
 def latents(points, emotions: Sequence[str]) -> Plot:

@@ -7,6 +7,8 @@ import pandas as pd
 from cmlib.plots import kinds
 from cmlib.plots.style import Plot
 
+LEAKING = ("random split", "strangers, clips mixed")  # splits with an actor on both sides
+
 
 def history(table: pd.DataFrame, sense: str) -> Plot:
     """The training of a classifier, a row per epoch."""
@@ -22,8 +24,14 @@ def confusion(table: pd.DataFrame, sense: str) -> Plot:
 
 def leakage(table: pd.DataFrame, chance: float, sense: str) -> Plot:
     """Columns split, value, low, high: clip accuracy of one probe under several splits."""
-    title = f"One {sense} probe, four questions"
-    return kinds.accuracy_bars(table, chance, title=title, label="clip accuracy")
+    title = f"One {sense} probe (orange: knows the actors)"
+    label = "clip accuracy, 95 % intervals over actors"
+    fig = kinds.accuracy_bars(table, chance, label=label)
+    for bar, split in zip(fig.axes[0].patches, table.split):
+        if split in LEAKING:
+            bar.set_facecolor(kinds.RUST)
+    fig.heading(title)
+    return fig
 
 
 def test_scores(table: pd.DataFrame, chance: float) -> Plot:

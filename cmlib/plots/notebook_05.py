@@ -16,9 +16,12 @@ def can_training(table: pd.DataFrame) -> Plot:
     return kinds.loss_curves(table, title="context attention network, faces it learns from")
 
 
-def attention_map(weights) -> Plot:
-    """Attention weights (D, D), each row divided by its largest."""
-    return kinds.image_grid([[weights]], ["rows by query,\ncolumns by key"], size=2.6)
+def attention_map(weights, queries, keys) -> Plot:
+    """Attention weights (D, D), each row divided by its largest.
+
+    Rows are in the order of the sorted ``queries`` (D,), columns in that of the sorted ``keys``.
+    """
+    return kinds.attention_map(weights, queries, keys, "one face and the voice of its clip")
 
 
 def attention_function_one_face(

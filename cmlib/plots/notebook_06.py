@@ -52,10 +52,13 @@ def robustness(table: pd.DataFrame, chance: float) -> Plot:
 
 def ablations(table: pd.DataFrame, chance: float) -> Plot:
     """Columns change, value, low, high: clip accuracy of validation actors."""
-    panel = table.assign(panel="validation actors", x=table.change, group="clip accuracy")
-    return kinds.point_panels(panel, "clip accuracy", chance, title="one change at a time")
+    rows = table.rename(columns={"change": "name"})
+    label = "clip accuracy, validation actors"
+    return kinds.score_rows(rows, label, chance, "one change at a time", "as in the profile")
 
 
 def all_folds(table: pd.DataFrame, chance: float) -> Plot:
-    """Columns model, value, low, high: clip accuracy over the actors of all folds."""
-    return kinds.accuracy_bars(table, chance, title="all folds")
+    """Columns model, value, low, high, count: clip accuracy over the trained folds."""
+    trained = int(table["count"].max())
+    title = "all five folds" if trained == 5 else f"test actors of {trained} of 5 folds"
+    return kinds.accuracy_bars(table, chance, title=title)

@@ -4,21 +4,33 @@ The command is ``python -m tools.notebooks.publish runs/actors-quick``. Cells ar
 id; a cell whose source has changed since it was executed is an error. Widgets and their state,
 progress bars, stderr and papermill's own metadata are left behind. Each notebook then carries a
 fingerprint of the code that produced its outputs; a test compares it with the code in the notebook.
+The numbers that the notebooks recorded are copied to ``docs/metrics``, with which a test compares
+the prose.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import copy
 import hashlib
 import io
+import re
+import shutil
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import nbformat
+import numpy as np
 from PIL import Image, ImageSequence
 
+from cmlib.figures.catalogue import FIGURES
+
 ROOT = Path(__file__).resolve().parents[2]
+METRICS = ROOT / "docs" / "metrics"  # numbers of the published run, which prose is compared with
+PICTURES = ("image/png", "image/jpeg", "image/gif")
+VISIBLE = 12  # grey levels of 255 by which a palette may change all but a thousandth of the pixels
 LARGEST_ANIMATION = 200_000  # characters of an animation; a longer one is shortened
 LARGEST = 1_000_000  # bytes that a published notebook may have
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -37,12 +49,13 @@ def fingerprint(notebook: nbformat.NotebookNode) -> str:
 def clean(outputs: list) -> list:
     """The outputs that a reader on the web can use, without widgets and stderr."""
     kept = []
-    for output in outputs:
+    for output in copy.deepcopy(outputs):
         data = output.get("data", {})
         if output.get("name") == "stderr" or WIDGET in data:
             continue
         if "image/png" in data:
-            data["image/png"] = smaller_picture(data["image/png"])
+            kind, picture = smaller_picture(data.pop("image/png"))
+            data[kind] = picture
         if len(data.get("image/gif", "")) > LARGEST_ANIMATION:
             data["image/gif"] = shorter_animation(data["image/gif"])
         kept.append(output)
@@ -65,18 +78,48 @@ def shorter_animation(gif: str) -> str:
     return base64.b64encode(packed.getvalue()).decode() + "\n"
 
 
-def smaller_picture(png: str) -> str:
-    """A base64 PNG in at most 256 colours, where that saves a third.
+def smaller_picture(png: str) -> tuple[str, str]:
+    """A base64 PNG as the MIME type and base64 text of a smaller picture that looks the same.
 
-    The figures in the folder of the run keep all colours.
+    A plot has few colours and gets a palette. Faces have many, and a palette would change some of
+    them visibly: they become a JPEG in all colours, where that is much smaller than the PNG.
     """
     image = Image.open(io.BytesIO(base64.b64decode(png)))
     if image.mode == "P":
-        return png
+        return "image/png", png
+    image = image.convert("RGB")
+    few_colours = image.quantize(256)
+    difference = np.asarray(image, np.int16) - np.asarray(few_colours.convert("RGB"), np.int16)
+    if np.quantile(np.abs(difference).max(2), 0.999) <= VISIBLE:
+        return "image/png", encoded(few_colours, "PNG", optimize=True)
+    jpeg = encoded(image, "JPEG", quality=90, subsampling=0, optimize=True)
+    if len(jpeg) < 0.67 * len(png):
+        return "image/jpeg", jpeg
+    return "image/png", png
+
+
+def encoded(image: Image.Image, kind: str, **options) -> str:
+    """An image file as base64 text, as notebooks keep it."""
     packed = io.BytesIO()
-    image.convert("RGB").quantize(256).save(packed, "PNG", optimize=True)
-    text = base64.b64encode(packed.getvalue()).decode() + "\n"
-    return text if len(text) < 0.67 * len(png) else png
+    image.save(packed, kind, **options)
+    return base64.b64encode(packed.getvalue()).decode() + "\n"
+
+
+def describe(code: str, outputs: list) -> None:
+    """Give the pictures of a cell that saves figures the titles of these as alternative texts."""
+    saved = re.findall(r'style\.save\([^"]*?f?"([^"]+)"', code)
+    patterns = [re.sub(r"{\w+}", "*", name) for name in saved]
+    titles = [
+        figure.title
+        for pattern in patterns
+        for name, figure in FIGURES.items()
+        if fnmatchcase(name, pattern)
+    ]
+    pictures = [
+        (output, kind) for output in outputs for kind in PICTURES if kind in output.get("data", {})
+    ]
+    for (output, kind), title in zip(pictures, titles):
+        output.metadata[kind] = {**output.metadata.get(kind, {}), "alt": title}
 
 
 def publish(source: Path, executed: Path) -> int:
@@ -99,6 +142,7 @@ def publish(source: Path, executed: Path) -> int:
         if any(output.output_type == "error" for output in executed_cell.outputs):
             raise PublishError(f"{source.name}: failed when it was executed; see {executed}")
         cell.outputs = clean(executed_cell.outputs)
+        describe(cell.source, cell.outputs)
         cell.execution_count = executed_cell.execution_count
     book.metadata.pop("widgets", None)
     book.metadata["outputs_of"] = fingerprint(book)
@@ -130,6 +174,10 @@ def main(arguments: list[str] | None = None) -> int:
         except (PublishError, OSError) as error:
             print(f"publish: {error}", file=sys.stderr)
             failed = True
+    if not failed:
+        METRICS.mkdir(exist_ok=True)
+        for numbers in sorted((options.run / "metrics").glob("*.json")):
+            shutil.copy(numbers, METRICS / numbers.name)
     return int(failed)
 
 
