@@ -2,11 +2,15 @@
 machine they ran on.
 """
 
+import base64
+import io
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from nbformat import v4
+from PIL import Image
 
 from tools.notebooks import publish
 
@@ -77,3 +81,45 @@ def test_what_must_not_be_published_is_refused(pair, spoil, message):
     with pytest.raises(publish.PublishError, match=message):
         publish.publish(source, path)
     assert source.read_bytes() == before
+
+
+def png(pixels: np.ndarray) -> str:
+    """Pixels (H, W, 3) of uint8 as a base64 PNG."""
+    packed = io.BytesIO()
+    Image.fromarray(pixels).save(packed, "PNG")
+    return base64.b64encode(packed.getvalue()).decode() + "\n"
+
+
+def decoded(text: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB"), np.int16)
+
+
+def test_a_plot_of_few_colours_stays_a_png_to_the_last_pixel():
+    pixels = np.full((200, 300, 3), 255, np.uint8)
+    pixels[50:60] = (31, 93, 138)
+    kind, text = publish.smaller_picture(png(pixels))
+    assert kind == "image/png" and len(text) < len(png(pixels))
+    assert np.array_equal(decoded(text), pixels)
+
+
+def test_a_rare_colour_among_many_faces_is_kept():
+    """A palette gives a small bar of purple a grey; so such a picture becomes a JPEG."""
+    rows, columns = np.mgrid[:240, :240]
+    skin = np.stack([rows // 2 + 120, columns // 2 + 90, (rows + columns) // 4 + 60], 2)
+    noise = np.random.default_rng(0).integers(-12, 13, skin.shape)
+    pixels = (skin + noise).clip(0, 255).astype(np.uint8)
+    pixels[100:104, 30:90] = (91, 42, 140)
+    kind, text = publish.smaller_picture(png(pixels))
+    assert kind == "image/jpeg" and len(text) < 0.67 * len(png(pixels))
+    bar = decoded(text)[101:103, 34:86].mean((0, 1))
+    assert np.abs(bar - (91, 42, 140)).max() < 12
+
+
+def test_a_picture_gets_the_title_of_its_figure_as_alternative_text():
+    pictures = [v4.new_output("display_data", {"image/png": "x"}) for _ in range(2)]
+    code = 'for name in modalities:\n    style.save(fig, f"04_confusion_{name}", run.folder)'
+    publish.describe(code, pictures)
+    assert [output.metadata["image/png"]["alt"] for output in pictures] == [
+        "who is mistaken for whom, by the face",
+        "who is mistaken for whom, by the voice",
+    ]

@@ -4,8 +4,8 @@ The command is ``python -m tools.notebooks.publish runs/actors-quick``. Cells ar
 id; a cell whose source has changed since it was executed is an error. Widgets and their state,
 progress bars, stderr and papermill's own metadata are left behind. Each notebook then carries a
 fingerprint of the code that produced its outputs; a test compares it with the code in the notebook.
-The numbers that the notebooks recorded are copied to ``docs/metrics``, with which a test compares
-the prose.
+The numbers that the notebooks recorded are copied to ``docs/metrics/fold_1``; a test compares the
+prose with them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from PIL import Image, ImageSequence
 from cmlib.figures.catalogue import FIGURES
 
 ROOT = Path(__file__).resolve().parents[2]
-METRICS = ROOT / "docs" / "metrics"  # numbers of the published run, which prose is compared with
+METRICS = ROOT / "docs" / "metrics" / "fold_1"  # of the published run; prose is compared with them
 PICTURES = ("image/png", "image/jpeg", "image/gif")
 VISIBLE = 12  # grey levels of 255 by which a palette may change all but a thousandth of the pixels
 LARGEST_ANIMATION = 200_000  # characters of an animation; a longer one is shortened
@@ -175,7 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"publish: {error}", file=sys.stderr)
             failed = True
     if not failed:
-        METRICS.mkdir(exist_ok=True)
+        METRICS.mkdir(parents=True, exist_ok=True)
         for numbers in sorted((options.run / "metrics").glob("*.json")):
             shutil.copy(numbers, METRICS / numbers.name)
     return int(failed)

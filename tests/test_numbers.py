@@ -1,0 +1,140 @@
+"""Numbers in the README and in docs are those of the files that they come from.
+
+``docs/metrics/fold_1`` holds what the published notebooks recorded, and ``five_folds.json`` beside
+it what five trained folds gave.
+"""
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+METRICS = ROOT / "docs" / "metrics"
+MODELS = {
+    "face only": "face",
+    "voice only": "voice",
+    "product of experts": "product_of_experts",
+    "concatenation": "concatenation",
+    "context attention, settings as released": "can_released",
+    "**context attention**": "can",
+}
+RIVALS = {
+    "the face alone": "face",
+    "the product of experts": "product_of_experts",
+    "a linear classifier on both latents side by side (concatenation)": "concatenation",
+    "context attention with the settings as released": "can_released",
+}
+
+
+@cache
+def numbers(name: str) -> dict:
+    return json.loads((METRICS / name).read_text(encoding="utf-8"))
+
+
+@cache
+def page(name: str) -> str:
+    """The text of a page on one line, with plain minus signs."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return " ".join(text.replace("−", "-").split())
+
+
+def interval(scores: dict, factor: float = 100, dash: str = "–") -> str:
+    """Such as "56.4 % (47.5 – 65.4)"."""
+    value, low, high = (f"{factor * scores[key]:.1f}" for key in ("value", "low", "high"))
+    return f"{value} % ({low} {dash} {high})"
+
+
+def points(gain: dict, factor: float = 100) -> str:
+    """Such as "16.2 (11.8 to 20.6)"."""
+    value, low, high = (f"{factor * gain[key]:.1f}" for key in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def row(text: str, name: str) -> list[str]:
+    """The cells of the row of a table that begins with ``name``."""
+    match = re.search(rf"\| {re.escape(name)} \| ([^|]+)\|(?: ([^|]+)\|)?(?: ([^|]+)\|)?", text)
+    assert match, f"no row {name!r}"
+    return [cell.strip() for cell in match.groups() if cell is not None]
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/results.md"])
+@pytest.mark.parametrize("label", MODELS)
+def test_table_of_models(name, label):
+    model = MODELS[label]
+    fold_1 = numbers("fold_1/06_evaluation.json")["models"][model]["clip_accuracy"]
+    five = numbers("five_folds.json")["models"][model]
+    cells = row(page(name), label)
+    assert cells[:2] == [interval(fold_1), interval(five)]
+    if name == "docs/results.md":
+        assert cells[2] == f"{100 * five['mean']:.1f} ± {100 * five['sd']:.1f} %"
+
+
+@pytest.mark.parametrize("label", RIVALS)
+def test_gains_over_other_readers(label):
+    gain = numbers("five_folds.json")["gain_of_can"][RIVALS[label]]
+    assert row(page("docs/results.md"), label)[0] == points(gain)
+
+
+def test_gains_of_the_judges():
+    judges = numbers("five_folds.json")["congruence_in_points"]
+    text = page("docs/results.md")
+    for emotion, gain in judges["judge"].items():
+        assert points(gain, 1) in text, emotion
+    for judge in judges.values():
+        assert points(judge["all"], 1) in text
+    for emotion in ("happy", "surprised", "fearful", "sad"):
+        assert points(judges["recogniser"][emotion], 1) in text, emotion
+
+
+def test_sentences_about_five_folds():
+    five = numbers("five_folds.json")
+    read = five["recognised"]["recogniser"]
+    all_emotions = five["congruence"]["all"]
+    gain = five["gain_of_can"]["face"]
+    value, low, high = (f"{100 * gain[key]:.1f}" for key in ("value", "low", "high"))
+    readme, results = page("README.md"), page("docs/results.md")
+    assert f"Context attention is {value} points ({low} to {high}) above the face alone" in readme
+    seen = f"{points(all_emotions)} more".replace(" (", " points (")
+    assert seen in readme
+    named, before = percent(all_emotions["named"]), percent(all_emotions["before"])
+    assert f"names this emotion in {named} of the pictures instead of {before}" in readme
+    real, painted = percent(read["real"]["value"]), percent(read["reconstructed"]["value"])
+    assert f"it reads {real} of real frames and {painted} of their reconstructions" in results
+
+
+def test_sentences_about_fold_1():
+    three = numbers("fold_1/02_face_vae.json")["three_numbers"]
+    real, painted = three["judge_on_real_crops"], three["judge_on_reconstructions"]
+    clips = [percent(s["clip_accuracy"]["value"]) for s in (real, painted)]
+    frames = [f"{100 * s['frame_accuracy']['value']:.1f}" for s in (real, painted)]
+    text = page("docs/results.md")
+    expected = f"reads {clips[0]} of real clips and {clips[1]} of their reconstructions"
+    assert f"{expected} (frames: {frames[0]} and {frames[1]} %)" in text
+    probe = three["linear_probe_on_the_latent"]["clip_accuracy"]
+    assert f"A linear probe reads {percent(probe['value'])} of latents" in text
+    assert interval(probe) in text
+    readers = numbers("fold_1/04_expression_classifier.json")
+    for group in ("validation", "test"):
+        assert interval(readers[group]["face"]["clip_accuracy"]) in text
+
+
+def test_the_paper_beside_this_repository():
+    text = page("docs/paper_and_here.md")
+    five = numbers("five_folds.json")["models"]
+    assert interval(five["can"]) in text and interval(five["can_released"]) in text
+    for name in ("README.md", "docs/results.md", "docs/paper_and_here.md"):
+        assert "81.01 %" in page(name) and "79.34 %" in page(name)
+
+
+def test_raters_that_are_models_are_called_models():
+    """Only people rate; a vision-language model that names emotions is called a model."""
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        if path.name != "experiments.md":  # its rows keep the words of their day
+            assert "blind raters" not in path.read_text(encoding="utf-8"), path.name
