@@ -40,7 +40,7 @@ endif
 SNAKEMAKE = $(PY) -m snakemake $(if $(CM_RUNS),--directory "$$CM_RUNS") --cores $(CORES) --config corpus=$(CORPUS) profile=$(PROFILE) fold=$(FOLD) seed=$(SEED) \
   --rerun-triggers mtime params input --rerun-incomplete --keep-going --nolock --quiet rules progress host reason
 
-.PHONY: help reproduce figures lint test test-browser bench demo lab lock clean distclean always
+.PHONY: help reproduce figures lint test test-browser bench demo lab site lock clean distclean always
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -63,8 +63,8 @@ lint: $(READY)  ## ruff (rules and format) and pyright, as CI runs them
 test: $(READY)  ## unit and parity tests, and every notebook in profile smoke
 	@OMP_NUM_THREADS=1 MPLBACKEND=agg $(PY) -m pytest -q -n $(CORES) --dist loadfile
 
-test-browser: $(READY)  ## the demo in a headless Chromium (which has to be installed)
-	@$(PY) -m pip install -q -e '.[browser]' && MPLBACKEND=agg $(PY) -m pytest -q tests/browser
+test-browser: $(READY)  ## the demo and the page in a headless Chromium (which has to be installed)
+	@$(PY) -m pip install -q -e '.[browser,site]' && MPLBACKEND=agg $(PY) -m pytest -q tests/browser
 
 bench: $(READY)  ## speed and memory as ratios, printed and written to runs/bench/bench.csv
 	@$(PY) -m benchmarks $(BENCH)
@@ -73,6 +73,9 @@ demo: NOTEBOOK ?= notebooks/08_generation_demo.ipynb
 demo: $(READY)  ## the generation demo as an app in the browser
 	@JUPYTER_PATH="$$PWD/notebooks/app" $(PY) -m voila "$(NOTEBOOK)" --template demo \
 	  --TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_cell_tags=notebook-only $(DEMO)
+
+site: $(READY)  ## the demo as a page that needs no Python, into site/demo (needs npm)
+	@$(PY) -m pip install -q -e '.[site]' && $(PY) -m tools.site demo
 
 lab: $(READY)  ## the notebooks in JupyterLab
 	@$(PY) -m jupyter lab notebooks
@@ -96,6 +99,6 @@ clean:  ## remove this run with its trained networks, what was prepared for the 
 	rm -rf $(RUN) "$${CM_CACHE:-data/prepared}/$(CORPUS)"-* "$${CM_RUNS:-.}/.snakemake" .pytest_cache .ruff_cache build
 
 distclean:  ## remove everything that was made: all runs, prepared arrays, .venv
-	rm -rf runs data/prepared .snakemake .pytest_cache .ruff_cache build .venv *.egg-info
+	rm -rf runs data/prepared site .snakemake .pytest_cache .ruff_cache build .venv *.egg-info
 
 always:

@@ -169,7 +169,7 @@ class Decoder(nn.Module):
         self.main.add_module("predict", nn.Conv2d(inputs, channels * self.fold**2, 5, padding=2))
 
     def forward(self, z: Tensor) -> Tensor:
-        y = self.fc(z).view(len(z), *self.first_shape)  # (B, C', S/32F, S/32F)
+        y = self.fc(z).view(-1, *self.first_shape)  # (B, C', S/32F, S/32F)
         y = self.main(y)  # (B, C F F, S/F, S/F)
         if self.fold > 1:
             y = F.pixel_shuffle(y, self.fold)  # (B, C, S, S)

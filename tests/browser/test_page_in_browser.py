@@ -1,0 +1,360 @@
+"""The demo in the page as a person meets it: built, served, and driven by a headless Chromium.
+
+This needs Chromium, npm, and the extras `browser` and `site`. CM_PAGE=FOLDER takes a page that was
+built before (`python -m tools.site demo`). CM_PAGE_SCREENSHOTS=FOLDER keeps pictures of the page
+(docs/figures/page_*.png).
+"""
+
+import importlib.util
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import wavfile
+from test_demo_in_browser import CHROMIUM, CLIP, spoiled
+
+from cmlib.perceiver import Perceiver
+from cmlib.preparation.media import read_video
+from tools.site import parity
+
+PATIENCE = 300_000  # milliseconds; on a busy machine the page needs a while
+FAKE_DEVICES = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+PICTURES = ("original", "reconstruction", "perceived", "difference")
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium (Debian: apt-get install chromium)"),
+    pytest.mark.skipif(
+        importlib.util.find_spec("playwright") is None,
+        reason="no playwright here: pip install -e '.[browser]'",
+    ),
+    pytest.mark.skipif(not CLIP.exists(), reason="the corpus actors is not there"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The page, built."""
+    if os.environ.get("CM_PAGE"):
+        return Path(os.environ["CM_PAGE"])
+    pytest.importorskip("onnxscript", reason="no onnxscript here: pip install -e '.[site]'")
+    from tools.site import demo, registry
+
+    built = tmp_path_factory.mktemp("site") / "demo"
+    try:
+        demo.write_demo(built)
+    except registry.PackageError as missing:
+        pytest.skip(str(missing))
+    return built
+
+
+class Reader:
+    """Somebody in front of the page; ``complaints`` and ``requests`` are the browser's."""
+
+    def __init__(self, page, address: str):
+        self.page, self.address = page, address
+        self.complaints, self.requests = [], []
+        page.on("console", lambda m: self.complaints.append(f"{m.type}: {m.text}"))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url}"))
+        page.on("request", lambda request: self.requests.append(request.url))
+
+    def picture(self, which: str) -> np.ndarray:
+        """A large picture as the page shows it: (S, S, 3) floats in 0...255."""
+        values = self.page.evaluate(
+            """async id => {
+              const image = document.getElementById(id);
+              await image.decode();
+              const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
+              const context = canvas.getContext('2d');
+              context.drawImage(image, 0, 0);
+              return Array.from(context.getImageData(0, 0, canvas.width, canvas.height).data);
+            }""",
+            which,
+        )
+        side = round((len(values) / 4) ** 0.5)
+        return np.array(values, float).reshape(side, side, 4)[..., :3]
+
+    def address_of(self, which: str) -> str:
+        return self.page.get_attribute(f"#{which}", "src")
+
+    def wait_for_another(self, which: str, before: str) -> None:
+        self.page.wait_for_function(
+            "([id, before]) => document.getElementById(id).src !== before",
+            arg=[which, before],
+            timeout=PATIENCE,
+        )
+
+    def settled(self) -> None:
+        """Wait until the pictures and the row have not changed for a second."""
+        look = "() => document.getElementById('demo').innerHTML"
+        before = None
+        for _ in range(60):
+            self.page.wait_for_timeout(1000)
+            now = self.page.evaluate(look)
+            if now == before:
+                return
+            before = now
+        raise AssertionError("the page does not come to rest")
+
+    def message(self) -> str:
+        return self.page.inner_text(".cm-lines").strip()
+
+    def wait_for_message(self, words: str) -> str:
+        self.page.wait_for_function(
+            "t => document.querySelector('.cm-lines').innerText.includes(t)",
+            arg=words,
+            timeout=PATIENCE,
+        )
+        return self.message()
+
+    def drag(self, to: float) -> None:
+        """Move the slider as a hand does, with an event for each step."""
+        self.page.evaluate(
+            """to => {
+              const slider = document.getElementById('strength');
+              slider.value = to;
+              slider.dispatchEvent(new Event('input', {bubbles: true}));
+            }""",
+            to,
+        )
+
+    def upload(self, what: str, path: Path) -> None:
+        with self.page.expect_file_chooser() as chooser:
+            self.page.get_by_role("button", name=f"your own {what}").click()
+        chooser.value.set_files(path)
+
+    def reset(self) -> None:
+        self.page.get_by_role("button", name="reset").click()
+        self.wait_for_message("At strength 0")
+        self.settled()
+
+
+@pytest.fixture(scope="module")
+def reader(folder):
+    with parity.served(folder) as address, parity.chromium(*FAKE_DEVICES) as browser:
+        page = browser.new_page(viewport={"width": 1000, "height": 1300})
+        page.set_default_timeout(PATIENCE)
+        somebody = Reader(page, address)
+        page.goto(address)
+        page.wait_for_function(parity.IS_READY)
+        somebody.settled()
+        yield somebody
+
+
+# -------------------------------------------------------------------- what a reader does
+
+
+def test_it_opens_whole(reader):
+    assert "How do you perceive my face?" in reader.page.inner_text(".cm-title")
+    assert reader.page.locator("#row img").count() == 7
+    assert all(reader.picture(which).std() > 10 for which in PICTURES)
+    assert reader.message().startswith("At strength 0")
+
+
+def test_it_weighs_little(folder):
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    assert 3_000_000 < size < 15_000_000
+
+
+def test_it_answers_as_python_does(reader, folder):
+    """Two faces with seven voices each; docs/site_parity.csv has twenty faces."""
+    entry = json.loads((folder / "manifest.json").read_text())["sets"][0]
+    table = parity.compare(reader.page, folder, entry, 2)
+    assert len(table) == 14 and table.face.nunique() == 2
+    assert (table.page_reads == table.python_reads).all()
+    for error in ("mel_error", "reconstruction_error", "picture_error", "probability_error"):
+        assert table[error].max() < 1e-3, error
+
+
+def test_a_drag_moves_the_picture_and_nothing_else(reader):
+    reader.reset()
+    before = {which: reader.address_of(which) for which in PICTURES}
+    reader.drag(0)
+    reader.wait_for_another("perceived", before["perceived"])
+    reader.settled()
+    assert reader.page.inner_text("#strength-value") == "0.00"
+    assert reader.address_of("perceived") == reader.address_of("reconstruction")
+    assert reader.picture("difference").max() < 5, "without context nothing differs"
+    for which in ("original", "reconstruction"):
+        assert reader.address_of(which) == before[which]
+    reader.drag(1)
+    reader.wait_for_another("perceived", before["reconstruction"])
+    reader.settled()
+    assert reader.address_of("perceived") == before["perceived"]
+
+
+def test_fifty_drags(reader):
+    """Each is drawn, and how long that took is printed (pytest -s)."""
+    seconds = []
+    for number in range(50):
+        before = reader.address_of("perceived")
+        start = time.perf_counter()
+        reader.drag((number % 10) / 10)
+        reader.wait_for_another("perceived", before)
+        seconds.append(time.perf_counter() - start)
+    print(f"\ndrag: median {1000 * np.median(seconds):.0f} ms, longest {1000 * max(seconds):.0f}")
+
+
+def test_picking_a_face_and_a_voice(reader):
+    reader.reset()
+    before, player = reader.address_of("original"), reader.page.get_attribute("#player", "src")
+    reader.page.select_option("#face-actor", "5")
+    reader.wait_for_another("original", before)
+    reader.page.select_option("#voice-emotion", "surprised")
+    reader.page.wait_for_function("t => document.getElementById('player').src !== t", arg=player)
+    reader.settled()
+    assert reader.page.inner_text(".cm-here b") == "surprised"
+    assert 0.5 < reader.page.evaluate("document.getElementById('player').duration") < 4
+
+
+def test_own_picture_is_cropped_as_python_crops_it(reader, tmp_path):
+    frame = Image.fromarray(read_video(CLIP, 1)[0][0])
+    large = frame.resize((3 * frame.width, 3 * frame.height), Image.Resampling.BICUBIC)
+    mine = tmp_path / "me & you.png"
+    large.rotate(8, Image.Resampling.BICUBIC).save(mine)
+    before = reader.address_of("original")
+    reader.upload("picture", mine)
+    assert reader.wait_for_message("face found") == "me & you.png: face found and cropped"
+    reader.wait_for_another("original", before)
+    wanted = 255 * Perceiver.load("actors-quick").encode_face(mine).picture
+    error = np.abs(reader.picture("original") - wanted)
+    assert error.mean() < 0.255  # a thousandth of the range
+    assert reader.page.inner_text("#face-actor option >> nth=0") == "yours: me & you.png"
+
+
+def test_own_sound(reader, tmp_path):
+    time_axis = np.arange(44_100 * 6) / 44_100
+    wave = 9_000 * np.sin(2 * np.pi * 200 * time_axis)
+    song = tmp_path / "song.wav"
+    wavfile.write(song, 44_100, np.stack([wave, wave], 1).astype(np.int16))
+    player = reader.page.get_attribute("#player", "src")
+    reader.upload("sound", song)
+    assert "song.wav: only the middle 3.8 s are heard" in reader.wait_for_message("song.wav")
+    assert reader.page.get_attribute("#player", "src") != player
+
+
+def test_bad_files_get_one_line_and_the_demo_lives_on(reader, tmp_path):
+    reader.reset()
+    for kind, (what, path, words) in spoiled(tmp_path).items():
+        reader.upload(what, path)
+        line = reader.wait_for_message(words.replace("more than 9;", "more than 100;"))
+        # A browser shows as much of a torn video as there is, and then there are two remarks.
+        most = 2 if kind == "a torn video" else 1
+        assert 1 <= sum(path.name in row for row in line.splitlines()) <= most, kind
+        before = reader.address_of("perceived")
+        reader.drag(0 if reader.page.inner_text("#strength-value") != "0.00" else 1)
+        if kind != "silence":
+            reader.wait_for_another("perceived", before)
+        reader.settled()
+
+
+def test_camera_and_microphone(reader):
+    reader.reset()
+    before = reader.address_of("original")
+    reader.page.get_by_role("button", name="use the camera").click()
+    reader.page.locator("#camera-view").wait_for(state="visible")
+    reader.page.get_by_role("button", name="take the picture").click()
+    assert "camera: no face found" in reader.wait_for_message("camera:")
+    reader.wait_for_another("original", before)
+    reader.page.get_by_role("button", name="record 3.8 s").click()
+    reader.page.wait_for_function(
+        "document.getElementById('voice-actor').selectedOptions[0].text === 'yours: recording'"
+    )
+    assert "is too short" not in reader.message()
+
+
+def test_keyboard_alone(reader):
+    """Tab reaches every control in order; arrows drag; the space bar opens the file chooser."""
+    reader.reset()
+    reader.page.focus("#face-actor")
+    reached = ["face-actor"]
+    for _ in range(30):
+        reader.page.keyboard.press("Tab")
+        reached.append(reader.page.evaluate("document.activeElement.id"))
+    wanted = [
+        *("face-actor", "face-emotion", "own-picture", "camera"),
+        *("voice-actor", "voice-emotion", "own-sound", "record"),
+        *("player", "strength", "reset", "save-picture", "save-strip"),
+    ]
+    assert [each for each in dict.fromkeys(reached) if each in wanted] == wanted
+    before = reader.address_of("perceived")
+    reader.page.focus("#strength")
+    reader.page.keyboard.press("ArrowLeft")
+    reader.wait_for_another("perceived", before)
+    assert reader.page.inner_text("#strength-value") == "0.95"
+    reader.page.focus("#own-picture")
+    with reader.page.expect_file_chooser():
+        reader.page.keyboard.press("Space")
+
+
+def test_what_is_saved(reader, tmp_path):
+    reader.reset()
+    for button, pictures in (("save picture", 3), ("save strip", 8)):
+        with reader.page.expect_download() as download:
+            reader.page.get_by_role("button", name=button).click()
+        kept = tmp_path / download.value.suggested_filename
+        download.value.save_as(kept)
+        with Image.open(kept) as image:
+            assert image.format == "PNG" and round(image.width / image.height) in (
+                pictures - 1,
+                pictures,
+            )
+
+
+def test_it_fits_a_phone(reader):
+    reader.page.set_viewport_size({"width": 360, "height": 740})
+    wide = """() => [...document.querySelectorAll('body *')].filter(each =>
+      each.getBoundingClientRect().right > innerWidth + 1).map(each => each.id || each.className)"""
+    try:
+        assert reader.page.evaluate(wide) == []
+        assert reader.page.evaluate("document.documentElement.scrollWidth") <= 360
+        keep_screenshot(reader, "page_phone.png", dark=True)
+    finally:
+        reader.page.set_viewport_size({"width": 1000, "height": 1300})
+
+
+def test_screenshot(reader):
+    reader.reset()
+    keep_screenshot(reader, "page.png", dark=False)
+
+
+def keep_screenshot(reader: Reader, name: str, dark: bool) -> None:
+    """Where it is asked for, with few colours, so that the file is small."""
+    where = os.environ.get("CM_PAGE_SCREENSHOTS")
+    if not where:
+        return
+    reader.page.emulate_media(color_scheme="dark" if dark else "light")
+    path = Path(where) / name
+    reader.page.locator("#demo").screenshot(path=path, animations="disabled")
+    reader.page.emulate_media(color_scheme="light")
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB"), float)
+    coarse = np.minimum(255, (pixels + 4) // 8 * 8)
+    Image.fromarray(coarse.astype(np.uint8)).save(path, optimize=True)
+
+
+def test_axe_finds_no_fault(reader):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    results = axe.Axe().run(reader.page)
+    faults = [
+        f"{fault['id']}: {[node['html'][:80] for node in fault['nodes']]}"
+        for fault in results.response["violations"]
+        if fault["impact"] in ("serious", "critical")
+    ]
+    assert not faults
+
+
+def test_nothing_left_the_page(reader):
+    """Last: no request went to another host and the browser had no complaint, whatever happened.
+
+    A sound that was overtaken while it was loaded is no complaint.
+    """
+    own = re.compile(rf"({re.escape(reader.address)}|blob:|data:)")
+    assert len(reader.requests) > 10
+    assert [each for each in reader.requests if not own.match(each)] == []
+    assert [each for each in reader.complaints if "failed: blob:" not in each] == []

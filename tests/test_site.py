@@ -1,0 +1,149 @@
+"""The page's JavaScript against Python, on the same files, and what the page promises.
+
+The networks of the page are compared in tests/browser, where there is a browser to run them.
+"""
+
+import copy
+import json
+import re
+import shutil
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchaudio
+
+from cmlib.preparation import cropping, spectrograms
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "tools" / "site" / "page"
+NODE = shutil.which("node")
+needs_node = pytest.mark.skipif(NODE is None, reason="no node (Debian: apt-get install nodejs)")
+
+# Centre x, y, side in pixels, roll and size: small and large, upright and turned, beyond the edges.
+SQUARES = (
+    (250, 180, 300, 0.1, 64),
+    (250, 180, 500, 0, 128),
+    (20, 30, 150, -0.4, 64),
+    (250.3, 188.2, 603.2, 0, 128),
+    (100.7, 90.2, 70.5, 0.03, 64),
+    (250, 180, 900, 0.2, 64),
+)
+RATES = (22_050, 44_100, 48_000, 16_000, 44_056)
+SCRIPT = """
+import fs from 'node:fs';
+import {cutSquare} from './page/crop.js';
+import {melSpectrogram} from './page/spectrogram.js';
+const {squares, sounds, width, height} = JSON.parse(fs.readFileSync('plan.json'));
+const picture = {width, height, pixels: new Uint8Array(fs.readFileSync('picture.bin'))};
+squares.forEach(([x, y, side, roll, size], i) =>
+  fs.writeFileSync(`crop${i}.bin`, cutSquare(picture, {x, y, side, roll}, size).pixels));
+sounds.forEach((rate, i) => {
+  const {buffer} = new Uint8Array(fs.readFileSync(`sound${i}.bin`));
+  const mel = melSpectrogram(new Float32Array(buffer), rate);
+  fs.writeFileSync(`mel${i}.bin`, Buffer.from(mel.buffer));
+});
+"""
+
+
+def made_up_picture() -> np.ndarray:
+    """A picture (377, 501, 3) uint8 with smooth colours, sharp edges and noise."""
+    y, x = np.mgrid[0:377, 0:501]
+    noise = np.random.default_rng(0).integers(0, 80, x.shape)
+    colours = np.stack([x / 2 + 30 * np.sin(y / 7), 0.6 * y, noise], -1) % 256
+    return colours.astype(np.uint8)
+
+
+def made_up_sound(rate: int, seconds: float) -> np.ndarray:
+    """A tone that rises, with some noise."""
+    t = np.arange(round(seconds * rate)) / rate
+    noise = np.random.default_rng(rate).normal(0, 0.01, len(t))
+    return (0.3 * np.sin(2 * np.pi * (200 * t + 300 * t * t)) + noise).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    """A folder with what the page's modules made of the made-up picture and sounds."""
+    folder = tmp_path_factory.mktemp("node")
+    shutil.copytree(PAGE, folder / "page")
+    (folder / "package.json").write_text('{"type": "module"}')
+    (folder / "script.js").write_text(SCRIPT)
+    picture = made_up_picture()
+    (folder / "picture.bin").write_bytes(picture.tobytes())
+    for i, rate in enumerate(RATES):
+        (folder / f"sound{i}.bin").write_bytes(made_up_sound(rate, 1.5 + i).tobytes())
+    height, width, _ = picture.shape
+    plan = {"squares": SQUARES, "sounds": RATES, "width": width, "height": height}
+    (folder / "plan.json").write_text(json.dumps(plan))
+    subprocess.run([str(NODE), "script.js"], cwd=folder, check=True)
+    return folder
+
+
+@needs_node
+@pytest.mark.parametrize("which", range(len(SQUARES)))
+def test_the_page_cuts_the_same_pixels(answers, which):
+    wanted = cropping.cut_square(made_up_picture(), *SQUARES[which])
+    got = np.fromfile(answers / f"crop{which}.bin", np.uint8).reshape(wanted.shape)
+    assert wanted.std() > 5
+    np.testing.assert_array_equal(got, wanted)
+
+
+def exact_spectrogram(waveform: np.ndarray, rate: int) -> np.ndarray:
+    """As ``spectrograms.mel_spectrogram``, in twice the precision."""
+    ratio = Fraction(spectrograms.SAMPLE_RATE, rate).limit_denominator(640)
+    sound = torch.from_numpy(waveform).double()
+    if rate != spectrograms.SAMPLE_RATE:
+        sound = torchaudio.functional.resample(sound, ratio.denominator, ratio.numerator)
+    sound = torch.from_numpy(spectrograms.pad_or_crop(sound.numpy()))
+    power = copy.deepcopy(spectrograms.mel_transform()).double()(sound)
+    decibels = 10 * power.clamp(min=1e-10).log10()
+    decibels = decibels.clamp(min=decibels.max() - spectrograms.TOP_DB)
+    low, high = decibels.min(), decibels.max()
+    return ((decibels - low) / (high - low)).numpy()
+
+
+@needs_node
+@pytest.mark.parametrize("which", range(len(RATES)), ids=map(str, RATES))
+def test_the_page_hears_the_same_spectrogram(answers, which):
+    """To 1e-3, and where Python rounds by more at the floor of 100 decibels, to what is exact."""
+    rate = RATES[which]
+    sound = made_up_sound(rate, 1.5 + which)
+    wanted, exact = spectrograms.mel_spectrogram(sound, rate), exact_spectrogram(sound, rate)
+    got = np.fromfile(answers / f"mel{which}.bin", np.float32).reshape(wanted.shape)
+    assert wanted.std() > 0.05
+    np.testing.assert_allclose(got, exact, atol=1e-4)
+    is_precise = np.abs(wanted - exact) < 5e-4
+    assert is_precise.mean() > 0.99
+    np.testing.assert_allclose(got[is_precise], wanted[is_precise], atol=1e-3)
+
+
+def test_eight_bits_lose_nothing_or_are_refused():
+    networks = pytest.importorskip("tools.site.networks", reason="pip install -e '.[site]'")
+    rng = np.random.default_rng(0)
+    numbers = rng.integers(-127, 128, (16, 3, 5, 5))
+    numbers[:, 0, 0, 0] = 127
+    weights = (numbers * rng.uniform(0.001, 0.1, (16, 1, 1, 1))).astype(np.float32)
+    packed, scales = networks.eight_bits(weights)
+    assert packed.dtype == np.int8 and packed.shape == weights.shape
+    np.testing.assert_allclose(packed * scales, weights, rtol=1e-5)
+    turned, scales = networks.eight_bits(weights.reshape(16, -1).T)
+    np.testing.assert_allclose(turned * scales, weights.reshape(16, -1).T, rtol=1e-5)
+    assert networks.eight_bits(rng.normal(size=(16, 40)).astype(np.float32)) is None
+
+
+def test_the_page_names_no_other_host_but_in_links():
+    for path in PAGE.iterdir():
+        text = path.read_text(encoding="utf-8")
+        addresses = re.findall(r".{8}https?://[^\s\"'<]+", text)
+        others = [each for each in addresses if "localhost" not in each]
+        assert all(each.startswith("<a href=") or ' href="' in each for each in others), path.name
+
+
+def test_the_page_is_no_reader_of_feelings():
+    """What the page is not, and who made what, is on it in words."""
+    text = " ".join((PAGE / "index.html").read_text(encoding="utf-8").split())
+    for words in ("not a reader of feelings", "sends them nowhere", "Blume et al.", "BlazeFace"):
+        assert words in text, words
