@@ -112,6 +112,22 @@ def test_calm_pictures_count_as_neutral_only_where_there_are_no_others(elsewhere
     assert all(clip.path.stem.endswith(clip.emotion) for clip in clips)
 
 
+def test_voices_of_mead_bring_their_own_emotions(elsewhere, tmp_path):
+    emotions = ("happy", "contempt", "calm")
+    write_pictures(tmp_path / "faces", tmp_path / "faces.csv", (1, 2, 3, 5), emotions)
+    for person in range(3, 8):  # M003 is 103, of fold 3; and so on
+        for word, level in (("happy", 2), ("contempt", 3), ("neutral", 1)):
+            sound = tmp_path / f"mead/M{person:03d}/audio/{word}/level_{level}/001.m4a"
+            sound.parent.mkdir(parents=True)
+            sound.touch()
+    clips, _ = corpora.scan("faces+mead", tmp_path / "faces", tmp_path / "mead")
+    assert {clip.emotion for clip in clips} == {"happy", "contempt", "neutral"}
+    assert all(fold_of(clip.actor) == fold_of(clip.voice_actor) for clip in clips)
+    # MEAD has no calm voices, so calm faces are neutral and nothing else.
+    neutral = [clip.path.stem for clip in clips if clip.emotion == "neutral"]
+    assert neutral and all(stem.endswith("calm") for stem in neutral)
+
+
 def test_a_picture_without_a_voice_is_named(elsewhere, tmp_path):
     people, emotions = ("ann", "bob", "cid"), ("happy", "contempt")  # of folds 5, 1 and 2
     write_pictures(tmp_path / "faces", tmp_path / "faces.csv", people, emotions)

@@ -147,6 +147,8 @@ def _print_pairs(store: Store) -> None:
     if absent:
         print(f"  nobody is {', '.join(absent)}, so this cannot be learnt")
     pictures = clips.drop_duplicates("file")
+    if "remark" not in pictures:  # prepared by an earlier version
+        return
     for remark, those in pictures[pictures.remark != ""].groupby("remark"):
         print(f"  {remark}, used all the same: {len(those)} pictures: {', '.join(those.file)}")
 
