@@ -7,8 +7,8 @@ at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from cmlib import checkpoints, files
+from cmlib import checkpoints, files, strangeness
 from cmlib.config import PROFILES
 from cmlib.corpora.names import CLASSES
 from cmlib.models import Can, Classifier, Posterior, VaeGan
@@ -35,6 +35,7 @@ STAGES = {"face": VaeGan, "voice": VaeGan, "classifier_face": Classifier, "can":
 MIN_SOUND_SECONDS = 0.3  # shorter sounds are refused
 MEL_SHAPE = (128, 128)  # mel bands, frames
 CAPTION_COLOR = "#22252B"
+PHOTOGRAPHS = "performers+ravdess-photographs"  # the networks that have learnt photographs
 
 FaceInput = str | Path | Image.Image | np.ndarray
 VoiceInput = str | Path | np.ndarray
@@ -46,7 +47,8 @@ class EncodedFace:
 
     ``picture`` and ``reconstruction`` are (S, S, 3) floats in 0...1, ``posterior`` is (1, D),
     ``probabilities`` (K,) are those of the face classifier, and ``notes`` say what was done to the
-    picture.
+    picture. ``strangeness`` is that of ``cmlib.strangeness``, None where the network has no limits.
+    If it is above 1, a warning says so.
     """
 
     picture: np.ndarray
@@ -54,15 +56,22 @@ class EncodedFace:
     posterior: Posterior
     probabilities: np.ndarray
     notes: tuple[str, ...] = ()
+    strangeness: float | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class EncodedVoice:
-    """A voice and its latent: mel spectrogram (128, 128) in 0...1, posterior (1, D), remarks."""
+    """A voice and its latent: mel spectrogram (128, 128) in 0...1, posterior (1, D), remarks.
+
+    ``strangeness`` and ``warnings`` are as in ``EncodedFace``.
+    """
 
     mel: np.ndarray
     posterior: Posterior
     notes: tuple[str, ...] = ()
+    strangeness: float | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,8 @@ class Perception:
     ``probabilities`` (K,) are those of the context network, ``alone`` (K,) those of the face
     classifier without any voice. Pictures are (S, S, 3) floats in 0...1. ``difference`` (S, S) is
     the mean absolute change of the colour channels from reconstruction to mental representation.
-    Latents are posteriors (1, D).
+    Latents are posteriors (1, D). ``warnings`` say why the answer should not be trusted, and
+    ``strangeness`` is that of the "face" and of the "voice".
     """
 
     label: str
@@ -88,6 +98,8 @@ class Perception:
     shifted: Posterior = field(repr=False)
     notes: tuple[str, ...] = ()
     classes: tuple[str, ...] = CLASSES
+    warnings: tuple[str, ...] = ()
+    strangeness: Mapping[str, float | None] = field(default_factory=dict)
 
     def merged(self, side: int = 256) -> Image.Image:
         """original | reconstruction | perceived, each ``side`` pixels wide, with captions."""
@@ -101,14 +113,19 @@ class Perception:
         return captioned_strip(pictures, captions, side)
 
     def summary(self) -> dict:
-        """Label, strength, remarks, and probabilities by class name, in context and alone.
+        """Label, strength, remarks, warnings, and probabilities by class, in context and alone.
 
-        Ready for JSON; probabilities have four digits.
+        Ready for JSON; probabilities and strangeness have four digits.
         """
         return {
             "label": self.label,
             "strength": self.strength,
             "notes": list(self.notes),
+            "warnings": list(self.warnings),
+            "strangeness": {
+                name: None if value is None else round(value, 4)
+                for name, value in self.strangeness.items()
+            },
             "in_context": self._by_class(self.probabilities),
             "face_alone": self._by_class(self.alone),
         }
@@ -133,6 +150,7 @@ class Perceptions:
     reconstruction: np.ndarray
     perceived: np.ndarray
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def as_released(card: dict) -> bool:
@@ -167,7 +185,8 @@ class Perceiver:
     """The four trained networks of one experiment, ready for single faces and voices on the CPU.
 
     ``classes`` (K names) are those of the logits. ``released`` says that the voice network wants
-    the spectrograms of the released code.
+    the spectrograms of the released code. ``limits`` are those of ``cmlib.strangeness`` for the
+    "face" and for the "voice"; without them nothing is strange. ``name`` is for messages.
     """
 
     def __init__(
@@ -178,6 +197,8 @@ class Perceiver:
         can: Can,
         classes: tuple[str, ...] = CLASSES,
         released: bool = False,
+        limits: Mapping[str, Mapping[str, float] | None] | None = None,
+        name: str = "",
     ):
         self.face = face
         self.voice = voice
@@ -186,6 +207,9 @@ class Perceiver:
         self.size = int(face.config["size"])
         self.classes = classes
         self.released = released
+        self.limits = dict(limits or {})
+        self.name = name
+        self.title = f"the networks {name}" if name else "these networks"
 
     @classmethod
     def load(cls, where: str | Path) -> Perceiver:
@@ -205,8 +229,13 @@ class Perceiver:
             networks: list[Any] = [
                 checkpoints.load(paths[stage], kind)[0] for stage, kind in STAGES.items()
             ]
-            classes = tuple(cards["can"].get("classes", CLASSES))
-            return cls(*networks, classes=classes, released=as_released(cards["voice"]))
+            return cls(
+                *networks,
+                classes=tuple(cards["can"].get("classes", CLASSES)),
+                released=as_released(cards["voice"]),
+                limits={kind: strangeness.limits_of(cards[kind]) for kind in ("face", "voice")},
+                name=folder.parent.name if folder.name == "checkpoints" else folder.name,
+            )
         names = ", ".join(f"{stage}.safetensors" for stage in STAGES)
         raise checkpoints.CheckpointError(
             f"{where}: found no folder with {names}; "
@@ -227,9 +256,17 @@ class Perceiver:
         crop, notes = self._crop_face(face)
         x = torch.from_numpy(crop.copy()).permute(2, 0, 1)[None].float() / 255  # (1, 3, S, S)
         posterior = self.face.encoder(x)
-        probabilities = self.classifier(posterior.mu).softmax(1)[0].numpy()
-        picture = x[0].permute(1, 2, 0).contiguous().numpy()
-        return EncodedFace(picture, self.decode(posterior.mu)[0], posterior, probabilities, notes)
+        drawn = self.face.decoder(posterior.mu).clamp(0, 1)
+        how_strange = self._strangeness("face", x, drawn, posterior.mu)
+        return EncodedFace(
+            picture=x[0].permute(1, 2, 0).contiguous().numpy(),
+            reconstruction=drawn[0].permute(1, 2, 0).numpy(),
+            posterior=posterior,
+            probabilities=self.classifier(posterior.mu).softmax(1)[0].numpy(),
+            notes=notes,
+            strangeness=how_strange,
+            warnings=self._warnings("face", _name(face, "the picture"), how_strange),
+        )
 
     @torch.inference_mode()
     def encode_voice(self, voice: VoiceInput, rate: int = spectrograms.SAMPLE_RATE) -> EncodedVoice:
@@ -239,8 +276,30 @@ class Perceiver:
         spectrogram (128, 128) in 0...1. InputError or MediaError as in ``encode_face``.
         """
         mel, notes = self._mel_spectrogram(voice, rate)
-        posterior = self.voice.encoder(torch.from_numpy(mel)[None, None])
-        return EncodedVoice(mel, posterior, notes)
+        x = torch.from_numpy(mel)[None, None]  # (1, 1, 128, 128)
+        posterior = self.voice.encoder(x)
+        how_strange = None
+        if mel.any():  # a note has already said that the sound is silent
+            drawn = self.voice.decoder(posterior.mu)
+            how_strange = self._strangeness("voice", x, drawn, posterior.mu)
+        warnings = self._warnings("voice", _name(voice, "the sound"), how_strange)
+        return EncodedVoice(mel, posterior, notes, how_strange, warnings)
+
+    def _strangeness(self, kind: str, x: Tensor, drawn: Tensor, mu: Tensor) -> float | None:
+        """The strangeness of one input (1, C, S, S); None where the network has no limits."""
+        limits = self.limits.get(kind)
+        if not limits:
+            return None
+        values = strangeness.measures(x, drawn, mu)
+        return float(strangeness.strangeness(values, limits)[0])
+
+    def _warnings(self, kind: str, name: str, how_strange: float | None) -> tuple[str, ...]:
+        if how_strange is None or how_strange <= 1:
+            return ()
+        return (
+            f"{name}: unlike the {kind}s that {self.title} have learnt from "
+            f"({how_strange:.1f} times the limit), so the answer may well be wrong",
+        )
 
     @torch.inference_mode()
     def perceive(
@@ -272,6 +331,8 @@ class Perceiver:
             shifted=shifted,
             notes=encoded_face.notes + encoded_voice.notes,
             classes=self.classes,
+            warnings=encoded_face.warnings + encoded_voice.warnings,
+            strangeness={"face": encoded_face.strangeness, "voice": encoded_voice.strangeness},
         )
 
     @torch.inference_mode()
@@ -296,7 +357,9 @@ class Perceiver:
         voice = Posterior.cat([voice.posterior for voice in encoded_voices]).map(lambda x: x[j])
         logits, shifted = self.can(face, voice, t[k, None])
         probabilities = logits.softmax(1).numpy().reshape(*shape, -1)
-        notes = [note for encoded in (*encoded_faces, *encoded_voices) for note in encoded.notes]
+        encoded = [*encoded_faces, *encoded_voices]
+        notes = [note for each in encoded for note in each.notes]
+        warnings = [warning for each in encoded for warning in each.warnings]
         return Perceptions(
             labels=np.array(self.classes)[probabilities.argmax(-1)],
             probabilities=probabilities,
@@ -305,6 +368,7 @@ class Perceiver:
             reconstruction=np.stack([face.reconstruction for face in encoded_faces]),
             perceived=self.decode(shifted.mu).reshape(*shape, self.size, self.size, 3),
             notes=tuple(dict.fromkeys(notes)),
+            warnings=tuple(dict.fromkeys(warnings)),
         )
 
     def _encode_faces(self, faces: Iterable[FaceInput | EncodedFace]) -> list[EncodedFace]:
@@ -332,10 +396,9 @@ class Perceiver:
 
     def _crop_face(self, face: FaceInput) -> tuple[np.ndarray, tuple[str, ...]]:
         """The cropped face (S, S, 3) uint8, and remarks."""
-        name, notes = "the picture", ()
+        name, notes = _name(face, "the picture"), ()
         if isinstance(face, (str, Path)):
             path = check_size(face)
-            name = path.name
             face, remarks = open_face_picture(path)
             notes = tuple(f"{name}: {remark}" for remark in remarks)
         if isinstance(face, Image.Image):
@@ -352,9 +415,8 @@ class Perceiver:
 
     def _mel_spectrogram(self, voice: VoiceInput, rate: int) -> tuple[np.ndarray, tuple[str, ...]]:
         """The mel spectrogram (128, 128) float32, and remarks."""
-        name = "the sound"
+        name = _name(voice, "the sound")
         if isinstance(voice, (str, Path)):
-            name = Path(voice).name
             sound = open_sound(voice)
             waveform, rate, remarks = sound.waveform, sound.rate, sound.remarks
         else:
@@ -379,6 +441,50 @@ class Perceiver:
         if not mel.any():
             notes.append(f"{name}: silent, so it says nothing")
         return mel, tuple(notes)
+
+
+# -------------------------------------------------------------------- drawn faces and photographs
+
+
+def load_photographs() -> Perceiver | None:
+    """The networks that have learnt photographs of people; None where they are not shipped."""
+    try:
+        return Perceiver.load(PHOTOGRAPHS)
+    except checkpoints.CheckpointError:
+        return None
+
+
+def choose(
+    perceiver: Perceiver,
+    face: FaceInput,
+    photographs: Callable[[], Perceiver | None] = load_photographs,
+) -> tuple[Perceiver, EncodedFace]:
+    """The networks that draw a face better, and the face as they encode it.
+
+    They are those of ``perceiver`` unless the face is strange to them and less strange to those of
+    ``photographs``, which are loaded only then. A note says so. InputError as in
+    ``Perceiver.encode_face``.
+    """
+    encoded = perceiver.encode_face(face)
+    if not encoded.warnings:
+        return perceiver, encoded
+    other = photographs()
+    if other is None:
+        return perceiver, encoded
+    drawn = other.encode_face(face)
+    if drawn.strangeness is None or drawn.strangeness >= encoded.strangeness:
+        return perceiver, encoded
+    name = _name(face, "the picture")
+    note = (
+        f"{name}: unlike the faces that {perceiver.title} have learnt from "
+        f"({encoded.strangeness:.1f} times the limit), so {other.title} draw it"
+    )
+    return other, replace(drawn, notes=(*drawn.notes, note))
+
+
+def _name(source: object, otherwise: str) -> str:
+    """The name of a file in messages; ``otherwise`` for what is no file."""
+    return Path(source).name if isinstance(source, (str, Path)) else otherwise
 
 
 def _checked_rgb(face: object, name: str) -> np.ndarray:

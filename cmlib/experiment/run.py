@@ -17,7 +17,7 @@ import torch
 from filelock import FileLock
 from torch import nn
 
-from cmlib import checkpoints, files, metrics, provenance
+from cmlib import checkpoints, files, metrics, provenance, strangeness
 from cmlib.checkpoints import CheckpointError
 from cmlib.config import CanConfig
 from cmlib.corpora import cache_root, crowd
@@ -284,8 +284,14 @@ class Run(StoredNetworks):
     def perceiver(self) -> Perceiver:
         """The four networks of this experiment, ready for single faces and voices."""
         networks = self.vaegan("face"), self.vaegan("voice"), self.classifier("face"), self.can()
-        voice_card = checkpoints.read_card(self.weights("voice"))
-        return Perceiver(*networks, self.classes, as_released(voice_card))
+        cards = {kind: checkpoints.read_card(self.weights(kind)) for kind in ("face", "voice")}
+        return Perceiver(
+            *networks,
+            self.classes,
+            as_released(cards["voice"]),
+            limits={kind: strangeness.limits_of(card) for kind, card in cards.items()},
+            name=f"{self.corpus}-{self.profile_name}",
+        )
 
     # ---------------------------------------------------------------- predictions
 

@@ -56,7 +56,7 @@ def load(
     """
     faces = picture_crops.crop_folder(celeba, size, cache)
     acted = picture_crops.crop_folder(performers, size, cache)
-    tables = [_celeba_table(celeba, faces.table), _performers_table(labels, acted.table, fold)]
+    tables = [celeba_table(celeba, faces.table), _performers_table(labels, acted.table, fold)]
     table = pd.concat(tables, ignore_index=True)
     table["label"] = picture_folders.labels(table)
     sets = {"celeba": faces, "performers": acted}
@@ -68,7 +68,7 @@ def load(
     )
 
 
-def _celeba_table(root: Path, crops: pd.DataFrame) -> pd.DataFrame:
+def celeba_table(root: Path, crops: pd.DataFrame) -> pd.DataFrame:
     """Part by the list of the set; the person by its list of identities, if there is one."""
     lists = [path for path in sorted(root.rglob("*.txt")) if path.stem.lower() == "identity_celeba"]
     identities = {}
