@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cmlib import files, provenance
-from cmlib.models import Can, Classifier, VaeGan
+from cmlib.models import Can, Classifier, Posterior, VaeGan
 
 SCALE = ":scale"  # ends the name of the factors of the rows of an eight-bit matrix
 Network = TypeVar("Network", bound=nn.Module)
@@ -165,3 +165,53 @@ def load(path: Path, expect: type[nn.Module] | None = None) -> tuple[nn.Module, 
             " train the stage again"
         ) from None
     return model.eval().requires_grad_(False).to(memory_format=torch.channels_last), card
+
+
+# -------------------------------------------------------------------- stored faces
+
+PEOPLE = "people"  # the file of latents beside a face network, without suffix
+
+
+def save_people(
+    face: Path, people: Mapping[tuple[str, str], Posterior], card: dict
+) -> tuple[Path, Path]:
+    """Write latents of faces beside the face network ``face`` that has encoded them, in float16.
+
+    ``people`` are posteriors (1, D) by (person, emotion). ``card`` should say where the faces come
+    from and under which licence. Returns the files of the latents and of the card.
+    """
+    keys = list(people)
+    latents = Posterior.cat([people[key] for key in keys])
+    card = {
+        **card,
+        "faces": [list(key) for key in keys],
+        "weights": files.checksum(face.with_suffix(".safetensors")),
+        "written": datetime.date.today().isoformat(),
+    }
+    path = face.with_name(PEOPLE)
+    tensors = {"mu": latents.mu.half().contiguous(), "logvar": latents.logvar.half().contiguous()}
+    with (
+        files.write_atomically(path.with_suffix(".json")) as temporary_card,
+        files.write_atomically(path.with_suffix(".safetensors")) as temporary_latents,
+    ):
+        save_file(tensors, temporary_latents)
+        temporary_card.write_text(json.dumps(card, indent=1) + "\n")
+    return path.with_suffix(".safetensors"), path.with_suffix(".json")
+
+
+def load_people(face: Path) -> dict[tuple[str, str], Posterior]:
+    """The latents that ``save_people`` wrote: posteriors (1, D) by (person, emotion).
+
+    Empty where there are none, and where other weights than these of ``face`` have encoded them.
+    """
+    path = face.with_name(PEOPLE)
+    if not path.with_suffix(".safetensors").exists():
+        return {}
+    card = read_card(path)
+    if card["weights"] != files.checksum(face.with_suffix(".safetensors")):
+        return {}
+    tensors = load_file(path.with_suffix(".safetensors"))
+    latents = Posterior(tensors["mu"].float(), tensors["logvar"].float())
+    return {
+        tuple(key): latents.map(lambda x, i=i: x[i : i + 1]) for i, key in enumerate(card["faces"])
+    }

@@ -187,6 +187,7 @@ class Perceiver:
     ``classes`` (K names) are those of the logits. ``released`` says that the voice network wants
     the spectrograms of the released code. ``limits`` are those of ``cmlib.strangeness`` for the
     "face" and for the "voice"; without them nothing is strange. ``name`` is for messages.
+    ``people`` are latents of real faces by (person, emotion), which this face network has encoded.
     """
 
     def __init__(
@@ -199,6 +200,7 @@ class Perceiver:
         released: bool = False,
         limits: Mapping[str, Mapping[str, float] | None] | None = None,
         name: str = "",
+        people: Mapping[tuple[str, str], Posterior] | None = None,
     ):
         self.face = face
         self.voice = voice
@@ -210,6 +212,7 @@ class Perceiver:
         self.limits = dict(limits or {})
         self.name = name
         self.title = f"the networks {name}" if name else "these networks"
+        self.people = dict(people or {})
 
     @classmethod
     def load(cls, where: str | Path) -> Perceiver:
@@ -235,6 +238,7 @@ class Perceiver:
                 released=as_released(cards["voice"]),
                 limits={kind: strangeness.limits_of(cards[kind]) for kind in ("face", "voice")},
                 name=folder.parent.name if folder.name == "checkpoints" else folder.name,
+                people=checkpoints.load_people(paths["face"]),
             )
         names = ", ".join(f"{stage}.safetensors" for stage in STAGES)
         raise checkpoints.CheckpointError(
@@ -284,6 +288,13 @@ class Perceiver:
             how_strange = self._strangeness("voice", x, drawn, posterior.mu)
         warnings = self._warnings("voice", _name(voice, "the sound"), how_strange)
         return EncodedVoice(mel, posterior, notes, how_strange, warnings)
+
+    @torch.inference_mode()
+    def decode_face(self, posterior: Posterior, notes: tuple[str, ...] = ()) -> EncodedFace:
+        """A face of which only the latent (1, D) is there; its picture is the decoded one."""
+        drawn = self.decode(posterior.mu)[0]
+        probabilities = self.classifier(posterior.mu).softmax(1)[0].numpy()
+        return EncodedFace(drawn, drawn, posterior, probabilities, notes)
 
     def _strangeness(self, kind: str, x: Tensor, drawn: Tensor, mu: Tensor) -> float | None:
         """The strangeness of one input (1, C, S, S); None where the network has no limits."""

@@ -11,6 +11,7 @@ import ipywidgets as widgets
 
 UPLOADED = "yours"  # the value in a list of actors that stands for an uploaded file
 LABEL_STYLE = {"description_width": "58px"}
+Actor = int | str  # the number of an actor of the corpus, or the name of a person
 MAX_SLUG_LENGTH = 40  # characters of an actor and an emotion in the name of a saved picture
 
 
@@ -47,8 +48,9 @@ def strength_slider() -> widgets.FloatSlider:
 class Chooser:
     """A list of actors, a list of the emotions of the chosen one, and a button to upload a file.
 
-    There is one for the face and one for the voice. ``actors`` are (label, actor) pairs, and
-    ``emotions_of`` gives the emotions that an actor has shown (None: anybody).
+    There is one for the face and one for the voice. ``actors`` are (label, actor) pairs, where an
+    actor is a number, or the name of a person. ``emotions_of`` gives the emotions that an actor has
+    shown (None: anybody).
     """
 
     def __init__(
@@ -57,8 +59,8 @@ class Chooser:
         emotion_label: str,
         upload_tooltip: str,
         file_types: str,
-        actors: Sequence[tuple[str, int]],
-        emotions_of: Callable[[int | None], list[str]],
+        actors: Sequence[tuple[str, Actor]],
+        emotions_of: Callable[[Actor | None], list[str]],
     ):
         self.actors = list(actors)
         self.emotions_of = emotions_of
@@ -102,14 +104,14 @@ class Chooser:
 
     @property
     def chosen_actor(self) -> Any:
-        """Number of the actor, or ``UPLOADED``."""
+        """Number of the actor, name of the person, or ``UPLOADED``."""
         return self.actor.value
 
     @property
     def chosen_emotion(self) -> str:
         return str(self.emotion.value)
 
-    def choose(self, actor: int, emotion: str) -> None:
+    def choose(self, actor: Actor, emotion: str) -> None:
         """Choose an actor and an emotion; the first emotion, where the actor lacks this one."""
         with self._updating():
             self.actor.value = actor

@@ -1,5 +1,8 @@
 """What the demo does: faces and voices are chosen, the context is dragged, pictures are saved.
 
+A photograph that the run's networks cannot draw is drawn by those of photographs, where these are
+shipped. They hear the same voices through their own voice network.
+
 A drag shifts one latent, decodes one picture and redraws two small images and a few bars.
 Everything else is kept, and stale slider values are skipped. The row of all voices follows when the
 slider stops.
@@ -11,18 +14,22 @@ import asyncio
 import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import ipywidgets as widgets
 import matplotlib as mpl
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 from cmlib import files
 from cmlib.apps.demo import html
-from cmlib.apps.demo.controls import Chooser, box, button, strength_slider
+from cmlib.apps.demo.controls import Actor, Chooser, box, button, strength_slider
 from cmlib.apps.encode import png_bytes, wav_bytes
 from cmlib.corpora.names import EMOTIONS, MEAD_CLASSES
 from cmlib.experiment.run import Run, example
@@ -34,8 +41,10 @@ from cmlib.perceiver import (
     Perception,
     VoiceInput,
     captioned_strip,
+    choose,
+    load_photographs,
 )
-from cmlib.preparation import media, spectrograms
+from cmlib.preparation import detector, media, spectrograms
 from cmlib.preparation.inputs import InputError, check_size, read_sound
 from cmlib.preparation.store import StoreError
 
@@ -52,6 +61,10 @@ HINT = (
     "At strength 0 the third picture equals the second; "
     "at 1 it is what the network learnt to perceive."
 )
+REAL_PERSON = (
+    "a real person, whom the network has never seen in training, decoded from a stored latent "
+    "(Face Research Lab London Set, CC BY 4.0); the photograph is not shipped"
+)
 
 
 # Quiet unless an application sets up logging: then it has the tracebacks of errors in the demo.
@@ -59,22 +72,65 @@ logger = logging.getLogger(__name__)
 logger.addHandler(logging.NullHandler())
 
 
+@dataclass(frozen=True)
+class Effect:
+    """How much the picture of a face changes towards what a voice says.
+
+    ``gain`` is the rise in the share of the voice's emotion, from the reconstruction to the mental
+    representation at full strength. ``face`` and ``voice`` are an actor and an emotion each.
+    """
+
+    gain: float
+    face: tuple[Actor, str]
+    voice: tuple[Actor, str]
+
+
+class Judge(Protocol):
+    """Predicts which emotion people would name in a picture, as ``evaluation.observers`` does."""
+
+    OUTPUTS: tuple[str, ...]
+
+    def probabilities(self, pictures: Tensor) -> np.ndarray:
+        """Pictures (N, 3, S, S) in 0...1 -> shares of people (N, outputs)."""
+        ...
+
+
+def shows_face(picture: np.ndarray) -> bool:
+    """Whether a face is found in a decoded picture (S, S, 3), floats in 0...1."""
+    (points,) = detector.find_faces([(255 * picture).round().astype(np.uint8)])
+    return points is not None
+
+
 class Demo:
     """The demo: display ``widget``; ``perception`` is the latest answer.
 
     Faces and voices come from the corpus of ``run``, which need not be prepared. Actors that no
-    network was trained on come first. What is saved goes to the folder demo of the run, and is
-    offered as a download.
+    network was trained on come first, and real people, of whom the networks of ``photographs``
+    store latents, come last. ``active`` are the networks that draw the present face. The ``judge``
+    says which effect is the best. What is saved goes to the folder demo of the run, and is offered
+    as a download.
     """
 
-    def __init__(self, run: Run, perceiver: Perceiver | None = None):
+    def __init__(
+        self,
+        run: Run,
+        perceiver: Perceiver | None = None,
+        photographs: Callable[[], Perceiver | None] = load_photographs,
+        judge: Judge | None = None,
+    ):
         self.run = run
         self.perceiver = perceiver or run.perceiver()
+        self.active = self.perceiver
+        self.judge = judge
+        # The spectrograms of released networks are of another kind, so voices cannot be exchanged.
+        self.photographs = None if self.perceiver.released else photographs()
+        self.people = self.photographs.people if self.photographs else {}
         self.corpus = run.shown
         self.face: EncodedFace | None = None
         self.voice: EncodedVoice | None = None
         self.perception: Perception | None = None
-        self._voices_by_actor: dict[int, dict[str, EncodedVoice]] = {}  # encoded when first needed
+        # Encoded when first needed, by the name of the networks and by the actor
+        self._encoded_voices: dict[tuple[str, Actor], dict[str, EncodedVoice]] = {}
         self._drawing: asyncio.Task | None = None  # follows a drag in a running kernel
         self._is_choosing = False
         self._list_actors()
@@ -97,11 +153,18 @@ class Demo:
         other_actors = sorted(set(clips.actor) - set(self.unseen_actors))
         self.actors = [(f"actor {a} (never trained on)", a) for a in self.unseen_actors]
         self.actors += [(f"actor {a}", a) for a in other_actors]
+        names = dict.fromkeys(name for name, _ in self.people)
+        self.real_people = [(f"{name} (a real person, decoded)", name) for name in names]
 
     def _create_widgets(self) -> None:
         emotions_of = self._emotions_of
         self.face_chooser = Chooser(
-            "face", "shows", "your own picture", "image/*,video/*", self.actors, emotions_of
+            "face",
+            "shows",
+            "your own picture",
+            "image/*,video/*",
+            self.actors + self.real_people,
+            emotions_of,
         )
         self.voice_chooser = Chooser(
             "voice", "sounds", "your own sound", "audio/*,video/*", self.actors, emotions_of
@@ -245,7 +308,7 @@ class Demo:
         """Shift the face's latent, decode it, and show what changes with the strength."""
         if self.face is None or self.voice is None:
             return
-        perception = self.perceiver.perceive(self.face, self.voice, self.strength.value)
+        perception = self.active.perceive(self.face, self.voice, self.strength.value)
         self.perception = perception
         brightened = np.clip(DIFFERENCE_GAIN * perception.difference, 0, 1)
         heat_map = mpl.colormaps["magma"](brightened)[..., :3]
@@ -253,7 +316,9 @@ class Demo:
         self.images[3].value = png_bytes(heat_map, LARGE_PICTURE)
         self.headline.value = html.headline(perception)
         self.bars.value = html.bars(perception.alone, perception.probabilities, perception.classes)
-        self.status.value = "".join(html.note(note) for note in perception.notes or (HINT,))
+        warnings = "".join(html.warning(warning) for warning in perception.warnings)
+        notes = perception.notes or (() if warnings else (HINT,))
+        self.status.value = warnings + "".join(html.note(note) for note in notes)
 
     # ---------------------------------------------------------------- choosing a face and a voice
 
@@ -263,7 +328,7 @@ class Demo:
         self._choose(*self.opening)
 
     def _choose(
-        self, face_actor: int, face_emotion: str, voice_actor: int, voice_emotion: str
+        self, face_actor: Actor, face_emotion: str, voice_actor: Actor, voice_emotion: str
     ) -> None:
         """Choose face and voice at full strength, and draw them once."""
         self.face_chooser.choose(face_actor, face_emotion)
@@ -284,8 +349,16 @@ class Demo:
         if chooser.has_upload_chosen:
             chooser.show_upload()
         else:
-            clip = self._clip(chooser.chosen_emotion, chooser.chosen_actor)
-            self.show_face(self.corpus.frame(clip))
+            self.show_face(*self._listed_face(chooser.chosen_actor, chooser.chosen_emotion))
+
+    def _listed_face(self, actor: Actor, emotion: str) -> tuple[EncodedFace, Perceiver]:
+        """A face of the list, and the networks that draw it."""
+        latent = self.people.get((str(actor), emotion))
+        if latent is None:
+            clip = self._clip(emotion, actor)
+            return self.perceiver.encode_face(self.corpus.frame(clip)), self.perceiver
+        assert self.photographs is not None  # the people are theirs
+        return self.photographs.decode_face(latent, (REAL_PERSON,)), self.photographs
 
     def _play_chosen_voice(self) -> None:
         chooser = self.voice_chooser
@@ -296,12 +369,25 @@ class Demo:
             clip = self._clip(chooser.chosen_emotion, chooser.chosen_actor)
             self.play_voice(self.corpus.mel(clip), *self._sound(clip))
 
-    def show_face(self, face: FaceInput | EncodedFace) -> None:
-        """Take another face: anything that ``Perceiver.encode_face`` takes or gives."""
-        self.face = face if isinstance(face, EncodedFace) else self.perceiver.encode_face(face)
+    def show_face(self, face: FaceInput | EncodedFace, networks: Perceiver | None = None) -> None:
+        """Take another face: anything that ``Perceiver.encode_face`` takes or gives.
+
+        ``networks`` are those that have encoded it; by default those of the run. A face that is
+        not encoded yet is drawn by the networks that ``perceiver.choose`` chooses.
+        """
+        if not isinstance(face, EncodedFace):
+            networks, face = choose(self.perceiver, face, lambda: self.photographs)
+        self.face = face
+        before, self.active = self.active, networks or self.perceiver
+        if self.voice is not None and self.active is not before:
+            self.voice = self._heard_by_active(self.voice)
         self.images[0].value = png_bytes(self.face.picture, LARGE_PICTURE)
         self.images[1].value = png_bytes(self.face.reconstruction, LARGE_PICTURE)
         self._shift()
+
+    def _heard_by_active(self, voice: EncodedVoice) -> EncodedVoice:
+        """The same voice as the networks that draw the face encode it."""
+        return replace(self.active.encode_voice(voice.mel), notes=voice.notes)
 
     def play_voice(
         self,
@@ -311,13 +397,17 @@ class Demo:
     ) -> None:
         """Take another voice: anything that ``Perceiver.encode_voice`` takes or gives.
 
-        ``sound`` (N,) at ``rate`` hertz is for the player, which gets the middle that the network
+        An encoded voice is one of the run's networks. ``sound`` (N,) at ``rate`` hertz is for the player, which gets the middle that the network
         hears.
         """
         if sound is None and isinstance(voice, (str, Path)):
             sound, rate = read_sound(voice)
-        is_encoded = isinstance(voice, EncodedVoice)
-        self.voice = voice if is_encoded else self.perceiver.encode_voice(voice)
+        if not isinstance(voice, EncodedVoice):
+            self.voice = self.active.encode_voice(voice)
+        elif self.active is self.perceiver:
+            self.voice = voice
+        else:
+            self.voice = self._heard_by_active(voice)
         if sound is not None:
             surplus = max(0, len(sound) - round(spectrograms.WINDOW_SECONDS * rate))
             start = surplus // 2
@@ -325,18 +415,20 @@ class Demo:
             self.audio.value = wav_bytes(sound[start:stop], rate)
         self._shift()
 
-    def _emotions_of(self, actor: int | None) -> list[str]:
+    def _emotions_of(self, actor: Actor | None) -> list[str]:
         """The emotions that an actor has shown (None: anybody), in the usual order."""
+        if isinstance(actor, str):
+            return [emotion for name, emotion in self.people if name == actor]
         clips = self.corpus.clips
         shown = set(clips.emotion if actor is None else clips.emotion[clips.actor == actor])
         return [emotion for emotion in EMOTIONS + MEAD_CLASSES[:1] if emotion in shown]
 
-    def _find_clip(self, emotion: str, actor: int) -> int | None:
+    def _find_clip(self, emotion: str, actor: Actor) -> int | None:
         """The best clip of an emotion: of this actor, or else of another; None if there is none."""
         everyone = np.arange(len(self.corpus.clips))
-        return example(self.run, everyone, emotion, actor, self.corpus.clips)
+        return example(self.run, everyone, emotion, int(actor), self.corpus.clips)
 
-    def _clip(self, emotion: str, actor: int) -> int:
+    def _clip(self, emotion: str, actor: Actor) -> int:
         clip = self._find_clip(emotion, actor)
         assert clip is not None, "the lists offer only what the corpus has"
         return clip
@@ -357,14 +449,19 @@ class Demo:
         """
         chooser = self.voice_chooser
         actor = self.actors[0][1] if chooser.has_upload_chosen else chooser.chosen_actor
-        if actor not in self._voices_by_actor:
+        return self._voices_of(actor, self.active)
+
+    def _voices_of(self, actor: Actor, networks: Perceiver) -> dict[str, EncodedVoice]:
+        """A voice of each class, of one actor, as these networks encode it."""
+        key = networks.name, actor
+        if key not in self._encoded_voices:
             voices = {}
-            for emotion in self.perceiver.classes:
+            for emotion in networks.classes:
                 clip = self._find_clip(emotion, actor)
                 if clip is not None:
-                    voices[emotion] = self.perceiver.encode_voice(self.corpus.mel(clip))
-            self._voices_by_actor[actor] = voices
-        return self._voices_by_actor[actor]
+                    voices[emotion] = networks.encode_voice(self.corpus.mel(clip))
+            self._encoded_voices[key] = voices
+        return self._encoded_voices[key]
 
     def _compare(self) -> None:
         """Show this face with all voices, computed in one batch."""
@@ -380,46 +477,75 @@ class Demo:
         self, face: EncodedFace, voices: dict[str, EncodedVoice]
     ) -> tuple[np.ndarray, list[str]]:
         """Pictures (n, S, S, 3) of a face with n voices, and what is read in them."""
-        perceptions = self.perceiver.perceive_all([face], voices.values(), self.strength.value)
+        perceptions = self.active.perceive_all([face], voices.values(), self.strength.value)
         return perceptions.perceived[0, :, 0], list(perceptions.labels[0, :, 0])
 
     # ---------------------------------------------------------------- best and worst
 
     @cached_property
-    def effects(self) -> list[tuple[float, int, int]]:
-        """(gain, face clip, voice clip) for each voice of each test actor, least gain first.
+    def effects(self) -> list[Effect]:
+        """The effect of each voice on each test actor and real person, least gain first.
 
-        The face is the actor's first clip, neutral if there is one. The gain is the rise in the
-        probability of the voice's emotion from the reconstruction to the mental representation at
-        full strength, when the face classifier reads both *pictures*.
+        The face is the first of the person, a neutral one if there is one. The voice is the
+        actor's own; for a real person it is that of the first test actor. Left out are emotions
+        that the judge does not know, and pictures that came apart: the detector finds no face in
+        them.
         """
         effects = []
-        for actor in self.unseen_actors:
-            emotions = self._emotions_of(actor)
-            face = self._clip(emotions[0], actor)
-            voices = {e: self._clip(e, actor) for e in emotions if e in self.perceiver.classes}
-            mels = [self.corpus.mel(clip) for clip in voices.values()]
-            perceptions = self.perceiver.perceive_all([self.corpus.frame(face)], mels)
-            before = self.perceiver.classify(perceptions.reconstruction)[0]  # (K,)
-            after = self.perceiver.classify(perceptions.perceived[0, :, 0])  # (voices, K)
-            for i, (emotion, voice) in enumerate(voices.items()):
-                k = self.perceiver.classes.index(emotion)
-                effects.append((float(after[i, k] - before[k]), face, voice))
-        return sorted(effects)
+        for actor in [*self.unseen_actors, *(name for _, name in self.real_people)]:
+            voice_actor = self.actors[0][1] if isinstance(actor, str) else actor
+            face = actor, self._emotions_of(actor)[0]
+            encoded, networks = self._listed_face(*face)
+            known, read = self._reader(networks)
+            voices = {
+                emotion: voice
+                for emotion, voice in self._voices_of(voice_actor, networks).items()
+                if emotion in known and emotion in self._emotions_of(voice_actor)
+            }
+            if not voices:
+                continue
+            perceptions = networks.perceive_all([encoded], voices.values())
+            perceived = perceptions.perceived[0, :, 0]  # (voices, S, S, 3)
+            before, after = read(perceptions.reconstruction)[0], read(perceived)
+            for i, emotion in enumerate(voices):
+                if shows_face(perceived[i]):
+                    k = known.index(emotion)
+                    gain = float(after[i, k] - before[k])
+                    effects.append(Effect(gain, face, (voice_actor, emotion)))
+        return sorted(effects, key=lambda effect: effect.gain)
+
+    def _reader(
+        self, networks: Perceiver
+    ) -> tuple[Sequence[str], Callable[[np.ndarray], np.ndarray]]:
+        """Who says how much of an emotion pictures show: the emotions, and the function.
+
+        The function takes pictures (N, S, S, 3) and returns shares (N, emotions). It is the judge;
+        without one it is the face classifier of the networks that have drawn them.
+        """
+        judge = self.judge
+        if judge is None:
+            return networks.classes, networks.classify
+
+        def read(pictures: np.ndarray) -> np.ndarray:
+            return judge.probabilities(torch.from_numpy(pictures).permute(0, 3, 1, 2))
+
+        return judge.OUTPUTS, read
 
     def _choose_preset(self, rank: int) -> None:
         """Choose the pair at ``rank`` of ``effects``: 0 is the worst, -1 the best."""
         if not self.effects:
             raise InputError("the corpus has no test actor with a face and a voice; choose freely")
-        gain, face_clip, voice_clip = self.effects[rank]
-        clips = self.corpus.clips
-        face, voice = clips.iloc[face_clip], clips.iloc[voice_clip]
-        self._choose(face.actor, face.emotion, voice.actor, voice.emotion)
+        effect = self.effects[rank]
+        emotion = effect.voice[1]
+        self._choose(*effect.face, *effect.voice)
         quality = "best" if rank else "worst"
+        if self.judge is None:
+            share = f"the share of {emotion} that the face classifier reads in the picture"
+        else:
+            share = f"the share of people who would call the picture {emotion}, as predicted,"
         self.status.value = html.note(
-            f"{quality} of {len(self.effects)} pairs of a face and a voice of the same test actor: "
-            f"the share of {voice.emotion} that is read in the picture changes by "
-            f"{100 * gain:+.0f} points"
+            f"{quality} of {len(self.effects)} pairs of a face and a voice: "
+            f"{share} changes by {100 * effect.gain:+.0f} points"
         )
 
     # ---------------------------------------------------------------- uploads
@@ -445,9 +571,9 @@ class Demo:
                 raise InputError(str(error).replace(folder + os.sep, "")) from error
 
     def _show_uploaded_face(self, path: Path) -> None:
-        face = self.perceiver.encode_face(path)
-        self.show_face(face)
-        self.face_chooser.add_upload(path.name, lambda: self.show_face(face))
+        networks, face = choose(self.perceiver, path, lambda: self.photographs)
+        self.show_face(face, networks)
+        self.face_chooser.add_upload(path.name, lambda: self.show_face(face, networks))
 
     def _play_uploaded_voice(self, path: Path) -> None:
         sound, rate = read_sound(path)
@@ -494,7 +620,7 @@ class Demo:
         """From strength 0 to 1 and back."""
         face, voice, _ = self._shown()
         strengths = np.linspace(0, 1, GIF_STEPS)
-        perceptions = self.perceiver.perceive_all([face], [voice], strengths)
+        perceptions = self.active.perceive_all([face], [voice], strengths)
         frames = []
         for strength, picture, label in zip(
             strengths, perceptions.perceived[0, 0], perceptions.labels[0, 0]

@@ -49,6 +49,10 @@ def note(text: str) -> str:
     return block("cm-note", escape(text))
 
 
+def warning(text: str) -> str:
+    return f"<div class='cm-warning' role='status'>{escape(text)}</div>"
+
+
 def error(text: str) -> str:
     return f"<div class='cm-error' role='alert'>{escape(text)}</div>"
 
