@@ -396,7 +396,7 @@ def test_bars_show_both_numbers_and_stress_the_highest():
 
 
 def test_the_page_carries_style_and_script_and_the_script_stays_inside_its_attribute():
-    setup = page_setup(9_000_000)
+    setup = page_setup(9_000_000, 4)
     style, _, handler = setup.partition("</style>")
-    assert ".cm-demo" in style and "refuseLargeFiles(9000000);" in handler
+    assert ".cm-demo" in style and "setUpFiles(9000000, 4);" in handler
     assert handler.count('"') == 4  # src and onerror, and no more

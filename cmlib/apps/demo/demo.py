@@ -61,6 +61,14 @@ HINT = (
     "At strength 0 the third picture equals the second; "
     "at 1 it is what the network learnt to perceive."
 )
+RECORDING_SECONDS = 4  # of the microphone; the network hears the middle 3.8 of them
+DISCLOSURE = (
+    "This is not a reader of feelings. It shows what networks have learnt from posed expressions "
+    "and acted voices: of drawn people, and for photographs of CelebA and of 29 performers. What "
+    "it writes about a face says nothing about what that person feels, and must not be used to "
+    "judge anybody. Pictures and recordings are used for this page only and are kept nowhere, "
+    "unless you press a button that saves."
+)
 REAL_PERSON = (
     "a real person, whom the network has never seen in training, decoded from a stored latent "
     "(Face Research Lab London Set, CC BY 4.0); the photograph is not shipped"
@@ -215,10 +223,23 @@ class Demo:
             return box("cm-panel", text("cm-head", heading), *children)
 
         face, voice = self.face_chooser, self.voice_chooser
+        camera = html.capture_button(
+            "picture", "use the camera", "take a picture with the camera of this computer"
+        )
+        microphone = html.capture_button(
+            "sound", "record a voice", f"record {RECORDING_SECONDS} seconds with the microphone"
+        )
         controls = box(
             "cm-columns",
-            panel("Face", face.actor, face.emotion, face.upload),
-            panel("Voice", voice.actor, voice.emotion, voice.upload, self.audio),
+            panel("Face", face.actor, face.emotion, face.upload, widgets.HTML(camera)),
+            panel(
+                "Voice",
+                voice.actor,
+                voice.emotion,
+                voice.upload,
+                widgets.HTML(microphone),
+                self.audio,
+            ),
             panel(
                 "Context",
                 self.strength,
@@ -241,8 +262,9 @@ class Demo:
             panel("What is read in the face", self.headline, self.bars),
             panel("This face with every voice of the actor", self.all_voices),
         )
-        setup = widgets.HTML(html.page_setup(MAX_UPLOAD_BYTES))
-        return box("cm-demo", setup, widgets.HTML(html.title()), controls, lines, pictures, answers)
+        setup = widgets.HTML(html.page_setup(MAX_UPLOAD_BYTES, RECORDING_SECONDS))
+        title, disclosure = widgets.HTML(html.title()), widgets.HTML(html.disclosure(DISCLOSURE))
+        return box("cm-demo", setup, title, controls, lines, pictures, answers, disclosure)
 
     def _connect(self) -> None:
         """Say what happens when something is chosen, uploaded or dragged."""
@@ -397,8 +419,8 @@ class Demo:
     ) -> None:
         """Take another voice: anything that ``Perceiver.encode_voice`` takes or gives.
 
-        An encoded voice is one of the run's networks. ``sound`` (N,) at ``rate`` hertz is for the player, which gets the middle that the network
-        hears.
+        An encoded voice is one of the run's networks. ``sound`` (N,) at ``rate`` hertz is for the
+        player, which gets the middle that the network hears.
         """
         if sound is None and isinstance(voice, (str, Path)):
             sound, rate = read_sound(voice)

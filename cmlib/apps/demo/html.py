@@ -21,14 +21,14 @@ FOLDER = Path(__file__).parent
 SMALL_PICTURE = 104  # pixels of a picture in the row of all voices
 
 
-def page_setup(max_upload_bytes: int) -> str:
+def page_setup(max_upload_bytes: int, recording_seconds: int) -> str:
     """Style sheet and script.
 
     Scripts in widget HTML are not executed, so the script runs from an image's onerror handler.
     """
     style = (FOLDER / "demo.css").read_text(encoding="utf-8")
     script = (FOLDER / "demo.js").read_text(encoding="utf-8")
-    handler = escape(f"{script}\nrefuseLargeFiles({max_upload_bytes});")
+    handler = escape(f"{script}\nsetUpFiles({max_upload_bytes}, {recording_seconds});")
     return (
         f"<style>.cm-demo {{ --accent: {ACCENT} }}\n{style}</style>"
         f'<img hidden src="data:," onerror="{handler}">'
@@ -43,6 +43,22 @@ def block(style: str, content: str) -> str:
 def title() -> str:
     line = "It depends on what you hear. Pick a face and a voice, then drag the context."
     return block("cm-title", f"How do you perceive my face?<span>{line}</span>")
+
+
+def capture_button(kind: str, text: str, tooltip: str) -> str:
+    """A button that demo.js connects with the camera (``kind`` "picture") or microphone ("sound").
+
+    What it takes is handed to the upload button of the same panel.
+    """
+    return (
+        f"<button type='button' class='jupyter-button cm-capture' data-kind='{kind}' "
+        f"title='{escape(tooltip, quote=True)}'>{escape(text)}</button>"
+    )
+
+
+def disclosure(text: str) -> str:
+    """What the demo is not, below everything else."""
+    return block("cm-disclosure", escape(text))
 
 
 def note(text: str) -> str:
