@@ -6,19 +6,24 @@ import io
 from datetime import datetime
 from types import SimpleNamespace
 
+import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from conftest import face as drawn_face
 from PIL import Image
 from scipy.io import wavfile
-from test_perceiver import SIZE, networks
+from test_perceiver import LATENT, SIZE, networks
 
+from cmlib import strangeness
 from cmlib.apps.demo import Demo
-from cmlib.apps.demo.demo import GIF_STEPS, HINT, LARGE_PICTURE
+from cmlib.apps.demo.demo import GIF_STEPS, HINT, LARGE_PICTURE, REAL_PERSON, shows_face
 from cmlib.apps.demo.html import bars, page_setup
 from cmlib.apps.encode import png_bytes, wav_bytes
 from cmlib.corpora.names import CLASSES
 from cmlib.experiment.run import example
+from cmlib.models import Can, Classifier, Posterior, VaeGan
 from cmlib.perceiver import Perceiver
 from cmlib.preparation.store import StoreError
 
@@ -400,3 +405,137 @@ def test_the_page_carries_style_and_script_and_the_script_stays_inside_its_attri
     style, _, handler = setup.partition("</style>")
     assert ".cm-demo" in style and "setUpFiles(9000000, 4);" in handler
     assert handler.count('"') == 4  # src and onerror, and no more
+
+
+# -------------------------------------------------------------------- photographs and real people
+
+
+WIDE = dict.fromkeys(strangeness.MEASURES, 1e6)  # nothing is strange
+NARROW = dict.fromkeys(strangeness.MEASURES, 1e-6)  # everything is
+PERSON = "London 002"
+
+
+def of_photographs() -> Perceiver:
+    """Networks of another size, to which nothing is strange, and who know a real person."""
+    torch.manual_seed(7)
+    models = (VaeGan(3, 64, 12, 0.0625), VaeGan(1, 128, 12, 0.0625), Classifier(12), Can(12))
+    latents = {
+        (PERSON, emotion): Posterior(torch.randn(1, 12), torch.zeros(1, 12))
+        for emotion in ("neutral", "happy")
+    }
+    networks_of_photographs = [model.eval().requires_grad_(False) for model in models]
+    limits = {"face": WIDE, "voice": WIDE}
+    return Perceiver(*networks_of_photographs, limits=limits, name="photos", people=latents)
+
+
+@pytest.fixture
+def demo_with_photographs(run, monkeypatch):
+    monkeypatch.setattr("cmlib.apps.demo.demo.shows_face", lambda picture: True)
+    usual = Perceiver(*networks().values(), limits={"face": NARROW}, name="drawn")
+    return Demo(run, usual, photographs=of_photographs)
+
+
+def test_a_photograph_is_drawn_by_the_networks_of_photographs(demo_with_photographs):
+    demo = demo_with_photographs
+    assert demo.active is demo.perceiver
+    demo.face_chooser.upload.value = upload("me.png", red_picture())
+    assert demo.active is demo.photographs and demo.perception.perceived.shape == (64, 64, 3)
+    assert "so the networks photos draw it" in demo.status.value
+    demo.strength.value = 0.3
+    assert demo.perception.perceived.shape == (64, 64, 3)
+    demo.voice_chooser.emotion.value = "neutral"
+    assert demo.voice.posterior.mu.shape == (1, 12)
+    assert demo.all_voices.value.count("<img") == 2
+    demo.face_chooser.actor.value = 1
+    assert demo.active is demo.perceiver and demo.voice.posterior.mu.shape == (1, LATENT)
+    demo.face_chooser.actor.value = "yours"
+    assert demo.active is demo.photographs
+
+
+def test_a_sound_of_ones_own_is_heard_by_both_networks(demo_with_photographs):
+    demo = demo_with_photographs
+    demo.face_chooser.actor.value = PERSON
+    demo.voice_chooser.upload.value = upload("hi.wav", long_sound())
+    assert demo.voice.posterior.mu.shape == (1, 12)
+    assert "hi.wav: only the middle 3.8 s are heard" in demo.status.value
+    demo.face_chooser.actor.value = 1
+    assert demo.voice.posterior.mu.shape == (1, LATENT)
+    assert "hi.wav: only the middle 3.8 s are heard" in demo.status.value
+
+
+def test_real_people_come_last_and_are_decoded(demo_with_photographs):
+    demo = demo_with_photographs
+    assert demo.face_chooser.actor.options[-1] == (f"{PERSON} (a real person, decoded)", PERSON)
+    assert PERSON not in [actor for _, actor in demo.voice_chooser.actor.options]
+    demo.face_chooser.actor.value = PERSON
+    assert demo.face_chooser.emotion.options == ("neutral", "happy")
+    expected = demo.photographs.decode(demo.photographs.people[PERSON, "neutral"].mu)[0]
+    np.testing.assert_array_equal(demo.face.picture, expected)
+    assert REAL_PERSON in demo.status.value.replace("&amp;", "&")
+    demo.savers[0].click()
+    assert "london-002" in demo.saved.value
+
+
+def test_what_is_strange_is_warned_about(demo_with_photographs):
+    demo = demo_with_photographs
+    assert "cm-warning" in demo.status.value and "the networks drawn" in demo.status.value
+    demo.face_chooser.actor.value = PERSON
+    assert "cm-warning" not in demo.status.value
+
+
+class BrightnessJudge:
+    """Calls a picture the happier, the brighter it is, and everything else angry."""
+
+    OUTPUTS = ("happy", "angry")
+
+    def probabilities(self, pictures):
+        happy = pictures.mean((1, 2, 3)).numpy()
+        return np.stack([happy, 1 - happy], 1)
+
+
+def test_the_best_effect_is_that_of_the_judge(demo_with_photographs):
+    demo = demo_with_photographs
+    demo.judge = BrightnessJudge()
+    assert [effect.face[0] for effect in sorted(demo.effects, key=lambda e: str(e.face))] == [
+        2,
+        PERSON,
+    ]
+    for effect in demo.effects:
+        face, networks_of_face = demo._listed_face(*effect.face)
+        p = networks_of_face.perceive(face, voice_of(demo, *effect.voice), 1)
+        gain = p.perceived.mean() - p.reconstruction.mean()
+        assert effect.gain == pytest.approx(gain, abs=1e-5)
+    demo.presets[0].click()
+    assert "the share of people who would call the picture happy" in demo.status.value
+    assert demo.face_chooser.actor.value == demo.effects[-1].face[0]
+
+
+def test_a_face_that_came_apart_is_no_effect(demo_with_photographs, monkeypatch):
+    demo = demo_with_photographs
+    monkeypatch.setattr(
+        "cmlib.apps.demo.demo.shows_face", lambda picture: picture.shape == (SIZE, SIZE, 3)
+    )
+    assert [effect.face[0] for effect in demo.effects] == [2]
+    del demo.effects
+    monkeypatch.setattr("cmlib.apps.demo.demo.shows_face", lambda picture: False)
+    demo.presets[0].click()
+    assert "choose freely" in demo.status.value
+
+
+def test_a_face_is_found_in_a_picture_of_a_face_and_not_in_noise():
+    assert shows_face(drawn_face(64) / 255)
+    assert not shows_face(np.random.default_rng(0).random((64, 64, 3)))
+
+
+def test_the_demo_says_what_it_is_not_and_offers_camera_and_microphone(demo):
+    words = "".join(
+        child.value for child in all_children(demo.widget) if isinstance(child, widgets.HTML)
+    )
+    assert "This is not a reader of feelings" in words
+    assert "data-kind='picture'" in words and "data-kind='sound'" in words
+
+
+def all_children(widget):
+    for child in getattr(widget, "children", ()):
+        yield child
+        yield from all_children(child)

@@ -363,3 +363,29 @@ def test_what_is_no_voice(perceiver):
         perceiver.encode_voice(np.zeros(1102, np.float32), 22_050)
     with pytest.raises(InputError, match="wanted a waveform"):
         perceiver.encode_voice(np.zeros((2, 22_050), np.float32))
+
+
+# -------------------------------------------------------------------- stored faces
+
+
+def test_stored_people_come_back_with_the_networks(tmp_path, perceiver, face):
+    for name, model in networks().items():
+        checkpoints.save(tmp_path / name, model, {})
+    encoded = perceiver.encode_face(face)
+    people = {("London 002", "neutral"): encoded.posterior}
+    files_written = checkpoints.save_people(tmp_path / "face", people, {"licence": "CC BY 4.0"})
+    assert json.loads(files_written[1].read_text())["licence"] == "CC BY 4.0"
+    loaded = Perceiver.load(tmp_path)
+    decoded = loaded.decode_face(loaded.people["London 002", "neutral"])
+    np.testing.assert_allclose(decoded.picture, encoded.reconstruction, atol=2e-3)
+    np.testing.assert_allclose(decoded.probabilities, encoded.probabilities, atol=2e-3)
+
+
+def test_people_of_other_weights_do_not_count(tmp_path, perceiver, face):
+    for name, model in networks().items():
+        checkpoints.save(tmp_path / name, model, {})
+    people = {("London 002", "neutral"): perceiver.encode_face(face).posterior}
+    checkpoints.save_people(tmp_path / "face", people, {})
+    torch.manual_seed(6)
+    checkpoints.save(tmp_path / "face", VaeGan(3, SIZE, LATENT, 0.0625), {})
+    assert Perceiver.load(tmp_path).people == {}

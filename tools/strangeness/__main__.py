@@ -79,22 +79,23 @@ def write_limits(options: argparse.Namespace) -> None:
 def faces(size: int, options: argparse.Namespace) -> Iterator[Inputs]:
     """Faces and other pictures of every kind that is there."""
     rng = np.random.default_rng(0)
-    yield inputs.actors("face", RATES)
-    yield inputs.drawn_people(size)
+    for make in (inputs.noise_pictures, inputs.landscapes, inputs.plain_pictures):
+        yield make(size, rng)
     if options.celeba:
         yield inputs.celeba(options.celeba, size, RATES, options.cache)
     for text in options.strangers:
         name, folder = text.split("=", 1)
         yield inputs.strangers(name, Path(folder), size, options.cache)
-    for make in (inputs.noise_pictures, inputs.landscapes, inputs.plain_pictures):
-        yield make(size, rng)
+    yield inputs.drawn_people(size)
+    yield inputs.actors("face", RATES)
 
 
 def voices(options: argparse.Namespace) -> Iterator[Inputs]:
     """Voices and other sounds of every kind that is there."""
     rng = np.random.default_rng(0)
     root = files.ROOT / "data" / "actors"
-    yield inputs.actors("voice", RATES)
+    for make in (inputs.white_noise, inputs.pink_noise, inputs.tone, inputs.chords):
+        yield inputs.sounds(make.__name__.replace("_", " "), lambda make=make: make(rng))
     for decibels in (20, 10, 0):
         yield inputs.noisy(root, decibels, rng)
     if options.ravdess:
@@ -103,8 +104,7 @@ def voices(options: argparse.Namespace) -> Iterator[Inputs]:
         yield inputs.german()
     except ImportError as error:
         print(f"German sentences are left out: {error}", file=sys.stderr)
-    for make in (inputs.white_noise, inputs.pink_noise, inputs.tone, inputs.chords):
-        yield inputs.sounds(make.__name__.replace("_", " "), lambda make=make: make(rng))
+    yield inputs.actors("voice", RATES)
 
 
 def write_rates(options: argparse.Namespace) -> None:
@@ -121,6 +121,7 @@ def write_rates(options: argparse.Namespace) -> None:
         kinds = voices(options) if card["stage"] == "voice" else faces(size, options)
         report[network] = {}
         for kind in kinds:
+            kind = kind.evenly()
             values = strangeness.measure_all(model, kind.batches(size))
             how_strange = strangeness.strangeness(values, limits)
             report[network][kind.name] = {
