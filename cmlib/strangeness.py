@@ -61,10 +61,12 @@ def _gradient_energy(x: Tensor) -> Tensor:
 @torch.inference_mode()
 def measure_all(model: VaeGan, batches: Iterable[Tensor]) -> np.ndarray:
     """The ``MEASURES`` of many inputs, (N, 3); each of ``batches`` is (B, C, S, S) in 0...1."""
+    model.eval()
+    device = next(model.parameters()).device
     values = []
     for x in batches:
-        mu = model.encoder(x).mu
-        values.append(measures(x, model.decoder(mu), mu))
+        mu = model.encoder(x.to(device)).mu
+        values.append(measures(x, model.decoder(mu).cpu(), mu.cpu()))
     return np.concatenate(values)
 
 
@@ -77,6 +79,22 @@ def limits(values: np.ndarray) -> dict[str, float]:
     each = np.quantile(values, 1 - SHARE_ABOVE, axis=0)  # (3,)
     together = np.quantile((values / each).max(1), 1 - SHARE_ABOVE)
     return {name: float(limit * together) for name, limit in zip(MEASURES, each)}
+
+
+def card_entry(values: np.ndarray, held_out: str, people: np.ndarray) -> dict:
+    """What the card of a network says of its limits, under ``KEY``.
+
+    ``values`` are the measures (N, 3) of the set ``held_out``, and ``people`` (N,) whom they show.
+    """
+    return {
+        "limits": {name: round(limit, 6) for name, limit in limits(values).items()},
+        "share_above": SHARE_ABOVE,
+        "held_out": {
+            "set": held_out,
+            "people": len(np.unique(people)),
+            "inputs": len(values),
+        },
+    }
 
 
 def strangeness(values: np.ndarray, limits: Mapping[str, float]) -> np.ndarray:

@@ -132,9 +132,16 @@ class StoredNetworks(CorpusRows):
             "validation": scores,
         }
 
-    def save(self, name: str, model: nn.Module, history: pd.DataFrame, scores: dict) -> None:
-        """Keep a trained network, its card and, unless it is empty, its history."""
-        checkpoints.save(self.path(name), model, self.card(name, scores))
+    def save(
+        self,
+        name: str,
+        model: nn.Module,
+        history: pd.DataFrame,
+        scores: dict,
+        more: dict | None = None,
+    ) -> None:
+        """Keep a trained network, its card with ``more`` and, unless it is empty, its history."""
+        checkpoints.save(self.path(name), model, self.card(name, scores) | (more or {}))
         path = self.path(name).with_suffix(".history.csv")
         if len(history):
             with files.write_atomically(path) as temporary:

@@ -26,7 +26,7 @@ from cmlib.experiment.networks import StoredNetworks
 from cmlib.models import Can, Classifier, Posterior, VaeGan, fuse, product_of_classifiers
 from cmlib.models.vaegan import INFERENCE_BATCH
 from cmlib.perceiver import Perceiver, as_released
-from cmlib.training.batches import Pictures, TrainingData
+from cmlib.training.batches import Pictures, TrainingData, batches
 from cmlib.training.can import train_can
 from cmlib.training.classifier import train_classifier
 from cmlib.training.encoding import encode
@@ -93,9 +93,22 @@ class Run(StoredNetworks):
             log=self.folder / "tensorboard" / kind if log == "tensorboard" else history_file,
         )
         if fabric.is_global_zero:
-            self.save(kind, model, history, {"reconstruction_mse": history.validation.iloc[-1]})
+            scores = {"reconstruction_mse": history.validation.iloc[-1]}
+            limits = self._limits(kind, model, pictures, validation)
+            self.save(kind, model, history, scores, {strangeness.KEY: limits})
             state.unlink(missing_ok=True)
         fabric.barrier()
+
+    def _limits(self, kind: str, model: VaeGan, pictures: Pictures, rows: np.ndarray) -> dict:
+        """The entry of the card with the limits of strangeness, from the validation people."""
+        if not len(rows):
+            return {}
+        values = strangeness.measure_all(
+            model, (pictures.batch(indices) for indices in batches(rows, INFERENCE_BATCH))
+        )
+        clips = rows if kind == "voice" else self.frame_clip[rows]
+        people = self.store.clips.actor.to_numpy()[clips]
+        return strangeness.card_entry(values, f"validation people of {self.corpus}", people)
 
     def _training_pictures(self, kind: str) -> tuple[Pictures, np.ndarray, np.ndarray, np.ndarray]:
         """Pictures, their labels (-1: none), and the rows to train on and to validate on."""

@@ -32,7 +32,9 @@ CHROMIUM = next(
 )
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
+    "--disable-component-update --disable-sync "
+    # A camera that shows a moving test picture and a microphone that beeps, and no question
+    "--use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
 )
 PATIENCE = 120_000  # milliseconds; on a busy machine the page needs a while
 ORIGINAL, RECONSTRUCTION, PERCEIVED, DIFFERENCE = range(4)
@@ -375,6 +377,33 @@ def test_own_picture_and_own_sound(person, tmp_path):
     assert person.page.get_attribute(".cm-demo audio", "src") != sound
     person.upload("picture", CLIP)
     assert "a video, its middle frame was taken" in person.wait_for_message("a video")
+
+
+def test_a_picture_of_the_camera(person):
+    before = person.picture(ORIGINAL)
+    person.press("use the camera")
+    person.page.get_by_role("button", name="take the picture", exact=True).wait_for()
+    assert person.page.evaluate("document.querySelector('.cm-preview').videoWidth") > 100
+    person.press("take the picture")
+    person.wait_for_message("camera.jpeg: ")
+    person.changed(ORIGINAL, before, 5)
+    assert person.page.locator(".cm-preview").count() == 0
+    person.page.get_by_role("button", name="use the camera", exact=True).wait_for()
+
+
+def test_a_recording_of_the_microphone(person):
+    sound = person.page.get_attribute(".cm-demo audio", "src")
+    person.press("record a voice")
+    person.page.wait_for_function(
+        "() => [...document.querySelectorAll('.cm-demo option')]"
+        ".some(option => option.textContent.includes('yours: recording.'))",
+        timeout=PATIENCE,
+    )
+    person.settled()
+    assert person.page.get_attribute(".cm-demo audio", "src") != sound
+    seconds = person.page.evaluate("document.querySelector('.cm-demo audio').duration")
+    assert 3 < seconds < 4
+    assert "recording." in person.message(), "a beep is unlike a voice, or too long"
 
 
 def spoiled(folder: Path) -> dict[str, tuple[str, Path, str]]:

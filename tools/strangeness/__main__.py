@@ -63,15 +63,7 @@ def write_limits(options: argparse.Namespace) -> None:
     else:
         raise CorpusError("celeba: give the folder of its pictures with --celeba")
     values = strangeness.measure_all(model, people.batches(size))
-    card[strangeness.KEY] = {
-        "limits": {name: round(x, 6) for name, x in strangeness.limits(values).items()},
-        "share_above": strangeness.SHARE_ABOVE,
-        "held_out": {
-            "set": people.name,
-            "people": len(np.unique(people.people)),
-            "inputs": len(values),
-        },
-    }
+    card[strangeness.KEY] = strangeness.card_entry(values, people.name, people.people)
     files.write_text(path.with_suffix(".json"), json.dumps(card, indent=1))
     print(json.dumps(card[strangeness.KEY], indent=1))
 

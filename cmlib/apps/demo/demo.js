@@ -82,6 +82,7 @@ function setUpFiles(maxBytes, recordingSeconds) {
   }
 
   async function photograph(button) {
+    button.disabled = true;
     const stream = await navigator.mediaDevices.getUserMedia({video: {width: {ideal: 640}}});
     const video = document.createElement('video');
     Object.assign(video, {srcObject: stream, muted: true, playsInline: true, className: 'cm-preview'});
@@ -89,6 +90,7 @@ function setUpFiles(maxBytes, recordingSeconds) {
     try {
       await video.play();
       button.textContent = 'take the picture';
+      button.disabled = false;
       await new Promise(resolve => button.addEventListener('click', event => {
         event.stopPropagation();  // so that this click does not open the camera again
         resolve();
