@@ -175,7 +175,7 @@ def test_readme_names_the_rooms_of_each_notebook():
 def test_commands_and_figures_in_the_prose_exist(path):
     commands = set(cli.create_app())  # with --help and its like
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.M)
-    drawn = {picture.stem for picture in (ROOT / "docs" / "figures" / "preview").glob("*.png")}
+    drawn = {picture.stem for picture in (ROOT / "docs" / "figures" / "preview").glob("*.webp")}
     unknown = []
     for text in names_in_code(path):
         program, *words = text.split()

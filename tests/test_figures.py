@@ -182,7 +182,9 @@ def test_the_gallery_shows_all_and_stays_small(monkeypatch, tmp_path):
         Image.fromarray(noise.repeat(3, 2)).save(tmp_path / f"{name}.png")
 
     page = gallery.write_gallery(names, tmp_path, tmp_path / "docs", "About.").read_text()
-    sizes = [path.stat().st_size for path in (tmp_path / "docs" / "preview").glob("*.png")]
+    sizes = [path.stat().st_size for path in (tmp_path / "docs" / "preview").glob("*.webp")]
     assert len(sizes) == 4 and max(sizes) <= 6_000 and sum(sizes) <= 16_000
     assert "\n## 06 · " in page
-    assert all(f"(preview/{name}.png)" in page and f"`cm figures {name}`" in page for name in names)
+    assert all(
+        f"(preview/{name}.webp)" in page and f"`cm figures {name}`" in page for name in names
+    )

@@ -21,7 +21,7 @@ NARROWER = 0.85  # factor from one width to the next, while previews have too ma
 
 
 def preview(path: Path, width: int) -> bytes:
-    """A PNG of at most 64 colours, ``width`` pixels of width and ``LARGEST_PREVIEW`` bytes."""
+    """A WebP in all colours, at most ``width`` pixels wide and ``LARGEST_PREVIEW`` bytes large."""
     with Image.open(path) as opened:
         image = opened.convert("RGB")
     width = min(width, image.width)
@@ -29,7 +29,7 @@ def preview(path: Path, width: int) -> bytes:
         small = image.copy()
         small.thumbnail((width, 4 * width), Image.Resampling.LANCZOS)
         packed = io.BytesIO()
-        small.quantize(64).save(packed, "PNG", optimize=True)
+        small.save(packed, "WEBP", quality=80)
         if packed.tell() <= LARGEST_PREVIEW:
             return packed.getvalue()
         width = int(NARROWER * width)
@@ -68,7 +68,7 @@ def write_gallery(names: Sequence[str], folder: Path, docs: Path, about: str) ->
     shutil.rmtree(docs / "preview", ignore_errors=True)
     (docs / "preview").mkdir(parents=True)
     for name, picture in pictures.items():
-        (docs / "preview" / f"{name}.png").write_bytes(picture)
+        (docs / "preview" / f"{name}.webp").write_bytes(picture)
 
     lines = [
         TITLE,
@@ -82,7 +82,7 @@ def write_gallery(names: Sequence[str], folder: Path, docs: Path, about: str) ->
     for notebook, its_names in by_notebook.items():
         lines += ["", f"## {heading(notebook)}", "", "| | |", "|---|---|"]
         cells = [
-            f"![{FIGURES[name].title}](preview/{name}.png)<br>`cm figures {name}`"
+            f"![{FIGURES[name].title}](preview/{name}.webp)<br>`cm figures {name}`"
             for name in its_names
         ]
         if len(cells) % 2:
