@@ -16,7 +16,16 @@ from tools.notebooks.staleness import of_notebook
 
 ROOT = Path(workflow.basedir)
 CORPUS, PROFILE = str(config.get("corpus", "actors")), str(config.get("profile", "quick"))
-FOLD, SEED = int(config.get("fold", 1)), int(config.get("seed", 0))
+
+
+def number(name, default):
+    value = str(config.get(name, default))
+    if not value.isdecimal():
+        sys.exit(f"{name.upper()}={value}: a whole number is needed")
+    return int(value)
+
+
+FOLD, SEED = number("fold", 1), number("seed", 0)
 # fold 1 and seed 0 live in runs/<corpus>-<profile>; any other pair in a folder beside it, so that no run overwrites another
 OTHER = "" if (FOLD, SEED) == (1, 0) else f"-fold{FOLD}-seed{SEED}"
 RUN = f"runs/{CORPUS}-{PROFILE}{OTHER}"
@@ -28,6 +37,8 @@ if PROFILE not in PROFILES:
     sys.exit(f"PROFILE={PROFILE}: unknown; choose one of {', '.join(PROFILES)}")
 if not 1 <= FOLD <= 5:
     sys.exit(f"FOLD={FOLD}: there are five folds, 1 to 5")
+if SEED >= 2**31:
+    sys.exit(f"SEED={SEED}: choose a number from 0 to {2**31 - 1}")
 if not archives.is_folder(FOLDER):
     sys.exit(f"CORPUS={CORPUS}: no folder {FOLDER}; put the clips there, set CM_DATA to the folder that holds {FOLDER.name}/, or: cm prepare {CORPUS} --root FOLDER")
 

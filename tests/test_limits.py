@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import nbformat
 import numpy as np
@@ -70,6 +72,42 @@ def test_a_side_that_is_no_multiple_of_32_is_refused_at_once(size, folder, capsy
         main(["pretrain", "--images", str(folder), f"--size={size}"])
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith(f"{size} is not a multiple of 32")
+
+
+@pytest.mark.parametrize(
+    "sheet, words",
+    [
+        ("sheet.xyz", "the sheet's name should end in .png"),
+        ("sheet", "the sheet's name should end in .png"),
+        ("corpus/note.png", "belongs to the corpus; name another file with --sheet"),
+    ],
+)
+def test_a_contact_sheet_replaces_nothing_of_the_corpus(sheet, words, corpus, tmp_path, capsys):
+    Image.fromarray(face(64)).save(corpus / "note.png")
+    before = (corpus / "note.png").read_bytes()
+    command = ["prepare", "ravdess", "--profile", "smoke", "--root", str(corpus)]
+    command += ["--cache", str(tmp_path / "cache"), "--sheet"]
+    assert main([*command, str(tmp_path / sheet)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line and (corpus / "note.png").read_bytes() == before
+    assert main([*command, str(tmp_path / "new.png")]) == 0
+    assert Image.open(tmp_path / "new.png").width > 100
+
+
+@pytest.mark.parametrize(
+    "value, words",
+    [
+        ("fold=two", "FOLD=two: a whole number is needed"),
+        ("fold=6", "FOLD=6: there are five folds"),
+        ("seed=-1", "SEED=-1: a whole number is needed"),
+        ("seed=9999999999", "SEED=9999999999: choose a number from 0 to"),
+        ("profile=quik", "PROFILE=quik: unknown; choose one of"),
+    ],
+)
+def test_make_refuses_it_in_one_line(value, words):
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1", "--config", value]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode and words in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_gallery_replaces_only_a_gallery(tmp_path):

@@ -10,6 +10,7 @@ from PIL import Image
 from cmlib import files
 from cmlib.cli import main
 from cmlib.corpora import current_root
+from cmlib.preparation import prepare as preparing
 from cmlib.preparation.picture_crops import crop_folder
 from cmlib.preparation.prepare import prepare
 from cmlib.preparation.store import Store
@@ -88,6 +89,19 @@ def test_another_tree_with_the_same_clips_has_a_report_of_its_own(tree, places, 
     assert str(tree) not in second and "only here" not in second
     again, _ = cm_prepare("--root", tree)
     assert str(other) not in again and "only here" in again
+
+
+def test_a_corpus_may_be_moved_while_its_preparation_is_interrupted(
+    tree, places, cm_prepare, monkeypatch
+):
+    def stop(*_):
+        raise OSError("stopped")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preparing, "assemble", stop)
+        cm_prepare("--root", tree)
+    printed, _ = cm_prepare("--root", tree.rename(places / "new"))
+    assert f"{places}/new/{BROKEN}: not a video" in printed and str(tree) not in printed
 
 
 @pytest.mark.parametrize("how", ["moved", "copied", "packed", "linked", "named by a link"])

@@ -15,6 +15,7 @@ from cmlib.cli.options import Actors, Cache, CorpusToRead, Labels, Profile, Root
 if TYPE_CHECKING:
     from cmlib.preparation.store import Store
 
+SHEET_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
 LINES_SHOWN = 20  # skipped clips that are printed; the file skipped.csv lists them all
 COUNTED_KINDS = ["song", "duplicate"]  # reasons for which one line is enough
 
@@ -83,6 +84,8 @@ def prepare(
 
     if faces and root:
         raise ValueError("--root and --faces name the same folder: choose one")
+    if sheet and sheet.suffix.lower() not in SHEET_SUFFIXES:
+        raise ValueError(f"{sheet}: the sheet's name should end in {', '.join(SHEET_SUFFIXES)}")
     started = time.monotonic()
     store = preparation.prepare(
         corpus, profile, faces or root, cache, workers, voices=voices, labels=labels
@@ -101,6 +104,8 @@ def prepare(
     if card["skipped"]:
         _print_skipped(store)
     if sheet:
+        if sheet.exists() and sheet.resolve().is_relative_to(store.root):
+            raise ValueError(f"{sheet}: belongs to the corpus; name another file with --sheet")
         _draw_contact_sheet(store, sheet)
     # The card's seconds leave out what was done before a preparation was stopped and resumed.
     print(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Parameter, Token
+from cyclopts import Parameter, Token, validators
 
 from cmlib.config import PROFILES
 from cmlib.corpora import CORPORA
@@ -40,7 +40,7 @@ def _actors(hint: type, tokens: Sequence[Token]) -> list[int]:
 
 
 def _seeds(hint: type, tokens: Sequence[Token]) -> list[int]:
-    return number_range(tokens[0].value, 0, 2**31 - 1)
+    return number_range(tokens[0].value, 0, MAX_SEED)
 
 
 def _check_side(hint: type, side: int) -> None:
@@ -76,7 +76,11 @@ FoldOrAll = Annotated[
     Literal[0, 1, 2, 3, 4, 5, "all"],
     Parameter(show_choices=False, help="Which actors are tested, 1 to 5, or all in turn."),
 ]
-Seed = Annotated[int, Parameter(help="Seed of the random numbers.")]
+MAX_SEED = 2**31 - 1
+Seed = Annotated[
+    int,
+    Parameter(validator=validators.Number(gte=0, lte=MAX_SEED), help="Seed of the random numbers."),
+]
 Seeds = Annotated[
     Sequence[int],
     Parameter(

@@ -423,7 +423,8 @@ def _prepare_to_file(path: Path, clip: Clip, settings: dict) -> str:
         reason = f"{type(error).__name__}: {error}"
         if isinstance(error, (media.MediaError, corpora.CorpusError)) and str(error):
             reason = str(error)
-        files.write_text(path.with_suffix(".json"), json.dumps({"reason": reason}))
+        left_out = {"path": str(clip.path), "reason": reason}
+        files.write_text(path.with_suffix(".json"), json.dumps(left_out))
         return "skipped"
     row = np.frombuffer(json.dumps(facts).encode(), np.uint8)
     with files.write_atomically(path.with_suffix(".npz")) as temporary:
@@ -476,7 +477,9 @@ def _collect(
     for number, clip in enumerate(unprepared.recordings):
         path = folder / f"{number:06d}.npz"
         if not path.exists():
-            reason = json.loads(path.with_suffix(".json").read_text())["reason"]
+            left_out = json.loads(path.with_suffix(".json").read_text())
+            # The corpus may have been moved since the preparation was stopped.
+            reason = left_out["reason"].replace(left_out["path"], str(clip.path))
             unusable.append((clip.path, reason))
             continue
         with np.load(path) as stored:
