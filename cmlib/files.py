@@ -29,13 +29,18 @@ def place(variable: str) -> Path:
     """
     named = os.environ.get(variable)
     if named:
-        return Path(named).expanduser().absolute()
+        return expand_home(named).absolute()
     if ROOT.name in ("site-packages", "dist-packages"):
         raise PlaceError(
             f"cmlib is installed in {ROOT} without its repository, so there are neither data nor "
             "networks; clone the repository and install it there with: pip install -e ."
         )
     return ROOT / PLACES[variable]
+
+
+def expand_home(path: str | Path) -> Path:
+    """The path with the home folder in place of a leading ``~``, or of ``~name`` for a user."""
+    return Path(os.path.expanduser(path))  # Path.expanduser raises an error for an unknown user
 
 
 def runs_root() -> Path:

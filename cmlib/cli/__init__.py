@@ -15,7 +15,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 
 from cmlib import __version__
 from cmlib.cli import data, evaluate, figures, pictures, train, use
-from cmlib.cli.errors import explain
+from cmlib.cli.errors import explain, printable
 
 DONE, FAILED, WRONG_ARGUMENTS, INTERRUPTED = 0, 1, 2, 130  # exit statuses; 130 is 128 + SIGINT
 
@@ -103,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return INTERRUPTED
     except (ValueError, RuntimeError, OSError) as error:
-        print(f"cm: {error}", file=sys.stderr)
+        lines = [printable(line) for line in str(error).split("\n")]
+        print("cm: " + "\n".join(lines), file=sys.stderr)
         return FAILED
     return DONE if status is None else status

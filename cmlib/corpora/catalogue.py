@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
+from cmlib import files
 from cmlib.corpora import archives
 from cmlib.corpora.clip import Clip, CorpusError, Skipped
 from cmlib.corpora.remembered import current_root
@@ -73,7 +74,7 @@ def scan(
         clips, skipped = pairs.scan(corpus, root, voices, labels)
         return sorted(clips, key=lambda clip: clip.name), sorted(skipped)
     name, additions = split_name(corpus)
-    folder = archives.as_folder(Path(root).expanduser()) if root else current_root(corpus)
+    folder = archives.as_folder(files.expand_home(root)) if root else current_root(corpus)
     if not archives.is_folder(folder):
         fault = "no such folder"
         if folder.exists():

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from cmlib import files
 from cmlib.corpora import archives
 from cmlib.corpora.clip import CorpusError, Skipped
 from cmlib.corpora.folders import PICTURE_SUFFIXES
@@ -55,7 +56,7 @@ def scan(
     picture: file below ``root``, part ("train" or "val"), person and emotion ("" where unknown),
     and the further columns of the set's own table. Raises CorpusError if there are no pictures.
     """
-    root = archives.as_folder(Path(root).expanduser())
+    root = archives.as_folder(files.expand_home(root))
     if not archives.is_folder(root):
         fault = archives.remedy_of_archive(root) if root.exists() else ""
         raise CorpusError(f"{root}: {fault or 'no such folder; name the folder of pictures'}")

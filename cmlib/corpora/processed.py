@@ -145,7 +145,8 @@ def read_spectrogram(path: Path) -> np.ndarray:
     except archives.ArchiveError as error:
         raise CorpusError(str(error)) from None
     except (OSError, ValueError, EOFError) as error:
-        raise CorpusError(f"{path}: not a readable array ({error}); copy it again") from None
+        reason = str(error).partition(". ")[0]  # then numpy would explain how to load pickles
+        raise CorpusError(f"{path}: not a readable array ({reason}); copy it again") from None
     is_numeric = np.issubdtype(values.dtype, np.number)
     if values.ndim != 2 or not is_numeric or not np.isfinite(values).all():
         raise CorpusError(

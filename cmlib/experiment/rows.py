@@ -47,7 +47,7 @@ class CorpusRows:
         Any fold but 1, and any seed but 0, has a folder of its own.
         """
         if self.out_dir:
-            return Path(self.out_dir).expanduser()
+            return files.expand_home(self.out_dir)
         is_default = (self.fold, self.seed) == (1, 0)
         other = "" if is_default else f"-fold{self.fold}-seed{self.seed}"
         return files.runs_root() / f"{self.corpus}-{self.profile_name}{other}"

@@ -65,7 +65,7 @@ def crop_folder(
     (``corpora.picture_tables``). Raises CorpusError if no picture is left to train on, or none to
     measure on.
     """
-    root = archives.as_folder(Path(root).expanduser())
+    root = archives.as_folder(files.expand_home(root))
     cache = Path(cache or cache_root())
     kind, table, left_out = picture_folders.scan(root, labels)
     key = _key(root, table, size)

@@ -88,9 +88,10 @@ class UnpreparedCorpus:
         does not lie beside them.
         """
         pair = corpora.split_pair(corpus)
-        root = archives.as_folder(Path(root or corpora.current_root(corpus, cache)).expanduser())
+        root = files.expand_home(root or corpora.current_root(corpus, cache))
+        root = archives.as_folder(root)
         if pair:
-            voices = Path(voices or corpora.current_root(pair[1], cache)).expanduser()
+            voices = files.expand_home(voices or corpora.current_root(pair[1], cache))
             voices = archives.as_folder(voices)
             labels = labels or _last_labels(corpus, cache)
             clips, skipped = corpora.scan(corpus, root, voices, labels)
