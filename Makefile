@@ -45,6 +45,7 @@ SNAKEMAKE = $(PY) -m snakemake $(if $(CM_RUNS),--directory "$$CM_RUNS") --cores 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 	@echo "  options: CORPUS=$(CORPUS) PROFILE=$(PROFILE) (smoke laptop quick tuned gestures cpu paper) FOLD=$(FOLD) SEED=$(SEED) CORES=$(CORES)"
+	@echo "  folders elsewhere, as environment variables: CM_DATA (corpora), CM_CACHE (prepared), CM_RUNS (runs)"
 
 reproduce: $(READY)  ## execute the notebooks that are stale; write runs/<corpus>-<profile>/report.html
 	@mkdir -p "$${CM_RUNS:-runs}" 2>/dev/null && test -w "$${CM_RUNS:-runs}" || \
