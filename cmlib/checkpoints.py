@@ -15,11 +15,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cmlib import files, provenance
-from cmlib.models import Can, Classifier, Posterior, VaeGan
+from cmlib.models import Can, Classifier, ObserverNetwork, Posterior, VaeGan
 
 SCALE = ":scale"  # ends the name of the factors of the rows of an eight-bit matrix
 Network = TypeVar("Network", bound=nn.Module)
-MODELS: dict[str, type[nn.Module]] = {"VaeGan": VaeGan, "Classifier": Classifier, "Can": Can}
+MODELS: dict[str, type[nn.Module]] = {
+    network.__name__: network for network in (VaeGan, Classifier, Can, ObserverNetwork)
+}
 WRITTEN_BY_SAVE = ("architecture", "config", "without", "versions", "written")  # keys of a card
 
 

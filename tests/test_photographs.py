@@ -12,9 +12,10 @@ from PIL import Image
 from cmlib import checkpoints, provenance
 from cmlib.corpora import CorpusError
 from cmlib.corpora.names import CLASSES
-from cmlib.models import VaeGan
+from cmlib.evaluation.judges import PartialJudge
+from cmlib.models import ObserverNetwork, VaeGan
 from cmlib.training.loop import launch
-from tools.photographs import data
+from tools.photographs import data, kept
 from tools.photographs.__main__ import main
 from tools.photographs.components import of_training_pictures
 from tools.photographs.losses import (
@@ -23,6 +24,7 @@ from tools.photographs.losses import (
     detail_strength_error,
     edge_strength_error,
 )
+from tools.photographs.observers import COLUMNS
 from tools.photographs.train import PhotographTraining, Recipe, directions
 
 SMALL = (
@@ -56,7 +58,8 @@ def folders(tmp_path_factory):
         for emotion in CLASSES:
             file = f"performers/{person}_{emotion}.png"
             save(home / file)
-            rows.append({"file": file, "person": person, "emotion": emotion})
+            rated = dict(zip(COLUMNS, rng.multinomial(100, np.full(6, 1 / 6)) / 100))
+            rows.append({"file": file, "person": person, "emotion": emotion, **rated})
     pd.DataFrame(rows).to_csv(home / "performers.csv", index=False)
     for person in (1, 2):
         for mood in ("neutral", "smiling"):
@@ -128,13 +131,116 @@ def test_a_trained_network_has_a_card(trained):
 
 def test_measures_have_intervals_and_components_beside_them(trained):
     metrics = json.loads((trained / "metrics.json").read_text())
-    assert set(metrics["reconstruction"]) == {"celeba", "performers", "drawn"}
+    assert set(metrics["reconstruction"]) == {"celeba", "performers", "performers_test", "drawn"}
     drawn = metrics["reconstruction"]["drawn"]
     assert (drawn["pictures"], drawn["people"]) == (4, 2)
     assert drawn["mse"]["low"] <= drawn["mse"]["value"] <= drawn["mse"]["high"]
     ratio = drawn["mse"]["value"] / drawn["components_mse"]["value"]
     assert drawn["mse_over_components"]["value"] == pytest.approx(ratio, rel=1e-4)
     assert 0 <= metrics["probe"]["latents"]["value"] <= 1
+
+
+OBSERVERS = "--epochs 1 --width 2 --copies 1 --batch 8".split()
+
+
+@pytest.fixture(scope="module")
+def observers(folders):
+    """A folder with five judges and their scores."""
+    out = folders / "observers"
+    common = f"--performers {folders}/performers --labels {folders}/performers.csv --size 64"
+    common += f" --cache {folders}/cache --out {out}"
+    assert main(["observers", *common.split(), *OBSERVERS]) == 0
+    return out
+
+
+def test_judges_of_observers_have_never_seen_the_people_of_their_fold(observers):
+    for fold in range(1, 6):
+        network, card = checkpoints.load(observers / f"fold-{fold}", ObserverNetwork)
+        assert network.config["width"] == 2
+        assert card["terms"] == "research and teaching, non-commercial"
+        assert sum(card["people"].values()) == 5 and sum(card["pictures"].values()) == 35
+        assert "/" not in card["command"]
+    assert card["people"] == {"training": 3, "validation": 1, "test": 1}
+
+
+def test_scores_of_judges_are_of_people_for_test(observers):
+    metrics = json.loads((observers / "metrics.json").read_text())
+    assert (metrics["pictures"], metrics["people"]) == (35, 5)
+    for name in ("cross_entropy", "constant", "scatter", "second_group", "most_named"):
+        assert metrics[name]["low"] <= metrics[name]["value"] <= metrics[name]["high"]
+    # Answers at random are best predicted by their mean.
+    assert metrics["scatter"]["value"] < metrics["constant"]["value"]
+    assert set(metrics["named_as_meant"]) == set(CLASSES[1:])
+
+
+def test_a_judge_that_is_there_is_not_trained_again(folders, observers, monkeypatch):
+    before = (observers / "metrics.json").read_text()
+    monkeypatch.setattr(torch.optim, "AdamW", lambda *_, **__: pytest.fail("trained again"))
+    common = f"--performers {folders}/performers --labels {folders}/performers.csv --size 64"
+    common += f" --cache {folders}/cache --out {observers}"
+    assert main(["observers", *common.split(), *OBSERVERS]) == 0
+    assert (observers / "metrics.json").read_text() == before
+
+
+def test_a_table_without_answers_is_refused(folders, tmp_path, capsys):
+    table = pd.read_csv(folders / "performers.csv").drop(columns="rated_sad")
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    common = f"--performers {folders}/performers --labels {tmp_path}/labels.csv --size 64"
+    common += f" --cache {folders}/cache --out {tmp_path}"
+    assert main(["observers", *common.split()]) == 1
+    assert "labels.csv: lacks the columns rated_sad" in capsys.readouterr().err
+
+
+def test_what_reconstructions_keep_is_measured_by_the_judges_that_are_there(
+    folders, trained, observers
+):
+    metrics = json.loads((trained / "metrics.json").read_text())
+    named = {line.split(":")[0] for line in metrics["missing"]}
+    assert set(metrics["expression"]) | named >= {"facex", "face_api", "observers"}
+    witnesses = kept.find_witnesses(1, folders / "nowhere", observers)
+    assert witnesses.observers and not witnesses.identity
+    x = torch.rand(6, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    emotions = np.array([*CLASSES[1:]])
+    report = kept.share_kept(witnesses.observers, x, x, emotions, np.arange(6))
+    assert report["kept"] == {"value": 1, "low": 1, "high": 1}
+    assert set(report["emotions"]) == set(emotions)
+
+
+def test_accuracy_kept_counts_first_choices_and_calm_is_neutral():
+    class Reddish(PartialJudge):
+        OUTPUTS = ("neutral", "happy")
+
+        def probabilities(self, pictures):
+            red = pictures[:, 0].mean((1, 2)).numpy()
+            return np.stack([1 - red, red], 1)
+
+    red, black = torch.zeros(4, 3, 8, 8), torch.zeros(4, 3, 8, 8)
+    red[:2, 0] = 1
+    emotions, people = np.array(["happy", "happy", "calm", "sad"]), np.array([1, 2, 1, 2])
+    report = kept.accuracy_kept(Reddish(kept.NEUTRAL_CLASSES), red, black, emotions, people)
+    assert (report["real"]["value"], report["drawn"]["value"]) == (0.75, 0.25)
+    assert report["kept"]["value"] == pytest.approx(1 / 3)
+    assert report["emotions"]["happy"]["kept"]["value"] == 0
+    assert report["emotions"]["calm"]["kept"]["value"] == 1
+    assert report["emotions"]["sad"]["kept"] is None  # there was nothing to keep
+
+
+def test_the_right_person_is_the_nearest_one():
+    def identity(pictures):
+        return pictures.flatten(1)
+
+    people = np.array(["1", "2", "3"] * 2)
+    first = torch.eye(3).view(3, 1, 1, 3).expand(-1, 3, -1, -1)
+    real = torch.cat([first, first + 0.1])
+    drawn = real.clone()
+    drawn[0] = real[1]  # the first person is drawn as the second
+    report = kept.right_person(identity, real, drawn, people)
+    assert report["people"] == 3
+    assert report["among_originals"]["value"] == pytest.approx(2 / 3)
+    assert report["among_other_pictures"]["value"] == pytest.approx(2 / 3)
+    assert report["original_among_other_pictures"]["value"] == 1
+    once = kept.right_person(identity, real[:3], drawn[:3], people[:3])
+    assert "among_other_pictures" not in once
 
 
 def test_a_stopped_training_goes_on_as_if_it_had_not_been_stopped(folders, trained, monkeypatch):

@@ -21,9 +21,12 @@ COUNTED_KINDS = ["song", "duplicate"]  # reasons for which one line is enough
 
 
 def fetch(
-    corpus: Annotated[
-        Literal["ravdess"],
-        Parameter(help="ravdess: 24 archives, about 13 GB in all, CC BY-NC-SA 4.0."),
+    name: Annotated[
+        Literal["ravdess", "face-api"],
+        Parameter(
+            help="ravdess: 24 archives, about 13 GB in all, CC BY-NC-SA 4.0. "
+            "face-api: two networks for photographs that others trained, 13 MB, MIT."
+        ),
     ],
     /,
     *,
@@ -33,26 +36,39 @@ def fetch(
     ] = False,
     root: Annotated[
         Path | None,
-        Parameter(help="Folder for the archives; default: $CM_DATA/ravdess, or data/ravdess."),
+        Parameter(
+            help="Folder for what is fetched; default: $CM_DATA/ravdess, or data/ravdess; "
+            "of face-api $CM_FACE_API, or face-api beside the prepared corpora."
+        ),
     ] = None,
     url: Annotated[
-        str | None, Parameter(help="Address of a mirror with the same interface as Zenodo.")
+        str | None,
+        Parameter(
+            help="Address of a mirror with the same interface as Zenodo, or of face-api's package."
+        ),
     ] = None,
 ) -> None:
-    """Download a published corpus; a stopped download resumes."""
+    """Download a published corpus, or networks of others; a stopped download resumes."""
     from cmlib import corpora
     from cmlib.corpora import download
 
+    if name == "face-api":
+        from cmlib.evaluation import recognisers
+
+        if audio_only or actors:
+            raise ValueError("face-api has no actors: leave out --actors and --audio-only")
+        print(f"{recognisers.fetch(root, url)}: the networks of face-api are complete; MIT")
+        return
     if audio_only and actors:
         raise ValueError(
             "the sound of all actors is one archive: leave out --actors or --audio-only"
         )
-    folder = root or corpora.default_root(corpus)
+    folder = root or corpora.default_root(name)
     archives = download.fetch(folder, actors or download.ACTORS, audio_only, url or download.RECORD)
-    names = ", ".join(path.name for path in archives)
-    print(f"{folder}: {names} complete; CC BY-NC-SA 4.0, {download.PAGE}")
+    complete = ", ".join(path.name for path in archives)
+    print(f"{folder}: {complete} complete; CC BY-NC-SA 4.0, {download.PAGE}")
     where = f" --root {root}" if root else ""
-    print(f"next: cm prepare {corpus}{where}   (there is no need to unpack them)")
+    print(f"next: cm prepare {name}{where}   (there is no need to unpack them)")
 
 
 def prepare(

@@ -87,12 +87,33 @@ def fetch(
     return [root / name for name in names]
 
 
+def fetch_archive(archive: Archive, root: Path) -> Path:
+    """Download one archive whose size and checksum are known into ``root``; its path.
+
+    An archive that exists is not downloaded again. FetchError if it cannot be downloaded, which
+    says how to get it by hand.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / ".fetch.lock"):
+            _download_missing([archive], root)
+    except FetchError as error:
+        raise type(error)(
+            f"{error}\n  by hand: download {archive.url} as {root / archive.name}, and run again"
+        ) from None
+    return root / archive.name
+
+
 def _fetch_missing(names: Sequence[str], root: Path, url: str) -> None:
     archives = listing(url)
     unlisted = [name for name in names if name not in archives]
     if unlisted:
         raise FetchError(f"{url}: does not list {', '.join(unlisted)}")
-    missing = [archives[name] for name in names if not _is_whole(archives[name], root)]
+    _download_missing([archives[name] for name in names], root)
+
+
+def _download_missing(archives: list[Archive], root: Path) -> None:
+    missing = [archive for archive in archives if not _is_whole(archive, root)]
     _check_room(missing, root)
     faults = []
     with files.progress(

@@ -3,7 +3,8 @@
 A judge answers two questions about pictures that a face VAE-GAN has decoded. How much expression do
 they show, and how much is that compared with the real pictures? ``CnnJudge`` is a small
 convolutional network that learns from frames of the corpus. ``Recogniser`` was trained by others,
-on photographs of people.
+on photographs of people; ``recognisers`` has one more of that kind, and ``observers`` a judge that
+predicts what a hundred people would say.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -173,21 +175,57 @@ def _shift(x: Tensor, rng: np.random.Generator) -> Tensor:
 # -------------------------------------------------------------------- a judge that others trained
 
 
-class Recogniser:
-    """A judge that others trained on photographs: the network in the package facex 1.1.0 (MIT).
+class PartialJudge(ABC):
+    """A judge with names of its own for what it sees, which need not cover all of the classes.
 
-    The package itself is not imported. Its network does not know calm and contempt, so it judges
-    only the classes in ``emotions``. If ``classes`` lacks neutral, its *neutral* counts as none of
-    them. Of ``data/actors`` at 64 pixels it recognises a third: joy nearly always, anger never. If
-    the package or its runtime is missing, ModuleNotFoundError says how to install it.
+    ``OUTPUTS`` are these names, in the words of this project. It judges only the classes in
+    ``emotions``, which are among its outputs. What it gives to its other outputs counts as none of
+    the classes.
     """
 
-    OUTPUTS = ("angry", "disgust", "fearful", "happy", "neutral", "sad", "surprised")
-    INSTALL = "pip install -e '.[recogniser]' && pip install --no-deps facex==1.1.0"
+    OUTPUTS: tuple[str, ...]
 
     def __init__(self, classes: Sequence[str]):
         self.classes = tuple(classes)
         self.emotions = tuple(c for c in classes if c in self.OUTPUTS)
+
+    @abstractmethod
+    def probabilities(self, pictures: Tensor) -> np.ndarray:
+        """Pictures (N, 3, S, S) in 0...1 -> probabilities of ``OUTPUTS`` (N, outputs)."""
+
+    def __call__(self, pictures: Tensor) -> np.ndarray:
+        """Pictures (N, 3, S, S) in 0...1 -> log probabilities (N, classes + 1).
+
+        The last column is the probability of none of the classes.
+        """
+        return np.log(self._in_our_classes(self.probabilities(pictures)).clip(1e-12))
+
+    def _in_our_classes(self, probabilities: np.ndarray) -> np.ndarray:
+        """Probabilities of ``OUTPUTS`` (N, 7) -> of ``classes`` and of none (N, classes + 1)."""
+        ours = np.zeros((len(probabilities), len(self.classes) + 1), np.float32)
+        for output, name in enumerate(self.OUTPUTS):
+            column = self.classes.index(name) if name in self.emotions else -1
+            ours[:, column] += probabilities[:, output]
+        return ours
+
+
+class Recogniser(PartialJudge):
+    """A judge that others trained on photographs: the network in the package facex 1.1.0 (MIT).
+
+    The package itself is not imported. Its network does not know calm and contempt. If ``classes``
+    lacks neutral, its *neutral* counts as none of them. Of ``data/actors`` at 64 pixels it
+    recognises a third: joy nearly always, anger never. ``share`` is the part of the crop's side
+    that it is shown: 1, or ``PHOTOGRAPH_SHARE`` for crops of photographs, whose hair distracts it.
+    If the package or its runtime is missing, ModuleNotFoundError says how to install it.
+    """
+
+    OUTPUTS = ("angry", "disgust", "fearful", "happy", "neutral", "sad", "surprised")
+    INSTALL = "pip install -e '.[recogniser]' && pip install --no-deps facex==1.1.0"
+    PHOTOGRAPH_SHARE = 0.85
+
+    def __init__(self, classes: Sequence[str], share: float = 1.0):
+        super().__init__(classes)
+        self.share = share
         package = find_spec("facex")
         folders = package.submodule_search_locations if package else None
         if not folders or find_spec("ai_edge_litert") is None:
@@ -199,49 +237,50 @@ class Recogniser:
         self.network = runtime.Interpreter(str(weights), num_threads=1)
         self.network.allocate_tensors()
 
-    def __call__(self, pictures: Tensor) -> np.ndarray:
-        """Pictures (N, 3, S, S) in 0...1 -> log probabilities (N, classes + 1).
-
-        The last column is the probability of none of the classes.
-        """
+    def probabilities(self, pictures: Tensor) -> np.ndarray:
         (network_input,) = self.network.get_input_details()
         (network_output,) = self.network.get_output_details()
         size = tuple(network_input["shape"][1:3])  # 200 x 200
         probabilities = np.empty((len(pictures), len(self.OUTPUTS)), np.float32)
-        for i, picture in enumerate(pictures):
+        for i, picture in enumerate(central_square(pictures, self.share)):
             x = F.interpolate(picture[None].float(), size, mode="bilinear")
             x = x.permute(0, 2, 3, 1).contiguous().numpy()  # (1, 200, 200, 3)
             self.network.set_tensor(network_input["index"], x)
             self.network.invoke()
             probabilities[i] = self.network.get_tensor(network_output["index"])[0]
-        return np.log(self._in_our_classes(probabilities).clip(1e-12))
+        return probabilities
 
-    def _in_our_classes(self, probabilities: np.ndarray) -> np.ndarray:
-        """Probabilities of ``OUTPUTS`` (N, 7) -> of ``classes`` and of none (N, classes + 1)."""
-        ours = np.zeros((len(probabilities), len(self.classes) + 1), np.float32)
-        for output, name in enumerate(self.OUTPUTS):
-            column = self.classes.index(name) if name in self.emotions else -1
-            ours[:, column] += probabilities[:, output]
-        return ours
+
+def central_square(pictures: Tensor, share: float, down: float = 0.0) -> Tensor:
+    """The central part of pictures (N, C, S, S), ``share`` of their side, cut at whole pixels.
+
+    It lies lower by ``down`` of the side, and is cut off where the picture ends.
+    """
+    size = pictures.shape[-1]
+    margin = (1 - share) / 2 * size
+    left, right = round(margin), round(size - margin)
+    top = max(0, round(margin + down * size))
+    bottom = min(size, round(size - margin + down * size))
+    return pictures[..., top:bottom, left:right]
 
 
 # -------------------------------------------------------------------- every judge
 
-Judge = CnnJudge | Recogniser
+Judge = CnnJudge | PartialJudge
 
 
 def known_emotions(judge: Judge, classes: Sequence[str]) -> tuple[str, ...]:
-    """Those of the ``classes`` that a judge knows; a recogniser does not know all of them."""
-    return judge.emotions if isinstance(judge, Recogniser) else tuple(classes)
+    """Those of the ``classes`` that a judge knows; a ``PartialJudge`` does not know all of them."""
+    return judge.emotions if isinstance(judge, PartialJudge) else tuple(classes)
 
 
 @torch.no_grad()
 def predict(judge: Judge, pictures: Tensor, batch: int = 256) -> np.ndarray:
     """Log probabilities (N, classes) of pictures (N, 3, S, S) in 0...1.
 
-    A recogniser adds a last column: none of the classes.
+    A ``PartialJudge`` adds a last column: none of the classes.
     """
-    if isinstance(judge, Recogniser):
+    if isinstance(judge, PartialJudge):
         return judge(pictures.cpu())
     device = next(judge.parameters()).device
     log_probabilities = [

@@ -3,7 +3,9 @@
 `python -m tools.photographs components --celeba FOLDER --performers FOLDER --labels TABLE --out
 FOLDER` finds the faces and their principal components. `... train` with the same options trains the
 network, and goes on where it was stopped. `... evaluate` measures it, also on sets of strangers:
-`--strangers london=FOLDER`. See `tools/photographs/__init__.py` for the pictures and their terms.
+`--strangers london=FOLDER`. `... observers` trains the judges that predict what observers name, and
+needs no pictures but those of the performers. See `tools/photographs/__init__.py` for the pictures
+and their terms.
 """
 
 from __future__ import annotations
@@ -16,12 +18,14 @@ from pathlib import Path
 
 from cmlib import checkpoints, files
 from cmlib.corpora import CorpusError
+from cmlib.evaluation.observers import ObserverConfig
 from cmlib.models import VaeGan
 from cmlib.training.loop import TrainingError
 
-from . import data
+from . import data, observers
 from .components import Principal, of_training_pictures
 from .evaluate import evaluate
+from .kept import find_witnesses
 from .train import Recipe, train
 
 
@@ -35,17 +39,25 @@ def make_parser() -> argparse.ArgumentParser:
     components = commands.add_parser("components", help="principal components of the crops")
     training = commands.add_parser("train", help="train the network, or go on with it")
     evaluation = commands.add_parser("evaluate", help="measure the network on strangers")
-    for command in (components, training, evaluation):
-        command.add_argument("--celeba", type=Path, required=True, help="pictures and lists")
+    judging = commands.add_parser("observers", help="train judges of what observers name")
+    for command in (components, training, evaluation, judging):
         command.add_argument("--performers", type=Path, required=True, help="posed expressions")
         command.add_argument("--labels", type=Path, required=True, help="file, person, emotion")
         command.add_argument("--out", type=Path, required=True, help="folder for the results")
         command.add_argument("--cache", type=Path, help="folder for the crops")
         command.add_argument("--size", type=int, default=128, help="pixels of a side")
+    for command in (components, training, evaluation):
+        command.add_argument("--celeba", type=Path, required=True, help="pictures and lists")
         command.add_argument("--fold", type=int, default=1, help="performers for test, 1 to 5")
     components.add_argument("--count", type=int, default=384)
     components.add_argument("--sets", nargs="+", default=["celeba", "performers"])
-    training.add_argument("--seed", type=int, default=0)
+    for command in (training, judging):
+        command.add_argument("--seed", type=int, default=0)
+    judging.add_argument("--folds", type=int, nargs="+", default=observers.ALL_FOLDS)
+    for field in dataclasses.fields(ObserverConfig):
+        if isinstance(field.default, (int, float)):
+            option = f"--{field.name.replace('_', '-')}"
+            judging.add_argument(option, type=type(field.default), default=field.default)
     training.add_argument("--begin", type=Path, help="folder of a training to begin from")
     training.add_argument("--compiled", action="store_true", help="compile the losses")
     for field in dataclasses.fields(Recipe):
@@ -53,6 +65,8 @@ def make_parser() -> argparse.ArgumentParser:
             option = f"--{field.name.replace('_', '-')}"
             training.add_argument(option, type=type(field.default), default=field.default)
     evaluation.add_argument("--strangers", nargs="*", default=[], metavar="NAME=FOLDER")
+    evaluation.add_argument("--face-api", type=Path, help="weights of the recogniser face-api")
+    evaluation.add_argument("--observers", type=Path, help="judges that predict observers")
     return parser
 
 
@@ -69,6 +83,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace, arguments: list[str]) -> None:
     """Carry out one command."""
+    text = " ".join(["python -m tools.photographs", *without_paths(arguments)])
+    if options.command == "observers":
+        names = [field.name for field in dataclasses.fields(ObserverConfig)]
+        chosen = {name: getattr(options, name) for name in names if hasattr(options, name)}
+        rated = observers.load(options.performers, options.labels, options.size, options.cache)
+        settings = ObserverConfig(**chosen)
+        observers.train(rated, settings, options.out, text, options.seed, options.folds)
+        print(options.out)
+        return
     photographs = data.load(
         options.celeba,
         options.performers,
@@ -87,7 +110,6 @@ def run(options: argparse.Namespace, arguments: list[str]) -> None:
     if options.command == "train":
         names = [field.name for field in dataclasses.fields(Recipe)]
         recipe = Recipe(**{name: getattr(options, name) for name in names})
-        text = " ".join(["python -m tools.photographs", *without_paths(arguments)])
         train(
             photographs,
             base,
@@ -106,7 +128,10 @@ def run(options: argparse.Namespace, arguments: list[str]) -> None:
         name: data.strangers(Path(folder), options.size, options.cache)
         for name, folder in folders.items()
     }
-    report = evaluate(model, base, photographs, strangers)
+    witnesses = find_witnesses(options.fold, options.face_api, options.observers)
+    for line in witnesses.missing:
+        print(f"left out: {line}", file=sys.stderr)
+    report = evaluate(model, base, photographs, strangers, witnesses)
     text = json.dumps(files.plain(report), indent=1) + "\n"
     print(files.write_text(options.out / "metrics.json", text))
 

@@ -21,6 +21,7 @@ from cmlib.training.loop import launch
 
 from .components import Principal
 from .data import Photographs, smaller
+from .kept import Witnesses, accuracy_kept, right_person, share_kept
 
 PROBE_C = 1e-2  # inverse strength of the probe's regularisation
 # Rows and columns of a band above the forehead and of both cheeks, as shares of the picture.
@@ -171,24 +172,65 @@ def probe(model: VaeGan, base: Principal, photographs: Photographs, fabric: Fabr
     return result
 
 
+def expression(
+    model: VaeGan, photographs: Photographs, witnesses: Witnesses, fabric: Fabric
+) -> dict:
+    """What judges read in the reconstructions of performers for test, beside the real pictures.
+
+    The accuracy of each recogniser, and the share of observers who name the emotion meant.
+    """
+    table = photographs.table
+    rows = photographs.rows("performers", "test")
+    real, drawn = drawn_pictures(model, photographs.pictures, rows, fabric)
+    emotions = table.emotion.to_numpy(str)[rows]
+    people = table.person.to_numpy()[rows]
+    report = {
+        name: accuracy_kept(judge, real, drawn, emotions, people)
+        for name, judge in witnesses.recognisers.items()
+    }
+    if witnesses.observers:
+        report["observers"] = share_kept(witnesses.observers, real, drawn, emotions, people)
+    return report
+
+
+def drawn_pictures(
+    model: VaeGan, pictures: Pictures, rows: np.ndarray, fabric: Fabric
+) -> tuple[Tensor, Tensor]:
+    """The pictures of the rows and their reconstructions, (N, 3, S, S) each."""
+    parts = [(x, drawn) for x, _, drawn in batches_of(model, pictures, rows, fabric)]
+    return torch.cat([x for x, _ in parts]), torch.cat([drawn for _, drawn in parts])
+
+
 def evaluate(
     model: VaeGan,
     base: Principal,
     photographs: Photographs,
     strangers: dict[str, tuple[Pictures, np.ndarray]],
+    witnesses: Witnesses = Witnesses(),  # noqa: B008 (frozen)
 ) -> dict:
-    """Every measure: of people for test, and of sets that were never trained on.
+    """Every measure: of people who validate or are for test, and of sets never trained on.
 
-    ``strangers``: the pictures of each set, and the person of each picture.
+    ``strangers``: the pictures of each set, and the person of each picture. ``witnesses`` are the
+    judges of the expression and of the person; those that are missing leave a gap.
     """
     fabric = launch()
     model = model.to(fabric.device)
-    sets = {}
-    for name, part in (("celeba", "val"), ("performers", "test")):
+    sets, identity = {}, {}
+    for name, part in (("celeba", "val"), ("performers", "val"), ("performers", "test")):
         rows = photographs.rows(name, part)
         people = photographs.table.person.to_numpy()[rows]
-        sets[name] = score_set(model, base, photographs.pictures, rows, people, fabric)
+        key = "performers_test" if part == "test" else name
+        sets[key] = score_set(model, base, photographs.pictures, rows, people, fabric)
     for name, (pictures, people) in strangers.items():
         rows = np.arange(len(pictures))
         sets[name] = score_set(model, base, pictures, rows, people, fabric)
-    return {"reconstruction": sets, "probe": probe(model, base, photographs, fabric)}
+        if witnesses.identity:
+            real, drawn = drawn_pictures(model, pictures, rows, fabric)
+            identity[name] = right_person(witnesses.identity, real, drawn, people)
+    return {
+        "reconstruction": sets,
+        "expression": expression(model, photographs, witnesses, fabric),
+        "identity": identity,
+        "probe": probe(model, base, photographs, fabric),
+        "missing": list(witnesses.missing),
+    }
