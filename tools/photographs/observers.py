@@ -53,29 +53,27 @@ class Rated:
 def load(folder: Path, labels: Path, size: int = 128, cache: Path | None = None) -> Rated:
     """The crops of a folder of pictures, and what observers named in them.
 
-    CorpusError where the table of labels lacks a column or a row, or where the people have no
+    CorpusError where the table of labels lacks a column or an answer, or where the people have no
     numbers, by which they are divided into folds.
     """
-    crops = picture_crops.crop_folder(folder, size, cache)
-    table = pd.read_csv(labels)
-    missing = sorted({"file", "person", "emotion", *COLUMNS} - set(table.columns))
+    crops = picture_crops.crop_folder(folder, size, cache, labels=labels)
+    table = crops.table
+    missing = [column for column in COLUMNS if column not in table]
     if missing:
         raise CorpusError(f"{labels}: lacks the columns {', '.join(missing)}")
-    if not pd.api.types.is_integer_dtype(table.person):
-        raise CorpusError(f"{labels}: the column person must hold whole numbers, one a person")
-    names = crops.table.file.str.split("/").str[-1]
-    rows = table.set_index(table.file.str.split("/").str[-1]).reindex(names)
-    unknown = names[rows[COLUMNS].isna().any(axis=1).to_numpy()]
+    shares = table[COLUMNS].apply(pd.to_numeric, errors="coerce").to_numpy(float)
+    unknown = table.file[np.isnan(shares).any(1)]
     if len(unknown):
         first = unknown.iloc[0]
         raise CorpusError(f"{labels}: no answers for {len(unknown)} pictures, the first {first}")
-    shares = rows[COLUMNS].to_numpy(float)
-    people = rows.person.to_numpy(int)
+    if not table.person.str.isdecimal().all():
+        raise CorpusError(f"{labels}: the column person must hold whole numbers, one a person")
+    people = table.person.to_numpy(int)
     return Rated(
         Pictures(crops.pictures),
         shares / shares.sum(1, keepdims=True),  # the published shares are rounded
         people,
-        rows.emotion.to_numpy(str),
+        table.emotion.to_numpy(str),
         np.array([fold_of(int(person)) for person in people]),
         crops.key,
     )
