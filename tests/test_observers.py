@@ -10,17 +10,16 @@ from cmlib import checkpoints
 from cmlib.evaluation import judges, observers
 from cmlib.evaluation.observers import ObserverConfig, Observers
 from cmlib.models.observers import (
-    EDGE_FEATURES,
     OBSERVED_EMOTIONS,
     ObserverNetwork,
-    edge_features,
+    edge_maps,
     grey,
     standardised,
 )
 from cmlib.training.batches import Pictures
 
 CLASSES = ("calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
-QUICK = ObserverConfig(width=4, epochs=12, batch=16, dropout=0.2, copies=1)
+QUICK = ObserverConfig(width=8, members=1, epochs=6, batch=16, dropout=0.2)
 
 
 def noise(*shape, seed=0):
@@ -47,28 +46,26 @@ def test_light_and_the_colour_of_the_skin_say_nothing():
     torch.testing.assert_close(network.shares(tinted), network.shares(x), atol=0.02, rtol=0)
 
 
-def test_readers_are_averaged_at_their_temperatures():
-    network = ObserverNetwork(width=4).eval()
+def test_members_are_averaged_at_the_temperature():
+    network = ObserverNetwork(width=4, members=3).eval()
     x = noise(2, 3, 64, 64)
-    network.temperature.copy_(torch.tensor([2.0, 0.5]))
-    first, second = (network(x) + network(x.flip(-1))) / 2
-    expected = ((first / 2).softmax(-1) + (second / 0.5).softmax(-1)) / 2
-    torch.testing.assert_close(network.shares(x), expected)
+    network.temperature.fill_(2.0)
+    logits = (network(x) + network(x.flip(-1))) / 2
+    torch.testing.assert_close(network.shares(x), (logits / 2).softmax(-1).mean(0))
     torch.testing.assert_close(network(grey(x)), network(x))
 
 
 def test_edges_are_counted_by_place_and_direction():
     x = torch.zeros(1, 1, 64, 64)
-    x[..., 32:, :32] = 1  # an edge that lies, on the left
-    features = edge_features(standardised(x))
-    assert features.shape == (1, EDGE_FEATURES)
-    fine = features[0, : 8 * 16 * 16].view(8, 16, 16)
-    lying, standing = fine[4], fine[0]
+    x[..., 32:, :32] = 1  # an edge that lies, on the left, and one that stands, below
+    fine, coarse = edge_maps(standardised(x))
+    assert fine.shape == (1, 8, 16, 16) and coarse.shape == (1, 8, 8, 8)
+    standing, lying = fine[0, 0], fine[0, 4]
     assert lying[7:9, 2:6].min() > 0.5 > lying[7:9, 10:].max()
-    assert standing[7:9, 2:6].max() < 0.1 < standing[12, 7:9].max()
-    rounded = observers.blur(x, 1.0)
-    change = (edge_features(standardised(rounded)) - features).abs().mean()
-    assert change < 0.2 * (edge_features(standardised(x.transpose(2, 3))) - features).abs().mean()
+    assert standing[7:9, 2:6].max() < 0.1 and standing[12, 7:9].min() > 0.5
+    blurred, _ = edge_maps(standardised(observers.blur(x, 1.0)))
+    turned, _ = edge_maps(standardised(x.transpose(2, 3).flip(2)))
+    assert (blurred - fine).abs().mean() < 0.5 * (turned - fine).abs().mean()
 
 
 def test_it_survives_eight_bits(tmp_path):
@@ -123,7 +120,7 @@ def test_a_judge_does_not_react_to_blur(rated, judge):
 
 def test_training_is_repeatable_and_follows_its_seed(rated):
     few = np.arange(32)
-    settings = ObserverConfig(width=2, epochs=1, batch=16, copies=1)
+    settings = ObserverConfig(width=2, members=1, epochs=1, batch=16)
     first, again, other = (observers.train(*rated, few, settings, seed) for seed in (0, 0, 1))
     x = rated[0].batch(few)
     torch.testing.assert_close(again.shares(x), first.shares(x), rtol=0, atol=0)
@@ -135,13 +132,12 @@ def test_the_temperature_makes_an_overconfident_judge_modest(rated, judge):
     rows = np.arange(120, 160)
     sure = ObserverNetwork(**judge.config).eval().requires_grad_(False)
     sure.load_state_dict(judge.state_dict())
-    for reader in (sure.convolutional, sure.edges):
-        reader.head.weight.mul_(3)
-        reader.head.bias.mul_(3)
+    sure.members[0].head.weight.mul_(3)
+    sure.members[0].head.bias.mul_(3)
     before = observers.cross_entropy(shares[rows], sure.shares(pictures.batch(rows)).numpy())
     observers.calibrate(sure, pictures, shares, rows)
     after = observers.cross_entropy(shares[rows], sure.shares(pictures.batch(rows)).numpy())
-    assert sure.temperature.min() > 1.2 and after.mean() < before.mean()
+    assert sure.temperature > 1.2 and after.mean() < before.mean()
 
 
 @pytest.mark.parametrize("deviation", [0.7, 2.0])
@@ -256,7 +252,7 @@ def test_it_answers_as_other_judges_do_and_calm_is_unknown():
 
 
 def test_several_judges_are_averaged(tmp_path):
-    networks = [ObserverNetwork(width=2).eval() for _ in range(5)]
+    networks = [ObserverNetwork(width=2, members=1).eval() for _ in range(5)]
     for fold, network in enumerate(networks, 1):
         checkpoints.save(tmp_path / f"fold-{fold}", network, {})
     x = noise(2, 3, 64, 64)
@@ -294,7 +290,7 @@ def test_an_emotion_that_nobody_was_asked_for_is_named():
 
 
 def test_congruence_of_pictures_is_the_gain_in_their_shares():
-    judge = Observers([ObserverNetwork(width=2).eval()])
+    judge = Observers([ObserverNetwork(width=2, members=1).eval()])
     before, after, people = noise(6, 3, 64, 64), noise(6, 3, 64, 64, seed=1), np.arange(6)
     table = observers.congruence(judge, before, after, OBSERVED_EMOTIONS, people)
     gain = judge.probabilities(after) - judge.probabilities(before)

@@ -11,83 +11,65 @@ from torch.nn import functional as F
 OBSERVED_EMOTIONS = ("happy", "sad", "angry", "disgust", "fearful", "surprised")
 PICTURE_SIZE = 64  # pixels: crops of another size are resized first
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601
-GRID = 4  # cells of a side in which the last features of the convolutions are kept apart
 DIRECTIONS = 8  # of edges, over half a turn
 CELL = 4  # pixels of a side of a cell in which edges are counted
-SCALES = (1, 2)  # edges are counted in the picture and in the picture at half its size
-EDGE_FEATURES = sum(DIRECTIONS * (PICTURE_SIZE // scale // CELL) ** 2 for scale in SCALES)
 
 
-class ConvolutionalReader(nn.Module):
-    """Four convolutions and one linear layer: standardised pictures (B, 1, 64, 64) -> (B, 6)."""
+class ObserverMember(nn.Module):
+    """Two convolutions and one linear layer on maps of edges: ``edge_maps`` -> logits (B, 6)."""
 
     def __init__(self, width: int, dropout: float):
         super().__init__()
-        widths = [width, 2 * width, 4 * width, 4 * width]
-        # A wide first kernel sees a brow or a corner of the mouth, even if it is blurred.
-        self.layers = nn.Sequential(
-            nn.Conv2d(1, width, 5, stride=2, padding=2, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(),
-        )
-        for i, (inputs, outputs) in enumerate(zip(widths, widths[1:])):
-            stage = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-                nn.BatchNorm2d(outputs),
-                nn.ReLU(),
-                nn.MaxPool2d(2),
-            )
-            self.layers.add_module(f"stage_{i}", stage)
+        # Each map is standardised first: edges of some directions are rare in faces.
+        self.fine, self.coarse = nn.BatchNorm2d(DIRECTIONS), nn.BatchNorm2d(DIRECTIONS)
+        self.first = _stage(DIRECTIONS, width)
+        self.second = _stage(width + DIRECTIONS, 2 * width)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(widths[-1] * GRID * GRID, len(OBSERVED_EMOTIONS))
+        grid = PICTURE_SIZE // CELL // 4  # both stages halve the sides
+        self.head = nn.Linear(2 * width * grid * grid, len(OBSERVED_EMOTIONS))
 
-    def forward(self, x: Tensor) -> Tensor:
-        features = self.layers(x.to(memory_format=torch.channels_last))  # (B, 4 * width, 4, 4)
-        return self.head(self.dropout(features.flatten(1)))
+    def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        x = self.first(self.fine(fine))  # (B, width, 8, 8)
+        x = self.second(torch.cat([x, self.coarse(coarse)], 1))  # (B, 2 * width, 4, 4)
+        return self.head(self.dropout(x.flatten(1)))
 
 
-class EdgeReader(nn.Module):
-    """A linear layer on histograms of oriented edges: pictures (B, 1, 64, 64) -> (B, 6).
-
-    Dalal & Triggs (2005), Histograms of Oriented Gradients for Human Detection, here at two scales.
-    It has few parameters, so a few people are enough to learn from.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.head = nn.Linear(EDGE_FEATURES, len(OBSERVED_EMOTIONS))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(edge_features(x))
+def _stage(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+    )
 
 
 class ObserverNetwork(nn.Module):
     """Predicts the shares of observers who would name each of ``OBSERVED_EMOTIONS``.
 
-    The mean of two readers of different kinds. Both see grey pictures of 64 pixels with
-    standardised brightness and contrast, since the colour of the skin and the light say nothing
-    about an expression. Nothing of it is shared with the networks that it judges.
+    The mean of a few small networks that differ in their random start. They see where the edges of
+    a face are and in which direction they run, as in Dalal & Triggs (2005), Histograms of Oriented
+    Gradients for Human Detection: a few dozen people are not enough to learn this, too, from
+    pixels. Nothing of it is shared with the networks that it judges.
     """
 
-    def __init__(self, width: int = 16, dropout: float = 0.5):
+    def __init__(self, width: int = 32, members: int = 2, dropout: float = 0.5):
         super().__init__()
-        self.config = {"width": width, "dropout": dropout}
-        self.convolutional = ConvolutionalReader(width, dropout)
-        self.edges = EdgeReader()
-        # The logits of each reader are divided by it: how sure its answers are.
+        self.config = {"width": width, "members": members, "dropout": dropout}
+        self.members = nn.ModuleList(ObserverMember(width, dropout) for _ in range(members))
+        # Logits are divided by it: how sure the answers are, set on people who validate.
         self.temperature: Tensor
-        self.register_buffer("temperature", torch.ones(2))
+        self.register_buffer("temperature", torch.ones(1))
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Crops of faces (B, 3, S, S) in 0...1 -> logits of both readers (2, B, 6).
+        """Crops of faces (B, 3, S, S) in 0...1 -> logits of every member (M, B, 6).
 
         Pictures that ``grey`` has returned, (B, 1, 64, 64), are taken as well.
         """
-        x = standardised(grey(pictures))
-        return torch.stack([self.convolutional(x), self.edges(x)])
+        maps = edge_maps(standardised(grey(pictures)))
+        return torch.stack([member(*maps) for member in self.members])
 
     def mirrored_logits(self, pictures: Tensor) -> Tensor:
-        """Mean logits of pictures (B, 3, S, S) and their mirror images, (2, B, 6)."""
+        """Mean logits of pictures (B, 3, S, S) and their mirror images, (M, B, 6)."""
         return (self(pictures) + self(pictures.flip(-1))) / 2
 
     def shares(self, pictures: Tensor) -> Tensor:
@@ -95,9 +77,9 @@ class ObserverNetwork(nn.Module):
         return mean_shares(self.mirrored_logits(pictures), self.temperature)
 
 
-def mean_shares(logits: Tensor, temperature: Tensor) -> Tensor:
-    """Logits of the readers (M, B, 6) at their temperatures (M,) -> shares (B, 6)."""
-    return (logits / temperature.view(-1, 1, 1)).softmax(-1).mean(0)
+def mean_shares(logits: Tensor, temperature: Tensor | float) -> Tensor:
+    """Logits of the members (M, B, 6) at a temperature -> shares (B, 6)."""
+    return (logits / temperature).softmax(-1).mean(0)
 
 
 def grey(pictures: Tensor) -> Tensor:
@@ -116,28 +98,28 @@ def standardised(pictures: Tensor) -> Tensor:
     return (pictures - mean) / (deviation + 0.02)  # a picture of one colour stays 0
 
 
-def edge_features(x: Tensor) -> Tensor:
-    """Standardised pictures (B, 1, 64, 64) -> strengths of edges by place and direction (B, 2560).
+def edge_maps(x: Tensor) -> list[Tensor]:
+    """Standardised pictures (B, 1, 64, 64) -> edges by direction, (B, 8, 16, 16) and (B, 8, 8, 8).
 
-    An edge counts in the two nearest of eight directions. The sums of each cell of 4 x 4 pixels
-    are divided by those of the nine cells around it, so that a weak edge counts where it is the
-    only one.
+    The second map is that of the picture at half its size, where blur does less. An edge counts in
+    the two nearest of eight directions. The sums of each cell of 4 x 4 pixels are divided by those
+    of the nine cells around it, so that a weak edge counts where it is the only one.
     """
-    features = []
-    for scale in SCALES:
+    maps = []
+    for scale in (1, 2):
         picture = F.avg_pool2d(x, scale)
         across = picture[..., 1:-1, 2:] - picture[..., 1:-1, :-2]
         down = picture[..., 2:, 1:-1] - picture[..., :-2, 1:-1]
         strength = (across.square() + down.square() + 1e-6).sqrt()
         direction = torch.atan2(down, across) * (DIRECTIONS / math.pi)
+        half = DIRECTIONS // 2
         parts = []
         for centre in range(DIRECTIONS):
-            half = DIRECTIONS // 2
             distance = ((direction - centre + half) % DIRECTIONS - half).abs()
             parts.append(strength * (1 - distance).clamp_min(0))
         edges = F.pad(torch.cat(parts, 1), [1] * 4)  # (B, 8, S, S)
         cells = F.avg_pool2d(edges, CELL)
         power = cells.square().sum(1, keepdim=True)
         around = F.avg_pool2d(power, 3, 1, padding=1, count_include_pad=False).sqrt()
-        features.append((cells / (around + 0.05)).clamp_min(1e-6).sqrt().flatten(1))
-    return torch.cat(features, 1)
+        maps.append((cells / (around + 0.05)).clamp_min(1e-6).sqrt())
+    return maps
