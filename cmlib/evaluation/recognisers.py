@@ -5,7 +5,8 @@ identities are computed here with torch from the weights of the package, which a
 repository. ``cm fetch face-api`` downloads them; a folder with the four files of ``FILES`` serves
 as well. Neither network shares weights, a teacher or pictures with the networks of this project.
 
-Both expect a face that fills the picture, so they are shown the middle of a crop of ours.
+Both expect a face that fills the picture, so they are shown the middle of a crop of ours. How
+large a middle was chosen on 50 pairs of CelebA and 62 pictures of performers who train.
 """
 
 from __future__ import annotations
