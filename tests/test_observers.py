@@ -19,7 +19,7 @@ from cmlib.models.observers import (
 from cmlib.training.batches import Pictures
 
 CLASSES = ("calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
-QUICK = ObserverConfig(width=8, members=1, epochs=6, batch=16, dropout=0.2)
+QUICK = ObserverConfig(width=8, members=1, copies=4, epochs=8, batch=16, dropout=0.2)
 
 
 def noise(*shape, seed=0):
@@ -120,7 +120,7 @@ def test_a_judge_does_not_react_to_blur(rated, judge):
 
 def test_training_is_repeatable_and_follows_its_seed(rated):
     few = np.arange(32)
-    settings = ObserverConfig(width=2, members=1, epochs=1, batch=16)
+    settings = ObserverConfig(width=2, members=1, copies=1, epochs=1, batch=16)
     first, again, other = (observers.train(*rated, few, settings, seed) for seed in (0, 0, 1))
     x = rated[0].batch(few)
     torch.testing.assert_close(again.shares(x), first.shares(x), rtol=0, atol=0)

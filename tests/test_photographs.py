@@ -140,7 +140,7 @@ def test_measures_have_intervals_and_components_beside_them(trained):
     assert 0 <= metrics["probe"]["latents"]["value"] <= 1
 
 
-OBSERVERS = "--epochs 1 --width 2 --members 1 --batch 8".split()
+OBSERVERS = "--epochs 1 --copies 1 --width 2 --members 1 --batch 8".split()
 
 
 @pytest.fixture(scope="module")

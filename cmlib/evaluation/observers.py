@@ -29,7 +29,14 @@ from torch.nn import functional as F
 from cmlib import checkpoints, files, metrics
 from cmlib.corpora.splits import FOLDS
 from cmlib.evaluation.judges import PartialJudge
-from cmlib.models.observers import OBSERVED_EMOTIONS, ObserverNetwork, grey, mean_shares
+from cmlib.models.observers import (
+    OBSERVED_EMOTIONS,
+    ObserverNetwork,
+    edge_maps,
+    grey,
+    mean_shares,
+    standardised,
+)
 from cmlib.training.batches import Pictures, batches
 from cmlib.training.loop import launch, seed_epoch
 
@@ -49,7 +56,8 @@ class ObserverConfig:
     width: int = 32
     members: int = 2  # networks whose answers are averaged
     dropout: float = 0.5
-    epochs: int = 25
+    copies: int = 10  # of each picture, changed at random
+    epochs: int = 20  # in each of which every picture is seen in one of its copies
     batch: int = 48
     learning_rate: float = 3e-3  # the maximum of the schedule
     weight_decay: float = 0.05
@@ -71,15 +79,16 @@ def train(
 ) -> ObserverNetwork:
     """A judge that learns the ``shares`` (N, 6) of observers from the pictures ``rows`` (M,).
 
-    The loss is the cross-entropy of the predicted shares with those of the observers. Every
-    picture is mirrored, turned, zoomed, moved, lit, blurred and made noisy at random, because
-    networks that draw faces do the like, and none of it is an expression.
+    The loss is the cross-entropy of the predicted shares with those of the observers. Copies of
+    every picture are mirrored, turned, zoomed, moved, lit, blurred and made noisy at random,
+    because networks that draw faces do the like, and none of it is an expression. Edges are counted
+    before the training, since that takes longer than the training itself.
     """
     # Set up
     torch.manual_seed(seed)
     device = launch("32-true").device
     network = ObserverNetwork(settings.width, settings.members, settings.dropout).to(device)
-    small = torch.cat([grey(pictures.batch(batch)) for batch in batches(rows, 512)])
+    copies = _edges_of_copies(pictures, rows, settings, seed)
     targets = torch.from_numpy(shares[rows]).float()
     optimiser = torch.optim.AdamW(
         network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
@@ -91,11 +100,12 @@ def train(
 
     for epoch in files.progress(range(settings.epochs), "observers", unit="epoch"):
         rng = seed_epoch(seed, epoch)
+        fine, coarse = copies[epoch % settings.copies]
         for batch in batches(np.arange(len(rows)), settings.batch, rng):
-            # Forward, in float32: the network is small, and the angles of edges are delicate
-            x = augment(small[batch], settings, rng).to(device)  # (B, 1, 64, 64)
+            # Forward, in float32, since the network is small
+            logits = network.from_edges(fine[batch].to(device), coarse[batch].to(device))
             target = targets[batch].to(device)  # (B, 6)
-            loss = -(target * network(x).log_softmax(-1)).sum(-1).mean()
+            loss = -(target * logits.log_softmax(-1)).sum(-1).mean()
 
             # Update weights and learning rate
             optimiser.zero_grad()
@@ -103,6 +113,24 @@ def train(
             optimiser.step()
             schedule.step()
     return network.cpu().eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def _edges_of_copies(
+    pictures: Pictures, rows: np.ndarray, settings: ObserverConfig, seed: int
+) -> list[tuple[Tensor, Tensor]]:
+    """For each copy of the pictures ``rows`` (M,): its edges, (M, 8, 16, 16) and (M, 8, 8, 8)."""
+    small = torch.cat([grey(pictures.batch(batch)) for batch in batches(rows, 512)])
+    rng = np.random.default_rng(seed)
+    copies = []
+    for _ in range(settings.copies):
+        parts = [
+            edge_maps(standardised(augment(x, settings, rng)))
+            for x in small.split(PICTURES_AT_A_TIME)
+        ]
+        fine, coarse = (torch.cat(maps) for maps in zip(*parts))
+        copies.append((fine, coarse))
+    return copies
 
 
 def augment(x: Tensor, settings: ObserverConfig, rng: np.random.Generator) -> Tensor:

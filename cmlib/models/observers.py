@@ -65,8 +65,11 @@ class ObserverNetwork(nn.Module):
 
         Pictures that ``grey`` has returned, (B, 1, 64, 64), are taken as well.
         """
-        maps = edge_maps(standardised(grey(pictures)))
-        return torch.stack([member(*maps) for member in self.members])
+        return self.from_edges(*edge_maps(standardised(grey(pictures))))
+
+    def from_edges(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        """What ``edge_maps`` returns of B pictures -> logits of every member (M, B, 6)."""
+        return torch.stack([member(fine, coarse) for member in self.members])
 
     def mirrored_logits(self, pictures: Tensor) -> Tensor:
         """Mean logits of pictures (B, 3, S, S) and their mirror images, (M, B, 6)."""
