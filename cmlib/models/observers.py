@@ -46,13 +46,13 @@ def _stage(inputs: int, outputs: int) -> nn.Sequential:
 class ObserverNetwork(nn.Module):
     """Predicts the shares of observers who would name each of ``OBSERVED_EMOTIONS``.
 
-    The mean of a few small networks that differ in their random start. They see where the edges of
-    a face are and in which direction they run, as in Dalal & Triggs (2005), Histograms of Oriented
-    Gradients for Human Detection: a few dozen people are not enough to learn this, too, from
-    pixels. Nothing of it is shared with the networks that it judges.
+    A small network, or the mean of several that differ in their random start. It sees where the
+    edges of a face are and in which direction they run, as in Dalal & Triggs (2005), Histograms of
+    Oriented Gradients for Human Detection: a few dozen people are not enough to learn this, too,
+    from pixels. Nothing of it is shared with the networks that it judges.
     """
 
-    def __init__(self, width: int = 32, members: int = 2, dropout: float = 0.5):
+    def __init__(self, width: int = 32, members: int = 1, dropout: float = 0.5):
         super().__init__()
         self.config = {"width": width, "members": members, "dropout": dropout}
         self.members = nn.ModuleList(ObserverMember(width, dropout) for _ in range(members))

@@ -148,12 +148,14 @@ def evaluate(rated: Rated, folder: Path) -> dict:
 
     The constant answer is the mean of the people who train. ``reaction_to_blur`` says how many
     observers would change their answer because of a blur with a standard deviation of 2 of 128
-    pixels, and ``folds`` has the cross-entropy of each fold by itself.
+    pixels, and ``folds`` has the cross-entropy of each fold by itself. Everybody is for test in one
+    fold and validates in another, so ``validation_cross_entropy`` is of the same pictures.
     """
-    predicted, blurred, constants = (np.empty_like(rated.shares) for _ in range(3))
+    predicted, blurred, constants, validated = (np.empty_like(rated.shares) for _ in range(4))
     for fold in ALL_FOLDS:
         judge = Observers.shipped(fold, folder=folder)
-        training, _, tested = rated.parts(fold)
+        training, validating, tested = rated.parts(fold)
+        validated[validating] = judge.probabilities(rated.pictures.batch(validating))
         constants[tested] = rated.shares[training].mean(0)
         pictures = rated.pictures.batch(tested)
         predicted[tested] = judge.probabilities(pictures)
@@ -163,6 +165,8 @@ def evaluate(rated: Rated, folder: Path) -> dict:
     report["pictures"], report["people"] = len(predicted), len(np.unique(rated.people))
     change = observers.reaction(predicted, blurred)
     report["reaction_to_blur"] = mean_interval(change, rated.people)
+    of_validation = observers.cross_entropy(rated.shares, validated)
+    report["validation_cross_entropy"] = mean_interval(of_validation, rated.people)
     report["named_as_meant"] = _named_as_meant(rated, predicted)
     report["folds"] = {
         f"fold {fold}": observers.cross_entropy(
