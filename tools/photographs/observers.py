@@ -136,7 +136,7 @@ def _card(rated: Rated, fold: int, command: str, record: Provenance) -> dict:
         "predicts": [f"share of 100 observers who name {e}" for e in OBSERVED_EMOTIONS],
         "people": {name: len(np.unique(rated.people[rows[name]])) for name in names},
         "pictures": {name: len(rows[name]) for name in names},
-        "partition": "by person: the fold is for test and chose nothing, the next one validates",
+        "partition": "by person: those of the fold are for test, those of the next one validate",
         "seed": record.seed,
         "command": command,
         "provenance": record.to_json(),
