@@ -65,7 +65,8 @@ def make_parser() -> argparse.ArgumentParser:
             option = f"--{field.name.replace('_', '-')}"
             training.add_argument(option, type=type(field.default), default=field.default)
     evaluation.add_argument("--strangers", nargs="*", default=[], metavar="NAME=FOLDER")
-    evaluation.add_argument("--face-api", type=Path, help="weights of the recogniser face-api")
+    for command in (evaluation, judging):
+        command.add_argument("--face-api", type=Path, help="weights of the recogniser face-api")
     evaluation.add_argument("--observers", type=Path, help="judges that predict observers")
     return parser
 
@@ -89,7 +90,16 @@ def run(options: argparse.Namespace, arguments: list[str]) -> None:
         chosen = {name: getattr(options, name) for name in names if hasattr(options, name)}
         rated = observers.load(options.performers, options.labels, options.size, options.cache)
         settings = ObserverConfig(**chosen)
-        observers.train(rated, settings, options.out, text, options.seed, options.folds)
+        witnesses = find_witnesses(1, options.face_api)
+        observers.train(
+            rated,
+            settings,
+            options.out,
+            text,
+            options.seed,
+            options.folds,
+            witnesses.recognisers,
+        )
         print(options.out)
         return
     photographs = data.load(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +20,15 @@ from cmlib import checkpoints, files
 from cmlib.corpora import CorpusError
 from cmlib.corpora.splits import FOLDS, fold_of
 from cmlib.evaluation import observers
+from cmlib.evaluation.judges import PartialJudge
 from cmlib.evaluation.observers import ObserverConfig, Observers
 from cmlib.metrics import mean_interval
 from cmlib.models.observers import OBSERVED_EMOTIONS
 from cmlib.preparation import picture_crops
 from cmlib.provenance import VERSIONS, Provenance
-from cmlib.training.batches import Pictures
+from cmlib.training.batches import Pictures, batches
+
+from .kept import recognised
 
 COLUMNS = [f"rated_{emotion}" for emotion in OBSERVED_EMOTIONS]
 ALL_FOLDS = range(1, len(FOLDS) + 1)
@@ -86,11 +89,12 @@ def train(
     command: str,
     seed: int = 0,
     folds: Sequence[int] = ALL_FOLDS,
+    recognisers: Mapping[str, PartialJudge] | None = None,
 ) -> None:
     """Train, calibrate and save the judges of ``folds``, those that ``out`` does not hold yet.
 
     A judge that was made from other pictures or settings is made again. When all five are there,
-    their scores go to metrics.json.
+    their scores go to metrics.json, and beside them the accuracy of the ``recognisers``.
     """
     records = {
         fold: Provenance(
@@ -113,7 +117,11 @@ def train(
         card = _card(rated, fold, command, records[fold])
         checkpoints.save(path, network, card, bits=8)
     if all(_is_current(out / f"fold-{fold}", record) for fold, record in records.items()):
-        text = json.dumps(files.plain(evaluate(rated, out)), indent=1) + "\n"
+        report = evaluate(rated, out)
+        report["recognisers"] = {
+            name: _accuracy(judge, rated) for name, judge in (recognisers or {}).items()
+        }
+        text = json.dumps(files.plain(report), indent=1) + "\n"
         files.write_text(out / "metrics.json", text)
 
 
@@ -174,6 +182,22 @@ def evaluate(rated: Rated, folder: Path) -> dict:
         ).mean()
         for fold in ALL_FOLDS
     }
+    return report
+
+
+def _accuracy(judge: PartialJudge, rated: Rated) -> dict:
+    """How often a recogniser's first choice is what was meant, over all pictures and by emotion."""
+    rows = np.arange(len(rated.people))
+    hits = np.concatenate(
+        [
+            recognised(judge, rated.pictures.batch(batch), rated.emotions[batch])
+            for batch in batches(rows, 100)
+        ]
+    ).astype(float)
+    report = {"all": mean_interval(hits, rated.people)}
+    for emotion in np.unique(rated.emotions):
+        of_emotion = rated.emotions == emotion
+        report[emotion] = mean_interval(hits[of_emotion], rated.people[of_emotion])
     return report
 
 
