@@ -86,21 +86,7 @@ def run(options: argparse.Namespace, arguments: list[str]) -> None:
     """Carry out one command."""
     text = " ".join(["python -m tools.photographs", *without_paths(arguments)])
     if options.command == "observers":
-        names = [field.name for field in dataclasses.fields(ObserverConfig)]
-        chosen = {name: getattr(options, name) for name in names if hasattr(options, name)}
-        rated = observers.load(options.performers, options.labels, options.size, options.cache)
-        settings = ObserverConfig(**chosen)
-        witnesses = find_witnesses(1, options.face_api)
-        observers.train(
-            rated,
-            settings,
-            options.out,
-            text,
-            options.seed,
-            options.folds,
-            witnesses.recognisers,
-        )
-        print(options.out)
+        train_observers(options, text)
         return
     photographs = data.load(
         options.celeba,
@@ -144,6 +130,22 @@ def run(options: argparse.Namespace, arguments: list[str]) -> None:
     report = evaluate(model, base, photographs, strangers, witnesses)
     text = json.dumps(files.plain(report), indent=1) + "\n"
     print(files.write_text(options.out / "metrics.json", text))
+
+
+def train_observers(options: argparse.Namespace, command: str) -> None:
+    """The command ``observers``; ``command`` is its line for the cards."""
+    names = [field.name for field in dataclasses.fields(ObserverConfig)]
+    chosen = {name: getattr(options, name) for name in names if hasattr(options, name)}
+    observers.train(
+        observers.load(options.performers, options.labels, options.size, options.cache),
+        ObserverConfig(**chosen),
+        options.out,
+        command,
+        options.seed,
+        options.folds,
+        find_witnesses(1, options.face_api).recognisers,
+    )
+    print(options.out)
 
 
 def without_paths(arguments: list[str]) -> list[str]:
