@@ -359,3 +359,34 @@ def test_the_shipped_network_has_the_scores_of_its_card_and_of_the_page_of_resul
 
 def percent(share: float) -> str:
     return f"{100 * share:.1f}"
+
+
+def test_the_shipped_judges_have_the_scores_of_the_page_of_results():
+    folder = ROOT / "checkpoints" / "observers"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    section = page.partition("## What people would say\n")[2].partition("\n## ")[0]
+    for name in ("constant", "cross_entropy", "second_group", "scatter"):
+        assert "| {value:.3f} ({low:.3f} to {high:.3f}) |".format(**metrics[name]) in section
+    for name in ("explained", "most_named", "most_named_constant", "reaction_to_blur"):
+        assert interval_in_percent(metrics[name]) in section
+    for emotion, shares in metrics["named_as_meant"].items():
+        cells = [interval_in_percent(shares[name]) for name in ("observed", "predicted")]
+        assert f"| {emotion} | {' | '.join(cells)} |" in section
+    both = [metrics["recognisers"][name] for name in ("facex", "face_api")]
+    for emotion in ("all", *CLASSES):
+        cells = [interval_in_percent(accuracies[emotion]) for accuracies in both]
+        assert f"| {emotion} | {' | '.join(cells)} |" in section
+
+
+def test_the_shipped_judges_divide_the_people_and_are_small():
+    folder = ROOT / "checkpoints" / "observers"
+    cards = [checkpoints.load(folder / f"fold-{fold}", ObserverNetwork)[1] for fold in range(1, 6)]
+    assert sum(card["people"]["test"] for card in cards) == 29
+    assert sum(card["pictures"]["test"] for card in cards) == 1223
+    assert {card["terms"] for card in cards} == {"research and teaching, non-commercial"}
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 2_000_000
+
+
+def interval_in_percent(score):
+    return f"{percent(score['value'])} % ({percent(score['low'])} to {percent(score['high'])})"
