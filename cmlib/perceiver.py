@@ -253,8 +253,9 @@ class Perceiver:
         """Encode a face.
 
         ``face`` is the path of a picture or of a video (its middle frame counts), a PIL picture, or
-        an RGB array (H, W, 3) uint8. A picture of exactly the network's size is taken as a
-        finished crop; in any other the face is found and cropped. InputError or MediaError, one
+        an RGB array (H, W, 3) uint8. An array of exactly the network's size is taken as a finished
+        crop, and so is a picture of this size if its face is where it is in a crop; in any other
+        the face is found and cropped. InputError or MediaError, one
         line each, where the file or the array cannot be used.
         """
         crop, notes = self._crop_face(face)
@@ -407,7 +408,7 @@ class Perceiver:
 
     def _crop_face(self, face: FaceInput) -> tuple[np.ndarray, tuple[str, ...]]:
         """The cropped face (S, S, 3) uint8, and remarks."""
-        name, notes = _name(face, "the picture"), ()
+        name, notes, is_array = _name(face, "the picture"), (), isinstance(face, np.ndarray)
         if isinstance(face, (str, Path)):
             path = check_size(face)
             face, remarks = open_face_picture(path)
@@ -415,14 +416,15 @@ class Perceiver:
         if isinstance(face, Image.Image):
             face = np.asarray(to_upright_rgb(face))
         picture = _checked_rgb(face, name)
-        if picture.shape[:2] == (self.size, self.size):
+        has_crop_size = picture.shape[:2] == (self.size, self.size)
+        if has_crop_size and is_array:
             return picture, notes
         crops, report = tracking.crop_faces([picture], self.size)
-        if report.found_rate:
-            outcome = "face found and cropped"
-        else:
-            outcome = "no face found, so the middle of it was taken"
-        return crops[0], (*notes, f"{name}: {outcome}")
+        remarks = tracking.remarks(picture, bool(report.found_rate))
+        if has_crop_size and tracking.is_crop(picture):
+            lack = "" if report.found_rate else ", though no face is found in it"
+            crops, remarks = [picture], (f"taken as a finished crop, by its size{lack}",)
+        return crops[0], (*notes, *(f"{name}: {remark}" for remark in remarks))
 
     def _mel_spectrogram(self, voice: VoiceInput, rate: int) -> tuple[np.ndarray, tuple[str, ...]]:
         """The mel spectrogram (128, 128) float32, and remarks."""

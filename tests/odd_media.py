@@ -147,6 +147,18 @@ def cut(write: Callable[[Path], None], share: float) -> Callable[[Path], None]:
     return write_part
 
 
+def anamorphic(path: Path, frames: list[np.ndarray], aspect: int) -> None:
+    """A film whose pixels are ``aspect`` times as wide as high."""
+    with av.open(str(path), "w") as file:
+        picture = file.add_stream("libx264", rate=25, options={"preset": "veryfast", "crf": "10"})
+        picture.height, picture.width = frames[0].shape[:2]
+        picture.pix_fmt = "yuv444p"
+        picture.codec_context.sample_aspect_ratio = Fraction(aspect)
+        for image in frames:
+            file.mux(picture.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        file.mux(picture.encode())
+
+
 # -------------------------------------------------------------------- sound
 
 

@@ -9,17 +9,19 @@ import shutil
 import numpy as np
 import odd_media
 import pytest
+import torch
 from conftest import SHARED, face, tone, write_clip
 from odd_media import FRAMES, REAL, SECONDS, contents, encoded, given
-from PIL import Image
+from PIL import Image, ImageDraw
 from test_perceiver import networks
 
 from cmlib import checkpoints
 from cmlib.cli import main
+from cmlib.models import Can, Classifier, VaeGan
 from cmlib.perceiver import Perceiver
-from cmlib.preparation import inputs, media
+from cmlib.preparation import cropping, detector, inputs, media, tracking
 
-NOTHING = ()
+SIZE = 64  # pixels of a crop
 
 
 @pytest.fixture(scope="module")
@@ -281,3 +283,154 @@ def test_a_long_sound_without_a_duration_is_refused_before_it_fills_the_memory(t
     with pytest.raises(media.TooLong, match="night.weba: more than 0 minutes of sound; cut it"):
         media.read_sound(path, max_seconds=1)
     assert len(media.read_sound(path, max_seconds=10).waveform) > odd_media.RATE
+
+
+# -------------------------------------------------------------------- faces
+
+
+def sign(size=400):
+    """A green road sign with white pictograms, which a detector may take for a face."""
+    image = Image.new("RGB", (size, size), (150, 170, 190))
+    draw = ImageDraw.Draw(image)
+    draw.rounded_rectangle([40, 60, 360, 340], 20, (0, 110, 60), "white", 6)
+    for x in (130, 270):
+        draw.ellipse([x - 25, 145, x + 25, 195], fill="white")
+    draw.rectangle([140, 250, 260, 275], fill="white")
+    return np.asarray(image)
+
+
+def landscape(height=300, width=450):
+    """Sky, hills and a meadow with noise."""
+    rng = np.random.default_rng(4)
+    rows, columns = np.mgrid[:height, :width]
+    picture = np.stack([120 + rows // 4, 160 + rows // 6, 230 - rows // 9], -1).astype(float)
+    for level, colour in ((0.5, (90, 110, 130)), (0.65, (50, 90, 50)), (0.8, (150, 130, 80))):
+        ridge = height * (level + 0.05 * np.sin(columns[0] / 37 / level))
+        hill = rows > ridge
+        picture[hill] = np.array(colour) + rng.normal(0, 12, (hill.sum(), 3))
+    return picture.clip(0, 255).astype(np.uint8)
+
+
+def on_wall(*faces, size=(360, 640)):
+    """Faces (picture, centre x, centre y) on a plain wall."""
+    picture = np.full((*size, 3), (190, 195, 205), np.uint8)
+    for face_picture, x, y in faces:
+        half = len(face_picture) // 2
+        picture[y - half : y + half, x - half : x + half] = face_picture
+    return picture
+
+
+def quarter_turns(count):
+    return np.ascontiguousarray(np.rot90(face(240), count))
+
+
+FOUND = "face found and cropped"
+TURNED = "the head was turned by about {} degrees, so it was set upright"
+NO_FACE = "no face found, so the middle of it was taken"
+LARGEST = "2 faces, of which the most prominent, {}, was taken"
+FACES = {
+    "upside_down": (given("upside_down.png"), [FOUND, TURNED.format(180)]),
+    "on its head": (quarter_turns(2), [FOUND, TURNED.format(180)]),
+    "to the left": (quarter_turns(1), [FOUND, TURNED.format(90)]),
+    "to the right": (quarter_turns(3), [FOUND, TURNED.format(90)]),
+    "upright": (quarter_turns(0), [FOUND]),
+    "a road sign": (sign(), [NO_FACE]),
+    "a landscape": (landscape(), [NO_FACE]),
+    "two faces": (
+        on_wall((face(240), 450, 180), (face(120), 90, 180)),
+        [FOUND, LARGEST.format("on the right")],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FACES)
+def test_a_face_is_upright_and_told_or_refused(name, command, tmp_path):
+    picture, expected = FACES[name]
+    path = tmp_path / f"{name}.png"
+    write = picture if callable(picture) else Image.fromarray(picture).save
+    write_or_skip(write, path)
+    status, numbers, _ = command(image=path)
+    assert status == 0
+    assert numbers["notes"] == [f"{name}.png: {remark}" for remark in expected]
+    if FOUND in expected:
+        (crop,), _ = tracking.crop_faces([np.asarray(inputs.open_picture(path))], 128)
+        ((points,), (score,)) = detector.find_scored_faces([crop])
+        assert score > detector.UPRIGHT_SCORE and points[3, 1] > points[:2, 1].max()
+        assert points[:2, 1].mean() / 128 == pytest.approx(cropping.EYE_HEIGHT, abs=0.06)
+    assert command()[0] == 0
+
+
+@pytest.mark.parametrize("share", [0.06, 0.08, 0.1])
+def test_a_small_head_is_found(share):
+    head = face(2 * round(720 * share / 0.62 / 2))  # the drawn head is 62 % of its picture
+    picture = on_wall((head, 900, 250), size=(720, 1280))
+    (track, report) = tracking.track_face([picture], [0])
+    assert report.found_rate == 1
+    assert np.hypot(track.squares[0, 0] - 900, track.squares[0, 1] - 250) < len(head) / 2
+
+
+def test_a_clip_filmed_upside_down_is_turned(prepare, tmp_path):
+    clip = write_clip(tmp_path / "clip.mp4", [f[::-1, ::-1] for f in FRAMES[:20]], tone(0.8))
+    _, store, _ = prepare(clip)
+    crop = store.frame(1)
+    ((points,), _) = detector.find_scored_faces([np.kron(crop, np.ones((3, 3, 1), np.uint8))])
+    assert store.clips.face_found.all() and points[3, 1] > points[:2, 1].max()
+
+
+SQUEEZED = np.asarray(Image.fromarray(face(240)).resize((120, 240)))
+
+
+@pytest.mark.parametrize("name", ["film.mkv", "film.mp4", "scan.png", "scan.jpg", "fax.tif"])
+def test_pixels_that_are_not_square_are_stretched(name, command, tmp_path):
+    path = tmp_path / name
+    if path.suffix in (".mkv", ".mp4"):
+        odd_media.anamorphic(path, [SQUEEZED] * 5, 2)
+    else:
+        Image.fromarray(SQUEEZED).save(path, dpi=(100, 200))
+    picture, _ = inputs.open_face_picture(path)
+    assert np.asarray(picture).shape == (240, 240, 3)
+    assert np.abs(np.asarray(picture).astype(float) - face(240)).mean() < 8
+    status, numbers, _ = command(image=path)
+    assert status == 0 and numbers["notes"][-1] == f"{name}: {FOUND}"
+
+
+def centred(share):
+    """A picture of the network's own size whose face has this share of it."""
+    whole = np.asarray(Image.fromarray(face(400, scale=1.25 * share)).resize((SIZE, SIZE)))
+    return Image.fromarray(whole)
+
+
+@pytest.mark.parametrize(
+    "name, remark",
+    [
+        ("size64.png", FOUND),
+        ("small face.png", FOUND),
+        ("corner.png", FOUND),
+        ("crop.png", "taken as a finished crop, by its size"),
+        ("grey.png", "taken as a finished crop, by its size, though no face is found in it"),
+    ],
+)
+def test_a_picture_of_the_size_of_a_crop_is_looked_at(name, remark, tmp_path):
+    path = tmp_path / name
+    crops, _ = tracking.crop_faces([face(300)], SIZE)
+    corner = Image.fromarray(on_wall((face(40), 22, 24), size=(SIZE, SIZE)))
+    pictures = {
+        "small face.png": centred(0.6),
+        "corner.png": corner,
+        "crop.png": Image.fromarray(crops[0]),
+        "grey.png": Image.new("RGB", (SIZE, SIZE), "grey"),
+    }
+    write = pictures[name].save if name in pictures else given(name)
+    write_or_skip(write, path)
+    torch.manual_seed(5)
+    perceiver = Perceiver(
+        VaeGan(3, SIZE, 8, 0.0625).eval(),
+        VaeGan(1, 128, 8, 0.0625).eval(),
+        Classifier(8).eval(),
+        Can(8).eval(),
+    )
+    seen = perceiver.encode_face(path)
+    assert seen.notes[0] == f"{name}: {remark}"
+    is_kept = np.array_equal(np.round(255 * seen.picture), np.asarray(Image.open(path)))
+    assert is_kept == (remark != FOUND)
+    assert perceiver.encode_face(np.asarray(Image.open(path).convert("RGB"))).notes == ()

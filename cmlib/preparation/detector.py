@@ -23,6 +23,18 @@ FACE_THRESHOLD = 0.5  # a face counts as found if its probability is higher
 BATCH = 16  # pictures that pass through the network together
 CLOSE_UP = 1.3  # the second, closer look covers this multiple of the crop's side
 
+# Of upright faces the closer look is mostly surer than this. If it is not, the head may be on its
+# side or upside down, or there is no face at all.
+UPRIGHT_SCORE = 0.85
+TURN_MARGIN = 0.03  # a head is turned only if the detector is then by so much surer
+# How sure the detector must be of a doubtful face and of its mirror image. Of 150 drawn road signs
+# none reached 0.73.
+MIN_CERTAINTY = 0.75
+MIN_CERTAINTY_OF_SMALL = 0.85  # a search in many small squares finds more that is no face
+SMALL_SQUARE = 0.4  # the side of these squares, as a share of the frame's shorter side
+MIN_SMALL_SQUARE = 32  # pixels: smaller squares show nothing
+MAX_CANDIDATES = 8  # faces of small squares that are looked at more closely
+
 # Squares of these sides, given the frame's height and width, are searched for a face one after
 # another. The last one is larger than the frame, for a face that fills it.
 SEARCH_SIDES = (
@@ -103,10 +115,22 @@ def load_detector() -> BlazeFace:
 def find_faces(frames: Sequence[np.ndarray]) -> list[np.ndarray | None]:
     """The face in each RGB frame (H, W, 3) uint8: points (6, 2) in pixels, or None without a face.
 
-    The points are both eyes, nose, mouth and both ears, the left one in the picture first. The face
-    is searched for in the whole frame, then in its central square, then in a square larger than the
-    frame. A face that was found is examined again, upright and close up, for more precise points.
+    The points are both eyes, nose, mouth and both ears, the left one of an upright head first. The
+    face is searched for in the whole frame, then in its central square, then in a square larger
+    than the frame. A face that was found is examined again, upright and close up, for more precise
+    points. If it is then doubtful, it is also looked at on its sides and upside down.
     """
+    faces, scores = find_scored_faces(frames)
+    for i, points in enumerate(faces):
+        if points is not None and scores[i] < UPRIGHT_SCORE:
+            faces[i], _ = turn_upright(frames[i], points, scores[i])
+    return faces
+
+
+def find_scored_faces(
+    frames: Sequence[np.ndarray],
+) -> tuple[list[np.ndarray | None], list[float]]:
+    """``find_faces`` without turning, and the score (0...1) of each face in the closer look."""
     faces: list[np.ndarray | None] = [None] * len(frames)
     for search_side in SEARCH_SIDES:
         missing = [i for i, points in enumerate(faces) if points is None]
@@ -117,28 +141,118 @@ def find_faces(frames: Sequence[np.ndarray]) -> list[np.ndarray | None]:
             height, width = frames[i].shape[:2]
             squares.append((width / 2, height / 2, search_side(height, width), 0.0))
         answers = _find_in_squares([frames[i] for i in missing], squares, prefer_large=True)
-        for i, points in zip(missing, answers):
+        for i, (points, _) in zip(missing, answers):
             faces[i] = points
 
-    close_ups = {}
-    for i, points in enumerate(faces):
-        if points is not None:
-            x, y, side, roll = square_around(points)
-            close_ups[i] = (x, y, CLOSE_UP * side, roll)
+    scores = [0.0] * len(frames)
+    close_ups = {i: _close_up(points) for i, points in enumerate(faces) if points is not None}
     answers = _find_in_squares(
         [frames[i] for i in close_ups], list(close_ups.values()), prefer_large=False
     )
-    for i, points in zip(close_ups, answers):
+    for i, (points, score) in zip(close_ups, answers):
+        scores[i] = score
         if points is not None:
             faces[i] = points
-    return faces
+    return faces, scores
+
+
+def turn_upright(frame: np.ndarray, points: np.ndarray, score: float) -> tuple[np.ndarray, float]:
+    """Points and score of a face; others, if the detector is surer of it after quarter turns.
+
+    A head on its side or upside down is mostly found, but with its eyes where its mouth is.
+    """
+    x, y, side, roll = _close_up(points)
+    turned = [(x, y, side, roll + quarters * np.pi / 2) for quarters in (1, 2, 3)]
+    answers = _find_in_squares([frame] * 3, turned, prefer_large=False)
+    turned_points, turned_score = max(answers, key=lambda answer: answer[1])
+    if turned_points is None or turned_score < max(score + TURN_MARGIN, MIN_CERTAINTY):
+        return points, score
+    # Only now it is known where the eyes are, so the head is looked at once more.
+    ((precise, precise_score),) = _find_in_squares([frame], [_close_up(turned_points)], False)
+    if precise is None:
+        return turned_points, turned_score
+    return precise, precise_score
+
+
+def search_again(frame: np.ndarray, points: np.ndarray | None, score: float) -> np.ndarray | None:
+    """The face in a frame in which none or only a doubtful one was found, or None without a face.
+
+    ``points`` and ``score`` are what was found. The head may be turned, or so small that it is
+    found only in a part of the frame. What looks a little like a face, such as a road sign, looks
+    less like one close up, or in the mirror.
+    """
+    if points is not None:
+        points, score = turn_upright(frame, points, score)
+        if _certainty(frame, points) >= MIN_CERTAINTY:
+            return points
+    height, width = frame.shape[:2]
+    whole = width / 2, height / 2, max(height, width)
+    turned = [(*whole, quarters * np.pi / 2) for quarters in (1, 2, 3)]
+    face = _most_certain(frame, turned, MIN_CERTAINTY)
+    if face is not None:
+        return face
+    return _most_certain(frame, _small_squares(height, width), MIN_CERTAINTY_OF_SMALL)
+
+
+def _small_squares(height: int, width: int) -> list[Square]:
+    """Squares that cover a frame; each overlaps its neighbours by half of its side."""
+    side = SMALL_SQUARE * min(height, width)
+    if side < MIN_SMALL_SQUARE:
+        return []
+    columns = np.linspace(side / 2, width - side / 2, int(np.ceil(2 * width / side)) - 1)
+    rows = np.linspace(side / 2, height - side / 2, int(np.ceil(2 * height / side)) - 1)
+    return [(float(x), float(y), side, 0.0) for y in rows for x in columns]
+
+
+def _most_certain(frame: np.ndarray, squares: Sequence[Square], least: float) -> np.ndarray | None:
+    """The face in squares of a frame that is the most certain one, or None if all are less."""
+    answers = _find_in_squares([frame] * len(squares), squares, prefer_large=True)
+    found = [(points, score) for points, score in answers if points is not None]
+    certain: list[tuple[float, np.ndarray]] = []
+    for points, score in sorted(found, key=lambda answer: -answer[1])[:MAX_CANDIDATES]:
+        points, _ = turn_upright(frame, points, score)
+        certain.append((_certainty(frame, points), points))
+    certainty, points = max(certain, key=lambda candidate: candidate[0], default=(0.0, None))
+    return points if certainty >= least else None
+
+
+def _certainty(frame: np.ndarray, points: np.ndarray) -> float:
+    """The lower score of a face close up and of its mirror image, 0...1."""
+    picture = cut_square(frame, *_close_up(points), DETECTOR_SIZE)
+    _, scores = _detect([picture, np.ascontiguousarray(picture[:, ::-1])], False)
+    return float(scores.min())
+
+
+def other_faces(frame: np.ndarray, points: np.ndarray) -> list[np.ndarray]:
+    """Points of further faces that are seen in the whole frame beside the one at ``points``."""
+    height, width = frame.shape[:2]
+    side = max(height, width)
+    picture = cut_square(frame, width / 2, height / 2, side, 0.0, DETECTOR_SIZE)
+    x = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float().div(127.5).sub(1)
+    with torch.inference_mode():
+        anchors, logits = load_detector()(x)
+    confident = logits[0].sigmoid() > FACE_THRESHOLD
+    order = logits[0][confident].argsort(descending=True)
+    seen = [points]
+    for face in anchors[0][confident][order].numpy():
+        placed = (face[2:] - 0.5) * side + (width / 2, height / 2)
+        distances = [np.hypot(*(placed.mean(0) - other.mean(0))) for other in seen]
+        if min(distances) > 0.6 * face[1, 0] * side and _certainty(frame, placed) > MIN_CERTAINTY:
+            seen.append(placed)
+    return seen[1:]
+
+
+def _close_up(points: np.ndarray) -> Square:
+    """The square in which a face is examined again."""
+    x, y, side, roll = square_around(points)
+    return x, y, CLOSE_UP * side, roll
 
 
 def _find_in_squares(
     frames: Sequence[np.ndarray], squares: Sequence[Square], prefer_large: bool
-) -> list[np.ndarray | None]:
-    """Search one square of each frame: points (6, 2) in pixels, or None without a face."""
-    faces: list[np.ndarray | None] = []
+) -> list[tuple[np.ndarray | None, float]]:
+    """Search one square of each frame: points (6, 2) in pixels, or None without a face; score."""
+    faces: list[tuple[np.ndarray | None, float]] = []
     for start in range(0, len(frames), BATCH):
         batch = squares[start : start + BATCH]
         pictures = [
@@ -148,11 +262,12 @@ def _find_in_squares(
         points, probabilities = _detect(pictures, prefer_large)
         for face, probability, (x, y, side, roll) in zip(points, probabilities, batch):
             if probability <= FACE_THRESHOLD:
-                faces.append(None)
+                faces.append((None, float(probability)))
                 continue
             cos, sin = np.cos(roll), np.sin(roll)
             from_centre = (face[2:] / DETECTOR_SIZE - 0.5) * side
-            faces.append(from_centre @ np.array([[cos, sin], [-sin, cos]]) + (x, y))
+            placed = from_centre @ np.array([[cos, sin], [-sin, cos]]) + (x, y)
+            faces.append((placed, float(probability)))
     return faces
 
 
