@@ -141,6 +141,15 @@ REFUSED = {
     "words.png": (words, "not a readable picture .*; use a PNG or JPEG file"),
     "words.mp4": (words, "not a video or sound file, or cut short.*; copy or download it again"),
     "words.wav": (words, "sound cannot be read .*; copy or download it again"),
+    "words.mp3": (words, "sound cannot be read .format not recognised.; copy or download it again"),
+    "drawing.svg": (
+        lambda path: path.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>"),
+        "not a readable picture .*; use a PNG or JPEG file",
+    ),
+    "paper.pdf": (
+        lambda path: Image.fromarray(face(200)).save(path),
+        "a PDF document; save the picture as a PNG or JPEG file",
+    ),
     "words.doc": (words, "(not a readable picture|not a video or sound file)"),
     "sound.flv": (encoded("flv", "", "aac"), "no picture track; use a video file"),
     "film.wav": (
@@ -154,7 +163,7 @@ REFUSED = {
 def test_what_cannot_be_used_is_one_line_with_a_remedy(name, command, tmp_path):
     write, message = REFUSED[name]
     path = write_or_skip(write, tmp_path / name)
-    option = "audio" if name.endswith(".wav") else "image"
+    option = "audio" if name.endswith((".wav", ".mp3")) else "image"
     status, _, printed = command(**{option: path})
     assert status == 1 and printed.err.count("\n") == 1 and "Traceback" not in printed.err
     assert name in printed.err
@@ -336,8 +345,9 @@ FACES = {
     "upright": (quarter_turns(0), [FOUND]),
     "a road sign": (sign(), [NO_FACE]),
     "a landscape": (landscape(), [NO_FACE]),
+    "a line": (np.zeros((5000, 1, 3), np.uint8), [NO_FACE]),
     "two faces": (
-        on_wall((face(240), 450, 180), (face(120), 90, 180)),
+        on_wall((face(240), 340, 150), (face(160), 90, 150), size=(300, 480)),
         [FOUND, LARGEST.format("on the right")],
     ),
 }

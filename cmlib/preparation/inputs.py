@@ -123,6 +123,8 @@ def identify(path: Path) -> Image.Image:
     content = media.first_bytes(str(source) if isinstance(source, Path) else source)
     if media.is_lfs_pointer(content):
         raise InputError(f"{path}: {media.LFS_POINTER}")
+    if content.startswith(b"%PDF"):  # PyAV would take a picture in it for a film
+        raise InputError(f"{path}: a PDF document; save the picture as a PNG or JPEG file")
     try:
         picture = Image.open(source)
     except UnidentifiedImageError:
@@ -162,7 +164,10 @@ def to_upright_rgb(picture: Image.Image) -> Image.Image:
     elif picture.mode != "RGB":
         picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     if max(picture.size) > MAX_SIDE:
-        picture = ImageOps.contain(picture, (MAX_SIDE, MAX_SIDE))
+        if MAX_SIDE * min(picture.size) < max(picture.size):  # so thin that no pixel would be left
+            picture = picture.resize((min(picture.width, MAX_SIDE), min(picture.height, MAX_SIDE)))
+        else:
+            picture = ImageOps.contain(picture, (MAX_SIDE, MAX_SIDE))
     if picture.mode == "RGBA":
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture)

@@ -232,6 +232,8 @@ def _video_stream(container: InputContainer, path: str | Path) -> av.VideoStream
     if not container.streams.video:
         raise NoPictureTrack(f"{path}: no picture track; use a video file")
     stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise NotMedia(f"{path}: pictures of a kind that cannot be decoded; convert the file")
     if stream.width * stream.height > MAX_FRAME_PIXELS:
         size = f"{stream.width} x {stream.height}"
         raise MediaError(f"{path}: frames of {size} pixels are too large; export a smaller video")
@@ -384,7 +386,9 @@ def _read_by_soundfile(path: Path, max_seconds: float) -> tuple[Sound | None, st
         with quiet_terminal():
             file = soundfile.SoundFile(source)
     except (soundfile.SoundFileError, OSError, RuntimeError) as error:
-        return None, " ".join(str(error).split())
+        # It says of text with the suffix .mp3 that there is no such file.
+        detail = " ".join(str(error).split())
+        return None, "format not recognised" if "does not exist" in detail else detail
     with file:
         if file.frames > MAX_SAMPLES:  # the header does not know how many there are
             return None, "the number of samples is not known"
@@ -443,6 +447,8 @@ def _sound_of_video(path: Path, max_seconds: float) -> Sound:
         if not container.streams.audio:
             raise NoSoundTrack(f"{path}: no sound track; use a recording with sound")
         stream = container.streams.audio[0]
+        if stream.codec_context is None:
+            raise MediaError(f"{path}: sound of a kind that cannot be decoded; convert the file")
         rate = stream.rate
         to_float = av.AudioResampler(format="fltp")
         sound_start = None
