@@ -110,6 +110,10 @@ class CanConfig:
     normalise: bool = False  # read both latents in units of their spread in training
     # The shift keeps to this many directions of expression; 0 leaves it the whole latent.
     directions: int = 0
+    # What these directions are: the main differences between the mean faces of the "labels", or
+    # the changes within people that the "classifier" follows, along which it can say anything; or
+    # "both", so that there are up to twice as many.
+    directions_of: str = "labels"
 
     # ---- training
     epochs: int = 30
@@ -120,6 +124,8 @@ class CanConfig:
     finetune: bool = True  # the classifier goes on learning
     kl_weight: float = 1e-5
     kl_direction: str = "prior_to_shifted"  # KL(N || N'); "shifted_to_prior" is KL(N' || N)
+    # Weight of the distance of a shift, where changes within one person have a mean of about 1.
+    person_weight: float = 0.0
 
     # ---- what it sees
     sample: bool = True  # z ~ N(mu, sigma^2) in place of the mean

@@ -35,10 +35,10 @@ GOLDEN = {
     "classifier_voice": "604be5e328ee",
     "classifier_product_of_experts": "0670282d57ed",
     "classifier_concatenation": "f667668b281a",
-    "can": "739b8c60a36a",
-    "can_released": "40cd1e6969ac",
+    "can": "2267c72e056b",
+    "can_released": "36478e3a2171",
     "pre-trained face": "07d0a7467ba8",
-    "network of others": "b82b6a633f8f",
+    "network of others": "df3a0293bbc5",
 }
 
 

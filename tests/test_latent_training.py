@@ -8,7 +8,8 @@ import torch
 
 from cmlib.config import CanConfig, ClassifierConfig
 from cmlib.models import Can, Posterior
-from cmlib.training.can import train_can
+from cmlib.models.can import covariance_within_people
+from cmlib.training.can import mahalanobis, train_can
 from cmlib.training.classifier import train_classifier
 
 
@@ -183,12 +184,60 @@ def test_neutral_faces_learn_to_be_read_as_the_voice_says():
     [
         (CanConfig(neutral=0.5), "voices of others"),
         (CanConfig(directions=3), "whose each face is"),
+        (CanConfig(person_weight=0.1), "whose each face is"),
+        (CanConfig(directions_of="voices"), "unknown directions_of"),
     ],
 )
 def test_settings_that_lack_what_they_need_are_refused(settings, message):
     voice, labels = separable(70)
     with pytest.raises(ValueError, match=message):
         train_can(one_view(certain(noise(70, 2))), voice, labels, settings)
+
+
+def test_changes_within_a_person_are_near_and_other_changes_far():
+    """Faces of a person differ in the first two dimensions only; people differ in all."""
+    people = torch.arange(400) % 20
+    mu = 3 * noise(20, 1)[people]
+    mu[:, :2] += noise(400, 2, 2)
+    precision = torch.linalg.inv(covariance_within_people(mu, people))
+    within, between = torch.eye(10)[[0, 2]]
+    near, far = mahalanobis(torch.stack([within, between]), precision)
+    assert far > 10 * near
+
+
+def test_along_directions_of_the_classifier_a_shift_can_say_everything():
+    """Seven classes differ in six scores, which any directions with the classifier's own reach."""
+    people = torch.arange(700) % 20
+    labels = torch.arange(700) % 7
+    mu = 3 * noise(20, 1)[people] + 0.3 * noise(700, 2)
+    mu[:, :7] += 3 * torch.eye(7)[labels]
+    reached = {}
+    for of, count in (("classifier", 6), ("both", 10)):
+        torch.manual_seed(0)
+        can = Can(10, directions=count)
+        can.fit_directions(mu, labels, people, of=of)
+        basis = can.basis
+        torch.testing.assert_close(basis.T @ basis, torch.eye(count), rtol=1e-4, atol=1e-4)
+        reach = can.classifier.weight @ basis
+        reached[of] = torch.linalg.matrix_rank(reach - reach.mean(0), rtol=1e-3)
+    assert reached["classifier"] == reached["both"] == 6
+
+
+def test_a_weight_keeps_shifts_within_what_people_do():
+    voice, labels = separable(350)
+    mu = noise(50, 2).repeat(7, 1)
+    mu[:, :2] += noise(350, 3, 2)
+    face, people = one_view(certain(mu)), np.arange(350) % 50
+    precision = torch.linalg.inv(covariance_within_people(mu, torch.from_numpy(people)))
+
+    def distance(weight):
+        settings = CanConfig(epochs=5, learning_rate=3e-3, person_weight=weight)
+        model, history = train_can(face, voice, labels, settings, people=people)
+        assert ("person" in history) == (weight > 0)
+        shifted = model.shift(face.map(lambda x: x[0]), voice)
+        return mahalanobis(shifted.mu - mu, precision).mean()
+
+    assert distance(0.3) < 0.5 * distance(0.0)
 
 
 def test_the_same_seed_gives_the_same_networks():

@@ -275,8 +275,10 @@ class Run(StoredNetworks):
             labels = np.concatenate([labels, crowd_labels])
             # Negative numbers, so that nobody of the crowd is taken for an actor.
             people = np.concatenate([people, -1 - crowd_people])
-        # K kinds of expression have K - 1 directions between them.
-        directions = min(settings.directions, len(np.unique(labels)) - 1)
+        # K kinds of expression, or classes, have K - 1 directions between them.
+        kinds, classes = len(np.unique(labels)) - 1, len(self.classes) - 1
+        most = {"labels": kinds, "classifier": classes, "both": 2 * min(kinds, classes)}
+        directions = min(settings.directions, most[settings.directions_of])
         return train_can(
             face,
             voice,

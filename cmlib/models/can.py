@@ -58,6 +58,62 @@ class LinearShift(nn.Module):
         return self.map(torch.cat([face, voice], dim=1))
 
 
+def directions_of_labels(v: Tensor, labels: Tensor, people: Tensor, count: int) -> Tensor:
+    """The main differences between the faces of all labels: (N, D), (N,), (N,) -> (D, count).
+
+    The attribute vector of a class is its mean latent minus the mean of all (Larsen et al. 2016,
+    arXiv 1512.09300, section 4.1). Here the difference is taken within each person and averaged
+    over people, so that it does not depend on who a face is. The first singular vectors of these
+    attribute vectors are returned. One attribute vector follows from the others, so ValueError is
+    raised unless ``count`` is smaller than the number of labels.
+    """
+    classes = labels.unique()
+    if len(classes) <= count:
+        raise ValueError(f"{count} directions of expression need more than {len(classes)} classes")
+    attributes = []
+    for label in classes:
+        within_people = []
+        for person in people[labels == label].unique():
+            of_person = people == person
+            with_label = of_person & (labels == label)
+            within_people.append(v[with_label].mean(0) - v[of_person].mean(0))  # (D,)
+        attributes.append(torch.stack(within_people).mean(0))
+    _, _, right = torch.linalg.svd(torch.stack(attributes), full_matrices=False)  # (classes, D)
+    return right[:count].T
+
+
+def directions_of_classifier(v: Tensor, people: Tensor, weight: Tensor, count: int) -> Tensor:
+    """The changes within people that a classifier follows: (N, D), (N,), (C, D) -> (D, count).
+
+    Of all shifts that move the scores ``weight v`` by a wanted amount, the one with the smallest
+    distance d^T S^-1 d is a combination of the columns of ``S weight^T``, where S is the covariance
+    within people. Such a column is the pattern that belongs to a row of ``weight`` (Haufe et al.
+    2014, NeuroImage 87, eq. 6). The first singular vectors of the patterns are returned. Scores
+    have C - 1 differences, so ValueError is raised unless ``count`` is smaller than C.
+    """
+    if len(weight) <= count:
+        raise ValueError(f"{count} directions of a classifier need more than {len(weight)} classes")
+    patterns = covariance_within_people(v, people) @ (weight - weight.mean(0)).T  # (D, C)
+    left, _, _ = torch.linalg.svd(patterns, full_matrices=False)  # (D, C)
+    return left[:, :count]
+
+
+def covariance_within_people(v: Tensor, people: Tensor, shrinkage: float = 0.1) -> Tensor:
+    """Covariance (D, D) of how the latents (N, D) of each person differ from their mean.
+
+    ``people`` (N,) are numbers. Few faces cannot tell D dimensions apart, so a ``shrinkage`` of 0.1
+    replaces a tenth of the covariance by a multiple of the identity with the same trace (Ledoit &
+    Wolf 2004, Journal of Multivariate Analysis 88(2); their estimate of the share is not used).
+    """
+    numbers, position = people.unique(return_inverse=True)
+    counts = position.bincount().to(v)[:, None]  # (people, 1)
+    means = torch.zeros(len(numbers), v.shape[1]).index_add_(0, position, v) / counts
+    deviations = v - means[position]  # (N, D)
+    covariance = deviations.T @ deviations / max(len(v) - len(numbers), 1)
+    mean_variance = covariance.diagonal().mean().clamp_min(1e-6)
+    return (1 - shrinkage) * covariance + shrinkage * mean_variance * torch.eye(v.shape[1])
+
+
 class Can(nn.Module):
     """Context attention network with its classifier.
 
@@ -120,37 +176,31 @@ class Can(nn.Module):
             mean.copy_(mu.mean(0))
             spread.copy_(mu.std(0).clamp_min(1e-3))  # an unused dimension has a spread of 0
 
-    def fit_directions(self, face_mu: Tensor, labels: Tensor, people: Tensor) -> None:
+    def fit_directions(
+        self, face_mu: Tensor, labels: Tensor, people: Tensor, of: str = "labels"
+    ) -> None:
         """Set the basis to directions of expression of training faces, if ``directions`` is set.
 
         Call it after ``fit_scale``. ``face_mu`` is (N, D), ``people`` (N,), and so is ``labels``,
-        where faces without expression have a label of their own, such as -1.
-
-        The attribute vector of a class is its mean latent minus the mean of all (Larsen et al.
-        2016, arXiv 1512.09300, section 4.1). Here the difference is taken within each person and
-        averaged over people, so that it does not depend on who a face is. The basis holds the first
-        K singular vectors of these attribute vectors. One of them follows from the others, so
-        ValueError is raised unless K is smaller than the number of labels.
+        where faces without expression have a label of their own, such as -1. ``of`` is "labels"
+        (``directions_of_labels``), "classifier" (``directions_of_classifier``), or "both". Then one
+        half of the K directions are those of the labels, and the rest are what those of the
+        classifier add to them.
         """
         count = self.config["directions"]
         if not count:
             return
-        classes = labels.unique()
-        if len(classes) <= count:
-            raise ValueError(
-                f"{count} directions of expression need more than {len(classes)} classes"
-            )
         v = (face_mu - self.face_mean) / self.face_spread  # (N, D)
-        attributes = []
-        for label in classes:
-            within_people = []
-            for person in people[labels == label].unique():
-                of_person = people == person
-                with_label = of_person & (labels == label)
-                within_people.append(v[with_label].mean(0) - v[of_person].mean(0))  # (D,)
-            attributes.append(torch.stack(within_people).mean(0))
-        _, _, right = torch.linalg.svd(torch.stack(attributes), full_matrices=False)  # (classes, D)
-        self.basis.copy_(right[:count].T)  # (D, K)
+        if of == "labels":
+            basis = directions_of_labels(v, labels, people, count)
+        else:
+            weight = (self.classifier.weight * self.face_spread).detach()  # (classes, D), for v
+            own = count if of == "classifier" else count - count // 2
+            basis = directions_of_classifier(v, people, weight, own)
+        if of == "both":
+            first = directions_of_labels(v, labels, people, count // 2)
+            basis = torch.linalg.qr(torch.cat([first, basis], dim=1)).Q
+        self.basis.copy_(basis)  # (D, K)
 
     def shift(self, face: Posterior, voice: Posterior, strength: float | Tensor = 1.0) -> Posterior:
         """The face's posterior (B, D) shifted by the voice's (B, E).

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from cmlib.config import CanConfig
 from cmlib.files import progress
 from cmlib.models import Can, Classifier, Posterior
+from cmlib.models.can import covariance_within_people
 from cmlib.training import losses
 from cmlib.training.batches import batches
 from cmlib.training.loop import check_finite, seed_epoch
@@ -37,28 +38,52 @@ def train_can(
     ``voice`` (N, E) holds, for each of the first N faces, the voice of the same clip. The last M
     faces belong to the crowd, to people whose voices are not known. ``labels`` (N + M,) are in
     0 ... classes - 1, or -1 for neutral faces. ``people`` (N + M,) are the numbers of the people
-    whom the faces belong to; only ``settings.directions`` needs them. The network's classifier
-    starts from the weights of ``classifier``, which was trained on face latents, and keeps learning
-    with ``settings.finetune``.
+    whom the faces belong to; only ``settings.directions`` and ``settings.person_weight`` need them.
+    The network's classifier starts from the weights of ``classifier``, which was trained on face
+    latents, and keeps learning with ``settings.finetune``.
 
-    ValueError where ``settings`` ask for directions without ``people``, or pair neutral faces with
-    their own voices.
+    ValueError where ``settings`` need ``people`` and there are none, pair neutral faces with their
+    own voices, or ask for unknown directions.
     """
-    if settings.neutral and settings.pairing == "own":
-        raise ValueError('neutral faces need the voices of others: set pairing="emotion"')
+    _check_settings(settings, people)
     torch.manual_seed(seed)
     pairs = Pairs(labels.astype(np.int64), len(voice.mu), settings)
     model = _set_up_model(face, voice, pairs, settings, people, classifier, classes)
+    precision = None
+    if people is not None and settings.person_weight:
+        in_units = (face.mu[0] - model.face_mean) / model.face_spread  # (N + M, D)
+        covariance = covariance_within_people(in_units, torch.from_numpy(people))
+        precision = torch.linalg.inv(covariance)
     optimiser = _set_up_optimiser(model, settings)
     history = []
     for epoch in progress(range(settings.epochs), "context attention", unit="epoch"):
         rng = seed_epoch(seed, epoch)
         row = {"epoch": epoch + 1}
-        row |= _train_epoch(model, optimiser, face, voice, pairs, rng, f"epoch {epoch + 1}")
+        where = f"epoch {epoch + 1}"
+        row |= _train_epoch(model, optimiser, face, voice, pairs, precision, rng, where)
         history.append(row)
         if on_epoch:
             on_epoch(model.eval(), row)
     return model.eval().requires_grad_(False), pd.DataFrame(history)
+
+
+def _check_settings(settings: CanConfig, people: np.ndarray | None) -> None:
+    """ValueError where ``train_can`` lacks what the settings need."""
+    if settings.neutral and settings.pairing == "own":
+        raise ValueError('neutral faces need the voices of others: set pairing="emotion"')
+    if people is None and settings.directions:
+        raise ValueError(
+            "directions of expression are found within people: say whose each face is (people)"
+        )
+    if settings.directions_of not in ("labels", "classifier", "both"):
+        raise ValueError(
+            f"unknown directions_of {settings.directions_of!r}: choose labels, classifier or both"
+        )
+    if people is None and settings.person_weight:
+        raise ValueError(
+            "changes within a person need to know whose each face is: give people, or set"
+            " person_weight=0"
+        )
 
 
 def _train_epoch(
@@ -67,12 +92,19 @@ def _train_epoch(
     face: Posterior,
     voice: Posterior,
     pairs: Pairs,
+    precision: Tensor | None,
     rng: np.random.Generator,
     where: str,
 ) -> dict[str, float]:
-    """Train on every expressive face once; return the means of the terms and the accuracy."""
+    """Train on every expressive face once; return the means of the terms and the accuracy.
+
+    ``precision`` (D, D) measures how far a shift is from changes within a person, if that has a
+    weight.
+    """
     settings = pairs.settings
     sums = {"cross-entropy": 0.0, "kl": 0.0}
+    if precision is not None:
+        sums["person"] = 0.0
     correct = 0
     model.train()
     for rows in batches(pairs.expressive, settings.batch, rng):
@@ -88,11 +120,17 @@ def _train_epoch(
         cross_entropy = F.cross_entropy(logits, targets)
         kl = _divergence(v, shifted, settings.kl_direction)
         terms = {"cross-entropy": cross_entropy, "kl": kl}
+        if precision is not None:
+            shift = (shifted.mu - v.mu) / model.face_spread  # (B, D)
+            terms["person"] = mahalanobis(shift, precision).mean() / shift.shape[1]
         check_finite(terms, where)
 
         # Update weights.
         optimiser.zero_grad()
-        (cross_entropy + settings.kl_weight * kl).backward()
+        loss = cross_entropy + settings.kl_weight * kl
+        if precision is not None:
+            loss = loss + settings.person_weight * terms["person"]
+        loss.backward()
         optimiser.step()
 
         correct += int((logits.argmax(1) == targets).sum())
@@ -176,16 +214,20 @@ def _set_up_model(
     )
     expressive_faces = face.mu[:, pairs.expressive].flatten(0, 1)  # all views: (V * expressive, D)
     model.fit_scale(expressive_faces, voice.mu[pairs.expressive])
-    if settings.directions:
-        if people is None:
-            raise ValueError(
-                "directions of expression are found within people: say whose each face is (people)"
-            )
-        model.fit_directions(face.mu[0], torch.from_numpy(pairs.labels), torch.from_numpy(people))
     if classifier is not None:
         model.classifier.load_state_dict(classifier.linear.state_dict())
+    if settings.directions and people is not None:
+        labels = torch.from_numpy(pairs.labels)
+        model.fit_directions(
+            face.mu[0], labels, torch.from_numpy(people), of=settings.directions_of
+        )
     model.classifier.requires_grad_(settings.finetune)
     return model
+
+
+def mahalanobis(difference: Tensor, precision: Tensor) -> Tensor:
+    """Squared Mahalanobis distances (B,) of differences (B, D): d^T ``precision`` d."""
+    return (difference @ precision * difference).sum(1)
 
 
 def _set_up_optimiser(model: Can, settings: CanConfig) -> torch.optim.Optimizer:
