@@ -80,7 +80,7 @@ def serve(command: list[str], port: int, folder: Path, **more: str) -> subproces
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    for _ in range(600):
+    for _ in range(1800):
         try:
             socket.create_connection(("localhost", port), 1).close()
             return server

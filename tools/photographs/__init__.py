@@ -17,4 +17,8 @@ The steps are `python -m tools.photographs components`, `... train` and `... eva
 its own, `... observers`, trains the judges of `checkpoints/observers`. Each of them crops the faces
 first, unless they are in the cache already. What the evaluation can measure depends on the judges
 that are there: `cm fetch face-api` brings two that others trained.
+
+When a network has been trained again, `python -m tools.strangeness limits` sets the limits beyond
+which a face is strange to it. `python -m tools.photographs.people` stores the latents of a few real
+faces beside it, which the demo shows.
 """

@@ -59,7 +59,7 @@ def write_limits(options: argparse.Namespace) -> None:
     elif options.source == "run":
         people = inputs.of_run(kind, LIMITS, card)
     elif options.celeba:
-        people = inputs.celeba(options.celeba, size, LIMITS, options.cache)
+        people = inputs.celeba(options.celeba, LIMITS, options.cache)
     else:
         raise CorpusError("celeba: give the folder of its pictures with --celeba")
     values = strangeness.measure_all(model, people.batches(size))
@@ -74,10 +74,10 @@ def faces(size: int, options: argparse.Namespace) -> Iterator[Inputs]:
     for make in (inputs.noise_pictures, inputs.landscapes, inputs.plain_pictures):
         yield make(size, rng)
     if options.celeba:
-        yield inputs.celeba(options.celeba, size, RATES, options.cache)
+        yield inputs.celeba(options.celeba, RATES, options.cache)
     for text in options.strangers:
         name, folder = text.split("=", 1)
-        yield inputs.strangers(name, Path(folder), size, options.cache)
+        yield inputs.strangers(name, Path(folder), options.cache)
     yield inputs.drawn_people(size)
     yield inputs.actors("face", RATES)
 
@@ -120,10 +120,9 @@ def write_rates(options: argparse.Namespace) -> None:
                 "strange": round(float((how_strange > 1).mean()), 3),
                 "median": round(float(np.median(how_strange)), 2),
                 "inputs": len(how_strange),
-                "people": len(np.unique(kind.people)),
             }
             print(network, kind.name, report[network][kind.name], flush=True)
-    files.write_text(REPORT, json.dumps(report, indent=1) + "\n")
+        files.write_text(REPORT, json.dumps(report, indent=1) + "\n")
 
 
 def main(arguments: list[str] | None = None) -> int:

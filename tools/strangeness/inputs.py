@@ -20,6 +20,7 @@ from tools.photographs import data as photographs
 
 LIMITS, RATES = "limits", "rates"  # which half of the people of a set is wanted
 LAST_ACTOR_FOR_LIMITS = 12
+CROP_SIZE = 128  # pixels of photographs; a network of smaller pictures gets them made smaller
 MADE = 40  # pictures or sounds of a kind that is made by a formula
 PER_SET = 200  # inputs of a set that are measured, at most, evenly chosen
 GERMAN = (
@@ -96,9 +97,9 @@ def of_run(kind: str, half: str, card: dict) -> Inputs:
     return Inputs(name, run.store.frames[frames], clips.actor.to_numpy()[rows])
 
 
-def celeba(root: Path, size: int, half: str, cache: Path | None = None) -> Inputs:
+def celeba(root: Path, half: str, cache: Path | None = None) -> Inputs:
     """Photographs of every other person of the part of CelebA that measures."""
-    crops = picture_crops.crop_folder(root, size, cache)
+    crops = picture_crops.crop_folder(root, CROP_SIZE, cache)
     table = photographs.celeba_table(root, crops.table)
     people = sorted(set(table.person[table.part == "val"]))
     wanted = people[0::2] if half == LIMITS else people[1::2]
@@ -106,9 +107,9 @@ def celeba(root: Path, size: int, half: str, cache: Path | None = None) -> Input
     return Inputs("CelebA", crops.pictures[rows], table.person.to_numpy()[rows])
 
 
-def strangers(name: str, root: Path, size: int, cache: Path | None = None) -> Inputs:
+def strangers(name: str, root: Path, cache: Path | None = None) -> Inputs:
     """Photographs of a folder that no network has learnt from."""
-    crops, people = photographs.strangers(root, size, cache)
+    crops, people = photographs.strangers(root, CROP_SIZE, cache)
     rows = evenly(np.arange(len(crops)))
     arrays = (255 * crops.batch(rows).permute(0, 2, 3, 1)).round().to(torch.uint8)
     return Inputs(name, arrays.numpy(), people[rows])
