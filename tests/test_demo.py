@@ -73,7 +73,7 @@ def run(tmp_path_factory):
 def demo(run, monkeypatch):
     # Networks that have learnt nothing draw nothing in which a face is found
     monkeypatch.setattr("cmlib.apps.demo.demo.shows_face", lambda picture: True)
-    return Demo(run, Perceiver(*networks().values()), photographs=lambda: None)
+    return Demo(run, Perceiver(*networks().values()), photographs=lambda: None, judge=lambda: None)
 
 
 def pictures(demo) -> list[bytes]:
@@ -432,7 +432,7 @@ def of_photographs() -> Perceiver:
 def demo_with_photographs(run, monkeypatch):
     monkeypatch.setattr("cmlib.apps.demo.demo.shows_face", lambda picture: True)
     usual = Perceiver(*networks().values(), limits={"face": NARROW}, name="drawn")
-    return Demo(run, usual, photographs=of_photographs)
+    return Demo(run, usual, photographs=of_photographs, judge=BrightnessJudge)
 
 
 def test_a_photograph_is_drawn_by_the_networks_of_photographs(demo_with_photographs):
@@ -495,7 +495,6 @@ class BrightnessJudge:
 
 def test_the_best_effect_is_that_of_the_judge(demo_with_photographs):
     demo = demo_with_photographs
-    demo.judge = BrightnessJudge()
     assert {effect.face[0] for effect in demo.effects} == {2, PERSON}
     for effect in demo.effects:
         face, networks_of_face = demo._listed_face(*effect.face)

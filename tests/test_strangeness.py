@@ -1,6 +1,7 @@
 """Faces and voices that a network has not learnt anything like are noticed, and said."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,6 +111,16 @@ def test_drawn_faces_are_not_strange_to_the_network_of_drawn_faces():
     x = torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 255
     values = strangeness.measure_all(model, x.split(20))
     assert np.mean(strangeness.strangeness(values, strangeness.limits_of(card)) > 1) < 0.2
+
+
+def test_the_documentation_has_the_measured_rates():
+    root = Path(__file__).parents[1]
+    rates = json.loads((root / "docs" / "strangeness.json").read_text())
+    page = (root / "docs" / "results.md").read_text(encoding="utf-8")
+    for network, kinds in rates.items():
+        for kind, rate in kinds.items():
+            numbers = f"{rate['inputs']} | {100 * rate['strange']:.0f} % | {rate['median']:.2f}"
+            assert f"| `{network}` | {kind} | {numbers} |" in page
 
 
 # -------------------------------------------------------------------- what the perceiver says

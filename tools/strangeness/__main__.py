@@ -68,8 +68,8 @@ def write_limits(options: argparse.Namespace) -> None:
     print(json.dumps(card[strangeness.KEY], indent=1))
 
 
-def faces(size: int, options: argparse.Namespace) -> Iterator[Inputs]:
-    """Faces and other pictures of every kind that is there."""
+def faces(size: int, card: dict, options: argparse.Namespace) -> Iterator[Inputs]:
+    """Faces and other pictures of every kind that is there, without those it has learnt from."""
     rng = np.random.default_rng(0)
     for make in (inputs.noise_pictures, inputs.landscapes, inputs.plain_pictures):
         yield make(size, rng)
@@ -78,7 +78,8 @@ def faces(size: int, options: argparse.Namespace) -> Iterator[Inputs]:
     for text in options.strangers:
         name, folder = text.split("=", 1)
         yield inputs.strangers(name, Path(folder), options.cache)
-    yield inputs.drawn_people(size)
+    if card["corpus"] != "crowd":
+        yield inputs.drawn_people(size)
     yield inputs.actors("face", RATES)
 
 
@@ -110,7 +111,7 @@ def write_rates(options: argparse.Namespace) -> None:
                 f"{network}: no limits in its card; run python -m tools.strangeness limits"
             )
         size = model.config["size"]
-        kinds = voices(options) if card["stage"] == "voice" else faces(size, options)
+        kinds = voices(options) if card["stage"] == "voice" else faces(size, card, options)
         report[network] = {}
         for kind in kinds:
             kind = kind.evenly()

@@ -31,7 +31,9 @@ from cmlib import files
 from cmlib.apps.demo import html
 from cmlib.apps.demo.controls import Actor, Chooser, box, button, strength_slider
 from cmlib.apps.encode import png_bytes, wav_bytes
+from cmlib.checkpoints import CheckpointError
 from cmlib.corpora.names import EMOTIONS, MEAD_CLASSES
+from cmlib.evaluation.observers import Observers
 from cmlib.experiment.run import Run, example
 from cmlib.perceiver import (
     EncodedFace,
@@ -103,6 +105,14 @@ class Judge(Protocol):
         ...
 
 
+def shipped_judge() -> Judge | None:
+    """The judge that has learnt what observers answer; None where its networks are not there."""
+    try:
+        return Observers.shipped()
+    except CheckpointError:
+        return None
+
+
 def shows_face(picture: np.ndarray) -> bool:
     """Whether a face is found in a decoded picture (S, S, 3), floats in 0...1."""
     (points,) = detector.find_faces([(255 * picture).round().astype(np.uint8)])
@@ -124,12 +134,12 @@ class Demo:
         run: Run,
         perceiver: Perceiver | None = None,
         photographs: Callable[[], Perceiver | None] = load_photographs,
-        judge: Judge | None = None,
+        judge: Callable[[], Judge | None] = shipped_judge,
     ):
         self.run = run
         self.perceiver = perceiver or run.perceiver()
         self.active = self.perceiver
-        self.judge = judge
+        self._load_judge = judge
         # The spectrograms of released networks are of another kind, so voices cannot be exchanged.
         self.photographs = None if self.perceiver.released else photographs()
         self.people = self.photographs.people if self.photographs else {}
@@ -503,6 +513,11 @@ class Demo:
         return perceptions.perceived[0, :, 0], list(perceptions.labels[0, :, 0])
 
     # ---------------------------------------------------------------- best and worst
+
+    @cached_property
+    def judge(self) -> Judge | None:
+        """Who says how much of an emotion a picture shows; loaded when it is first needed."""
+        return self._load_judge()
 
     @cached_property
     def effects(self) -> list[Effect]:
