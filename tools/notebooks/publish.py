@@ -30,7 +30,9 @@ from cmlib.figures.catalogue import FIGURES
 ROOT = Path(__file__).resolve().parents[2]
 METRICS = ROOT / "docs" / "metrics" / "fold_1"  # of the published run; prose is compared with them
 PICTURES = ("image/png", "image/jpeg", "image/gif")
-VISIBLE = 12  # grey levels of 255 by which a palette may change all but a thousandth of the pixels
+# Grey levels of 255 by which a palette may change a picture: all but a thousandth of its pixels,
+# and all pixels on average.
+VISIBLE, VISIBLE_ON_AVERAGE = 20, 0.3
 LARGEST_ANIMATION = 200_000  # characters of an animation; a longer one is shortened
 LARGEST = 1_000_000  # bytes that a published notebook may have
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -90,7 +92,8 @@ def smaller_picture(png: str) -> tuple[str, str]:
     image = image.convert("RGB")
     few_colours = image.quantize(256)
     difference = np.asarray(image, np.int16) - np.asarray(few_colours.convert("RGB"), np.int16)
-    if np.quantile(np.abs(difference).max(2), 0.999) <= VISIBLE:
+    difference = np.abs(difference).max(2)
+    if np.quantile(difference, 0.999) <= VISIBLE and difference.mean() <= VISIBLE_ON_AVERAGE:
         return "image/png", encoded(few_colours, "PNG", optimize=True)
     jpeg = encoded(image, "JPEG", quality=90, subsampling=0, optimize=True)
     if len(jpeg) < 0.67 * len(png):
