@@ -10,16 +10,17 @@ import numpy as np
 import odd_media
 import pytest
 import torch
-from conftest import SHARED, face, tone, write_clip
+from conftest import ROOT, SHARED, face, tone, write_clip
 from odd_media import FRAMES, REAL, SECONDS, contents, encoded, given
 from PIL import Image, ImageDraw
 from test_perceiver import networks
 
 from cmlib import checkpoints
 from cmlib.cli import main
+from cmlib.corpora import Clip
 from cmlib.models import Can, Classifier, VaeGan
 from cmlib.perceiver import Perceiver
-from cmlib.preparation import cropping, detector, inputs, media, tracking
+from cmlib.preparation import clip_arrays, cropping, detector, inputs, media, tracking
 
 SIZE = 64  # pixels of a crop
 
@@ -211,12 +212,12 @@ def prepare(tmp_path, good_clip, capsys):
     """Runs ``cm prepare`` on a clip and a good one: the store, and what is printed."""
     from cmlib.preparation.store import Store
 
-    def run(path):
+    def run(path, stem="01-01-05-01-01-01-02"):
         root = tmp_path / "corpus"
         root.mkdir(exist_ok=True)
         shutil.copy(good_clip, root / "01-01-03-01-01-01-01.mp4")
         if path.parent != root:
-            shutil.move(path, root / f"01-01-05-01-01-01-02{path.suffix}")
+            shutil.move(path, root / f"{stem}{path.suffix}")
         cache = tmp_path / "cache"
         command = ["prepare", "actors", "--profile", "smoke", "--root", str(root)]
         status = main([*command, "--cache", str(cache)])
@@ -273,17 +274,20 @@ VOICES = {
 
 
 @pytest.mark.parametrize("name", VOICES)
-def test_a_voice_is_heard_and_what_was_done_is_told(name, command, tmp_path):
+def test_a_voice_is_heard_and_what_was_done_is_told(name, command, prepare, tmp_path):
     write, remark = VOICES[name]
     path = write_or_skip(write, tmp_path / name)
     sound = media.read_sound(path)
     assert np.abs(sound.waveform).max() > 0.05
     assert sound.remarks == ((remark,) if remark else ())
     status, numbers, printed = command(audio=path)
-    assert status == 0 and not printed.err
+    assert status == 0 and not printed.err and "silent" not in printed.out
+    if name.endswith((".wav", ".aif")):
+        status, store, printed = prepare(path, "03-01-05-01-01-01-02")
+        assert status == 0 and list(store.clips.actor) == [1, 2] and not store.clips.silent.any()
+        assert (f"03-01-05-01-01-01-02{path.suffix}: {remark}" in printed) == bool(remark)
     told = [note for note in numbers["notes"] if note.startswith(name)]
     assert told == ([f"{name}: {remark}"] if remark else [])
-    assert "silent" not in printed.out
 
 
 def test_a_long_sound_without_a_duration_is_refused_before_it_fills_the_memory(tmp_path):
@@ -444,3 +448,31 @@ def test_a_picture_of_the_size_of_a_crop_is_looked_at(name, remark, tmp_path):
     is_kept = np.array_equal(np.round(255 * seen.picture), np.asarray(Image.open(path)))
     assert is_kept == (remark != FOUND)
     assert perceiver.encode_face(np.asarray(Image.open(path).convert("RGB"))).notes == ()
+
+
+# Means and a deviation of crops, mean loudness and samples of clips, before any of this was built.
+GOLDEN = {
+    "Actor_01/01-01-05-02-01-01-01.mp4": (169.475728, 37.191751, 184.53125, 0.0996545, 73206),
+    "Actor_12/01-01-03-01-02-01-12.mp4": (168.297770, 41.681833, 167.12500, 0.0219214, 54684),
+    "Actor_24/01-01-01-01-01-01-24.mp4": (152.364166, 44.643769, 168.22396, 0.0095298, 68796),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_what_was_handled_well_stays_as_it_was(name, monkeypatch):
+    """Shipped networks have learnt these crops and sounds."""
+    for second_look in ("search_again", "turn_upright"):
+        monkeypatch.setattr(tracking, second_look, lambda *_: pytest.fail("not sure of a face"))
+    path = ROOT / "data" / "actors" / name
+    clip = Clip(path, None, True, "actors", 1, "angry", 1, 1, 1, path.stem)
+    crops, facts = clip_arrays.load_face_crops(clip, 64, 8)
+    sound, rate = media.read_audio(path)
+    numbers = (
+        crops.mean(),
+        crops[::3, 20:30, 10:54].astype(float).std(),
+        crops[-1, 40].mean(),
+        np.abs(sound).mean(),
+        len(sound),
+    )
+    assert rate == 22_050 and facts["face_rate"] == 1
+    assert numbers == pytest.approx(GOLDEN[name], rel=1e-4)

@@ -115,8 +115,7 @@ def prepare(
         _print_pairs(store)
     elif store.has_faces:
         _print_faces(store)
-    if card["silent_clips"]:
-        print(f"silent: {', '.join(store.clips.name[store.clips.silent])}")
+    _print_sounds(store)
     if card["skipped"]:
         _print_skipped(store)
     if sheet:
@@ -142,6 +141,15 @@ def _print_where_others_look(store: Store, corpus: str) -> None:
     if other.resolve() != store.root:
         remedy = "move that away, or set CM_DATA"
         print(f"without --root, other commands read {other}; to change this, {remedy}")
+
+
+def _print_sounds(store: Store) -> None:
+    """Print which clips are silent, and how the sound of others had to be mended."""
+    if store.card["silent_clips"]:
+        print(f"silent: {', '.join(store.clips.name[store.clips.silent])}")
+    if "sound_remark" in store.clips:
+        for clip in store.clips[store.clips.sound_remark != ""].itertuples():
+            print(f"{clip.sound}: {clip.sound_remark}")
 
 
 def _print_faces(store: Store) -> None:

@@ -31,7 +31,8 @@ def prepare_clip(clip: Clip, image_size: int, frames_per_clip: int) -> tuple[dic
 def load_spectrogram(clip: Clip) -> tuple[np.ndarray, dict]:
     """The mel spectrogram (128, 128) float16 of a clip, and facts about its sound.
 
-    The facts are ``duration`` (seconds, 0 if unknown), ``silent`` and ``uses_spare_audio``.
+    The facts are ``duration`` (seconds, 0 if unknown), ``silent`` and ``uses_spare_audio``, and
+    ``sound_remark`` if there is anything to be said about how it was read.
     """
     sound = clip.audio_path or clip.path
     if clip.is_pair:  # several pictures share a voice
@@ -43,18 +44,20 @@ def _spectrogram_of(
     sound_path: Path, spare_audio_path: Path | None, processed_by_authors: bool = False
 ) -> tuple[np.ndarray, dict]:
     uses_spare_audio = False
+    remarks: tuple[str, ...] = ()
     if processed_by_authors and sound_path.suffix == ".npy":
         mel = processed.read_spectrogram(sound_path)
         seconds = 0.0
         silent = not mel.any()
     else:
         try:
-            sound, rate = media.read_audio(sound_path)
+            heard = media.read_sound(sound_path)
         except media.NoSoundTrack:
             if spare_audio_path is None:
                 raise
-            sound, rate = media.read_audio(spare_audio_path)
+            heard = media.read_sound(spare_audio_path)
             uses_spare_audio = True
+        sound, rate, remarks = heard.waveform, heard.rate, heard.remarks
         mel = spectrograms.mel_spectrogram(sound, rate, released=processed_by_authors)
         seconds = len(sound) / rate
         silent = not mel.any() if processed_by_authors else spectrograms.is_silent(sound)
@@ -63,6 +66,8 @@ def _spectrogram_of(
         "silent": bool(silent),
         "uses_spare_audio": uses_spare_audio,
     }
+    if remarks:
+        facts["sound_remark"] = "; ".join(remarks)
     return mel.astype(np.float16), facts
 
 

@@ -498,6 +498,8 @@ def _collect(
             "face_rate": round(facts["face_rate"], 3),
             "silent": facts["silent"],
         }
+        if "sound_remark" in facts:
+            measured["sound_remark"] = facts["sound_remark"]
         if clip.is_pair:
             measured["remark"] = facts["remark"]
         rows.append(columns | measured | paths)

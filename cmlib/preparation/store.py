@@ -81,9 +81,10 @@ class Store:
         repetition; duration in seconds (0 if unknown); first_frame and n_frames, the clip's rows of
         ``frames``; face_found (bool; without a face, the crops are the middle of the picture) and
         face_rate (share of the examined frames that show a face); silent (bool); file and sound
-        (paths below the root of the corpus). Where faces and voices are of two corpora, ``actor``
-        is the person of the face, ``voice_actor`` that of the voice, and sound is a path below the
-        folder of the voices.
+        (paths below the root of the corpus). If the sound of any clip had to be mended, the column
+        sound_remark says how. Where faces and voices are of two corpora, ``actor`` is the person of
+        the face, ``voice_actor`` that of the voice, and sound is a path below the folder of the
+        voices.
         """
         return self._table("clips")
 
