@@ -127,6 +127,14 @@ def heic(path):
     path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
 
 
+def damaged_avif(path):
+    """A find of a fuzzer: the decoder fails with an error of another kind."""
+    Image.fromarray(face(64)).save(path)
+    content = path.read_bytes()
+    start = content.index(b"mdat") + 4
+    path.write_bytes(content[:start] + bytes(len(content) - start))
+
+
 def words(path):
     path.write_text("these are words\n" * 20)
 
@@ -151,6 +159,7 @@ REFUSED = {
         lambda path: Image.fromarray(face(200)).save(path),
         "a PDF document; save the picture as a PNG or JPEG file",
     ),
+    "damaged.avif": (damaged_avif, "not a readable picture .*; use a PNG or JPEG file"),
     "words.doc": (words, "(not a readable picture|not a video or sound file)"),
     "sound.flv": (encoded("flv", "", "aac"), "no picture track; use a video file"),
     "film.wav": (

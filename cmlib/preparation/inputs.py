@@ -21,6 +21,8 @@ MAX_FILE_BYTES = 100_000_000
 MAX_SOUND_SECONDS = 600  # a longer sound would take too much memory
 MAX_PIXELS = 25_000_000  # of a picture that can only be decoded at full size
 MAX_SIDE = 1600  # pixels: larger pictures are scaled down to this before the face is searched for
+# What Pillow raises where it cannot read a picture; RuntimeError is about a damaged AVIF picture.
+UNREADABLE = (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError)
 # Brands of the picture format of phones, in the bytes 8 to 11 of a file.
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 ANIMATIONS = ("GIF", "PNG", "WEBP", "AVIF", "TIFF")  # formats with several frames or pages
@@ -109,7 +111,7 @@ def read_picture(path: Path) -> tuple[Image.Image, tuple[str, ...]]:
             return to_upright_rgb(picture), tuple(remarks)
     except InputError:
         raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         reason = " ".join(str(error).split())
     raise InputError(f"{path}: not a readable picture ({reason}); use a PNG or JPEG file")
 

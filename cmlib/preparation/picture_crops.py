@@ -20,12 +20,12 @@ import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
 from cmlib import files, provenance
 from cmlib.corpora import CorpusError, Skipped, archives, cache_root, picture_folders
 from cmlib.preparation import cropping, detector
-from cmlib.preparation.inputs import identify
+from cmlib.preparation.inputs import UNREADABLE, identify
 from cmlib.preparation.store import save_in_blocks
 
 CHUNK_SIZE = 256  # pictures whose crops share one file until all are done
@@ -35,7 +35,6 @@ MAX_PICTURE_SIDE = 1600  # pixels: larger pictures are scaled down before the se
 # distance. Of 366 pictures of CelebA, the heads beyond it were turned by about 30 degrees or more.
 TURNED = 0.35
 GREY = 3.0  # of 255: the mean difference between the colour channels of a picture without colour
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
