@@ -92,11 +92,12 @@ def share_kept(
     """
     asked = np.flatnonzero(np.isin(emotions, OBSERVED_EMOTIONS))
     column = [OBSERVED_EMOTIONS.index(emotion) for emotion in emotions[asked]]
-    shares = [
-        judge.probabilities(pictures[torch.from_numpy(asked)])[np.arange(len(asked)), column]
-        for pictures in (real, drawn)
-    ]
-    return compared(*shares, emotions[asked], people[asked])
+
+    def share_of_meant(pictures: Tensor) -> np.ndarray:
+        shares = judge.probabilities(pictures[torch.from_numpy(asked)])  # (asked, 6)
+        return shares[np.arange(len(asked)), column]
+
+    return compared(share_of_meant(real), share_of_meant(drawn), emotions[asked], people[asked])
 
 
 def compared(real: np.ndarray, drawn: np.ndarray, emotions: np.ndarray, people: np.ndarray) -> dict:

@@ -50,7 +50,8 @@ class Rated:
         """Rows of the people who train, who validate (the next fold) and who are for test."""
         validating = self.folds == fold % len(FOLDS) + 1
         tested = self.folds == fold
-        return tuple(map(np.flatnonzero, (~validating & ~tested, validating, tested)))
+        training = ~validating & ~tested
+        return np.flatnonzero(training), np.flatnonzero(validating), np.flatnonzero(tested)
 
 
 def load(folder: Path, labels: Path, size: int = 128, cache: Path | None = None) -> Rated:
