@@ -135,6 +135,9 @@ class CanConfig:
     # The share of faces that are replaced by neutral ones, which are then read as the voice says.
     # (`Profile.neutral` is something else. Both names are keys of the cards, so they stay.)
     neutral: float = 0.0
+    # Faces drawn from the prior that count as neutral faces, so that the context network meets
+    # more people than the corpus has.
+    imagined: int = 0
     # The share of expressive faces that are the crowd's. If there are any, the neutral faces of
     # the crowd and its directions of expression count, too.
     crowd: float = 0.0
@@ -244,6 +247,12 @@ _QUICK_CAN = CanConfig(
     crowd=0.5,
 )
 
+# Few people pose, and a stranger's latent is far from theirs: without imagined faces the network
+# hardly moves it (docs/experiments.md, R3).
+_PHOTOGRAPH_CAN = dataclasses.replace(
+    _QUICK_CAN, epochs=12, weight_decay=3e-4, kl_weight=1e-5, crowd=0.0, imagined=1000
+)
+
 PROFILES = {
     "smoke": Profile(
         "smoke",
@@ -299,10 +308,10 @@ PROFILES = {
     "photographs": Profile(
         "photographs",
         DataConfig(image_size=128, frames_per_clip=1),
-        VaeGanConfig(width=0.25, latent=384, epochs=0, start="photographs-128/face"),
+        VaeGanConfig(width=0.25, latent=384, epochs=0, start="photographs-128/fold-{fold}/face"),
         _TUNED_VOICE,
         _QUICK_CLASSIFIER,
-        dataclasses.replace(_QUICK_CAN, crowd=0.0),
+        _PHOTOGRAPH_CAN,
     ),
     "cpu": Profile(
         "cpu",

@@ -9,7 +9,7 @@ import torch
 from cmlib.config import CanConfig, ClassifierConfig
 from cmlib.models import Can, Posterior
 from cmlib.models.can import covariance_within_people
-from cmlib.training.can import mahalanobis, train_can
+from cmlib.training.can import add_imagined, mahalanobis, train_can
 from cmlib.training.classifier import train_classifier
 
 
@@ -177,6 +177,29 @@ def test_neutral_faces_learn_to_be_read_as_the_voice_says():
     with_neutral = voice_is_read(0.5)
     assert with_neutral > voice_is_read(0.0) + 0.1
     assert with_neutral > 0.5
+
+
+def test_imagined_faces_are_neutral_faces_of_nobody():
+    voice, labels = separable(70)
+    people = np.arange(70) % 6
+    face = one_view(certain(noise(70, 2)))
+    settings = CanConfig(
+        epochs=1, pairing="emotion", neutral=0.5, directions=6, normalise=True, imagined=400
+    )
+    faces, all_labels, all_people = add_imagined(face, labels, people, settings, seed=0)
+    assert faces.mu.shape == faces.logvar.shape == (1, 470, 10)
+    assert torch.equal(faces.mu[:, :70], face.mu)
+    assert set(all_labels[70:]) == {-1}
+    imagined = faces.mu[0, 70:]
+    assert abs(imagined.mean()) < 0.1 and abs(imagined.std() - 1) < 0.1  # the prior
+    with_imagined, _ = train_can(faces, voice, all_labels, settings, people=all_people)
+    # The network has learnt from them, but they do not change the directions or the scale.
+    without, _ = train_can(face, voice, labels, settings, people=people)
+    assert torch.equal(with_imagined.basis, without.basis)
+    assert torch.equal(with_imagined.face_spread, without.face_spread)
+    assert not torch.equal(with_imagined.att_mu.query.weight, without.att_mu.query.weight)
+    nothing = dataclasses.replace(settings, imagined=0)
+    assert add_imagined(face, labels, people, nothing, seed=0)[0] is face
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from cmlib.models import Can, Classifier, Posterior, VaeGan, fuse, product_of_cl
 from cmlib.models.vaegan import INFERENCE_BATCH
 from cmlib.perceiver import Perceiver, as_released
 from cmlib.training.batches import Pictures, TrainingData, batches
-from cmlib.training.can import train_can
+from cmlib.training.can import add_imagined, train_can
 from cmlib.training.classifier import train_classifier
 from cmlib.training.encoding import encode
 from cmlib.training.loop import launch
@@ -279,6 +279,7 @@ class Run(StoredNetworks):
         kinds, classes = len(np.unique(labels)) - 1, len(self.classes) - 1
         most = {"labels": kinds, "classifier": classes, "both": 2 * min(kinds, classes)}
         directions = min(settings.directions, most[settings.directions_of])
+        face, labels, people = add_imagined(face, labels, people, settings, self.seed)
         return train_can(
             face,
             voice,

@@ -18,6 +18,9 @@ from cmlib.training import losses
 from cmlib.training.batches import batches
 from cmlib.training.loop import check_finite, seed_epoch
 
+NEUTRAL = -1  # the label of a neutral face
+NOBODY = np.iinfo(np.int64).min  # the number of the person whom an imagined face shows
+
 
 @torch.enable_grad()  # also where the caller is inside no_grad
 def train_can(
@@ -36,10 +39,11 @@ def train_can(
 
     The network learns from pairs of latents. ``face`` (V, N + M, D) holds V views of each face.
     ``voice`` (N, E) holds, for each of the first N faces, the voice of the same clip. The last M
-    faces belong to the crowd, to people whose voices are not known. ``labels`` (N + M,) are in
-    0 ... classes - 1, or -1 for neutral faces. ``people`` (N + M,) are the numbers of the people
-    whom the faces belong to; only ``settings.directions`` and ``settings.person_weight`` need them.
-    The network's classifier starts from the weights of ``classifier``, which was trained on face
+    faces belong to the crowd, to people whose voices are not known, or they are imagined.
+    ``labels`` (N + M,) are in 0 ... classes - 1, or -1 for neutral faces. ``people`` (N + M,) are
+    the numbers of the people whom the faces belong to; only ``settings.directions`` and
+    ``settings.person_weight`` need them. The network's classifier starts from the weights of
+    ``classifier``, which was trained on face
     latents, and keeps learning with ``settings.finetune``.
 
     ValueError where ``settings`` need ``people`` and there are none, pair neutral faces with their
@@ -51,8 +55,9 @@ def train_can(
     model = _set_up_model(face, voice, pairs, settings, people, classifier, classes)
     precision = None
     if people is not None and settings.person_weight:
-        in_units = (face.mu[0] - model.face_mean) / model.face_spread  # (N + M, D)
-        covariance = covariance_within_people(in_units, torch.from_numpy(people))
+        real = np.flatnonzero(people != NOBODY)
+        in_units = (face.mu[0, real] - model.face_mean) / model.face_spread  # (N + M, D)
+        covariance = covariance_within_people(in_units, torch.from_numpy(people[real]))
         precision = torch.linalg.inv(covariance)
     optimiser = _set_up_optimiser(model, settings)
     history = []
@@ -193,6 +198,30 @@ def _any_with_label(
     return chosen
 
 
+def add_imagined(
+    face: Posterior, labels: np.ndarray, people: np.ndarray, settings: CanConfig, seed: int
+) -> tuple[Posterior, np.ndarray, np.ndarray]:
+    """Add ``settings.imagined`` neutral faces that are drawn from the prior N(0, 1).
+
+    A corpus has few people, and a context network that has met only those hardly moves the face of
+    a stranger. ``face`` (V, N, D), ``labels`` and ``people`` (N,) are those of the corpus; M
+    further faces come after them, which show nobody. All views of such a face are the same, and
+    its variance is the median of the others.
+    """
+    count = settings.imagined
+    if not count:
+        return face, labels, people
+    generator = torch.Generator().manual_seed(seed)
+    views, _, latent = face.mu.shape
+    mu = torch.randn(count, latent, generator=generator).expand(views, -1, -1)
+    logvar = face.logvar.median(1, keepdim=True).values.expand(-1, count, -1)
+    return (
+        Posterior.cat([face, Posterior(mu, logvar)], dim=1),
+        np.concatenate([labels, np.full(count, NEUTRAL)]),
+        np.concatenate([people, np.full(count, NOBODY)]),
+    )
+
+
 def _set_up_model(
     face: Posterior,
     voice: Posterior,
@@ -217,9 +246,12 @@ def _set_up_model(
     if classifier is not None:
         model.classifier.load_state_dict(classifier.linear.state_dict())
     if settings.directions and people is not None:
-        labels = torch.from_numpy(pairs.labels)
+        real = np.flatnonzero(people != NOBODY)
         model.fit_directions(
-            face.mu[0], labels, torch.from_numpy(people), of=settings.directions_of
+            face.mu[0, real],
+            torch.from_numpy(pairs.labels[real]),
+            torch.from_numpy(people[real]),
+            of=settings.directions_of,
         )
     model.classifier.requires_grad_(settings.finetune)
     return model
