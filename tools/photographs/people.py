@@ -1,6 +1,6 @@
 """Store the latents of a few real faces beside a face network, for the demo and the notebooks.
 
-`python -m tools.photographs.people photographs-128/face FOLDER` encodes people of the Face Research
+`python -m tools.photographs.people photographs-128/fold-1/face FOLDER` encodes people of the Face Research
 Lab London Set (DeBruine & Jones 2017, CC BY 4.0), whose pictures lie in the folders ``neutral`` and
 ``smiling``. Only latents are kept: what is shown of them is decoded. They have to be made again
 when the face network is trained again; until then they count as not there.
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("network", help="below checkpoints/, such as photographs-128/face")
+    parser.add_argument("network", help="below checkpoints/, such as photographs-128/fold-1/face")
     parser.add_argument("pictures", type=Path, help="folder with neutral/ and smiling/")
     parser.add_argument("--count", type=int, default=8, help="people, evenly chosen")
     parser.add_argument("--cache", type=Path, help="folder for the crops")
