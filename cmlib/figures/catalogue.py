@@ -22,6 +22,7 @@ from cmlib.figures import (
     notebook_09,
     notebook_10,
     notebook_11,
+    notebook_12,
 )
 from cmlib.figures.figure import Figure, FigureError
 from cmlib.plots import style
@@ -38,6 +39,7 @@ NOTEBOOKS = (
     notebook_09,
     notebook_10,
     notebook_11,
+    notebook_12,
 )
 FIGURES = {figure.name: figure for module in NOTEBOOKS for figure in module.notebook.figures}
 

@@ -40,6 +40,7 @@ NOTEBOOKS = {
     "09_rating_study": (("can",), CODE, ()),
     "10_rating_analysis": (("can",), CODE, ("bootstrap",)),
     "11_more_witnesses": (MODELS, CODE, ("face", "bootstrap")),
+    "12_real_faces": ((), CODE, ()),
 }
 
 

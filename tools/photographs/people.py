@@ -1,8 +1,8 @@
 """Store the latents of a few real faces beside a face network, for the demo and the notebooks.
 
-`python -m tools.photographs.people photographs-128/fold-1/face FOLDER` encodes people of the Face Research
-Lab London Set (DeBruine & Jones 2017, CC BY 4.0), whose pictures lie in the folders ``neutral`` and
-``smiling``. Only latents are kept: what is shown of them is decoded. They have to be made again
+`python -m tools.photographs.people photographs-128/fold-1/face FOLDER` encodes people of the Face
+Research Lab London Set (DeBruine & Jones 2017, CC BY 4.0), whose pictures lie in the folders
+``neutral`` and ``smiling``. Only latents are kept: what is shown of them is decoded. They have to be made again
 when the face network is trained again; until then they count as not there.
 """
 

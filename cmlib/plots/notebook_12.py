@@ -1,0 +1,49 @@
+"""Figures of notebook 12: people in place of drawings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from cmlib.plots import kinds
+from cmlib.plots.style import Plot
+
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the context
+
+
+def beginning(pictures: Sequence[tuple[np.ndarray, np.ndarray]]) -> Plot:
+    """Pairs of pictures: what the components alone draw, and what the whole network draws."""
+    rows = list(zip(*pictures, strict=True))
+    return kinds.image_grid(rows, ("components alone", "whole network"), size=0.95)
+
+
+def in_context(perceptions: Mapping[str, Mapping]) -> Plot:
+    """A row for each person: its reconstruction, and as it is perceived with each voice."""
+    emotions = list(next(iter(perceptions.values())))
+    pictures = [
+        [next(iter(row.values())).reconstruction, *(p.perceived for p in row.values())]
+        for row in perceptions.values()
+    ]
+    people = [f"person {person}" for person in perceptions]
+    return kinds.image_grid(pictures, people, ("no voice", *emotions), size=0.95)
+
+
+def strength(perceptions: Mapping[str, Sequence]) -> Plot:
+    """A row for each emotion of the voice: perceptions of one face at rising strengths t."""
+    columns = [f"t = {t:g}" for t in STRENGTHS]
+    pictures = [[p.perceived for p in row] for row in perceptions.values()]
+    return kinds.image_grid(pictures, list(perceptions), columns, size=1.1)
+
+
+def recognition(table: pd.DataFrame) -> Plot:
+    """Columns model, value, low, high: accuracy on people of no training."""
+    label = "accuracy by pair of a picture and a voice, 95 % intervals over performers"
+    return kinds.accuracy_bars(table, chance=1 / 7, label=label)
+
+
+def gains(table: pd.DataFrame) -> Plot:
+    """Columns set, judge, emotion, value, low, high: gains of the voice's emotion."""
+    panels = table.assign(panel=table["set"], x=table.emotion, group=table.judge)
+    return kinds.point_panels(panels, "gain of the voice's emotion", 0.0, title="from t = 0 to 1")
