@@ -14,6 +14,7 @@ from cmlib.corpora import CorpusError
 from cmlib.corpora.names import CLASSES
 from cmlib.evaluation.judges import PartialJudge
 from cmlib.models import ObserverNetwork, VaeGan
+from cmlib.models.observers import OBSERVED_EMOTIONS
 from cmlib.training.loop import launch
 from tools.photographs import data, kept
 from tools.photographs.__main__ import main
@@ -25,6 +26,7 @@ from tools.photographs.losses import (
     edge_strength_error,
 )
 from tools.photographs.observers import COLUMNS
+from tools.photographs.represent import MODELS, summarise
 from tools.photographs.train import PhotographTraining, Recipe, directions
 
 SMALL = (
@@ -329,32 +331,79 @@ def test_directions_leave_the_person_out():
     assert (directions(identities[people][some], labels[some], people[some])[3] == 0).all()
 
 
-def test_the_shipped_network_has_the_scores_of_its_card_and_of_the_page_of_results():
-    folder = ROOT / "checkpoints" / "photographs-128"
+def section_of_results(title):
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    section = page.partition(f"## {title}\n")[2].partition("\n## ")[0]
+    assert section, title
+    return section
+
+
+def test_the_shipped_network_has_the_scores_of_the_page_of_results():
+    folder = ROOT / "checkpoints" / "photographs-128" / "fold-1"
     metrics = json.loads((folder / "metrics.json").read_text())
     model, card = checkpoints.load(folder / "face", VaeGan)
     assert model.config["size"] == 128 and provenance.of_card(card) is not None
-    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    section = page.partition("## Real faces: a first network\n")[2].partition("\n## ")[0]
+    validation = metrics["reconstruction"]["celeba"]["mse"]["value"]
+    assert card["validation"]["celeba_mse"] == pytest.approx(validation, rel=0.01)
+    section = section_of_results("Real faces")
     for name, scores in metrics["reconstruction"].items():
-        assert card["validation"][name]["mse_at_64"] == pytest.approx(scores["mse"]["value"], 1e-3)
-        error, kept = scores["mse"], scores["energy"]
         cells = [
             name,
             str(scores["pictures"]),
-            "{value:.5f} ({low:.5f} to {high:.5f})".format(**error),
-            f"{scores['pca384_mse']['value']:.5f}",
-            f"{scores['pca256_mse']['value']:.5f}",
-            f"{percent(kept['value'])} % ({percent(kept['low'])} to {percent(kept['high'])})",
-            f"{percent(scores['pca384_energy']['value'])} %",
+            "{value:.5f} ({low:.5f} to {high:.5f})".format(**scores["mse"]),
+            f"{scores['components_mse']['value']:.5f}",
+            interval_in_percent(scores["gradients_kept"]),
+            f"{percent(scores['components_gradients_kept']['value'])} %",
         ]
         assert f"| {' | '.join(cells)} |" in section
-    judged = {name: metrics["expression"][name]["kept"] for name in ("facex", "face_api", "judge")}
-    found = metrics["identity_london"]["reconstruction_among_other_pictures"]
-    edits = metrics["edits_london"]
-    for score in (*judged.values(), found, edits["same_person"], edits["judge"]["named_of_six"]):
-        interval = f"({percent(score['low'])} to {percent(score['high'])})"
-        assert f"{percent(score['value'])} % {interval}" in section
+    expression = metrics["expression"]
+    kept = [expression[name]["kept"] for name in ("facex", "face_api", "observers")]
+    persons = [metrics["identity"]["london"][f"among_{n}"] for n in ("other_pictures", "originals")]
+    for score in (*kept, *persons, *metrics["probe"].values()):
+        assert interval_in_percent(score) in section
+
+
+def test_the_shipped_representations_have_the_scores_of_the_page_of_results():
+    folder = ROOT / "checkpoints" / "performers+ravdess-photographs"
+    report = json.loads((folder / "representations.json").read_text())
+    section = section_of_results("Real faces")
+    for name in MODELS:
+        assert f"| {interval_in_percent(report['recognition']['accuracy'][name])} |" in section
+    sets = [report["representations"][name]["1"] for name in ("performers", "portraits", "london")]
+    for emotion in (*OBSERVED_EMOTIONS, "all"):
+        cells = []
+        for measured in sets:
+            row = measured["observers"][emotion]
+            shares = f"{percent(row['before'])} → {percent(row['after'])}"
+            gain = f"{percent(row['value'])} ({percent(row['low'])} to {percent(row['high'])})"
+            cells.append(f"{shares}: {gain}")
+        assert f"| {emotion} | {' | '.join(cells)} |" in section
+    same = [interval_in_percent(measured["same_person"]) for measured in sets]
+    assert f"| same person | {' | '.join(same)} |" in section
+    blind = json.loads((ROOT / "docs" / "metrics" / "blind_models.json").read_text())
+    assert " and ".join(percent(model["named"]) for model in blind["models"]) + " %" in section
+    apart = " and ".join(str(model["come_apart"]) for model in blind["models"])
+    assert f"{apart} of {blind['pictures']}" in section
+
+
+def test_gains_are_those_of_the_judge_from_no_context_to_full_context():
+    people = np.repeat([1, 2, 3], 6)
+    emotions = list(OBSERVED_EMOTIONS) * 3
+    tables = []
+    for strength, share in ((0.0, 0.1), (0.5, 0.2), (1.0, 0.4)):
+        table = pd.DataFrame({"person": people, "emotion": emotions, "strength": strength})
+        for name in OBSERVED_EMOTIONS:
+            is_asked = np.array([emotion == name for emotion in emotions])
+            table[f"observers:{name}"] = np.where(is_asked, share, (1 - share) / 5)
+        table["observers"] = share
+        table["same_person"] = strength < 1
+        table["face_found"] = True
+        tables.append(table)
+    report = summarise(pd.concat(tables, ignore_index=True), resamples=50)
+    assert report["1"]["observers"]["all"]["value"] == pytest.approx(0.3)
+    assert report["0.5"]["observers"]["sad"]["value"] == pytest.approx(0.1)
+    assert report["1"]["same_person"]["value"] == 0 and report["0"]["same_person"]["value"] == 1
+    assert report["1"]["people"] == 3
 
 
 def percent(share: float) -> str:

@@ -24,9 +24,9 @@ from cmlib.plots import notebook_12 as plots
 FACE_METRICS = files.ROOT / "checkpoints" / "photographs-128" / "fold-1" / "metrics.json"
 RUN_METRICS = files.ROOT / "checkpoints" / PHOTOGRAPHS / "representations.json"
 SETS = {
-    "performers": "performers, of no training",
-    "portraits": "portraits, with their own voices",
-    "london": "strangers, with voices of others",
+    "performers": "unknown performers",
+    "portraits": "portraits, own voices",
+    "london": "London, voices of others",
 }
 MODELS = ("face", "voice", "product_of_experts", "concatenation", "can_released", "can")
 JUDGES = {"observers": "observers' judge", "face_api": "face-api", "facex": "facex"}

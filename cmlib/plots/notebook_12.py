@@ -26,8 +26,7 @@ def in_context(perceptions: Mapping[str, Mapping]) -> Plot:
         [next(iter(row.values())).reconstruction, *(p.perceived for p in row.values())]
         for row in perceptions.values()
     ]
-    people = [f"person {person}" for person in perceptions]
-    return kinds.image_grid(pictures, people, ("no voice", *emotions), size=0.95)
+    return kinds.image_grid(pictures, list(perceptions), ("no voice", *emotions), size=0.95)
 
 
 def strength(perceptions: Mapping[str, Sequence]) -> Plot:

@@ -26,6 +26,7 @@ from . import data, observers
 from .components import Principal, of_training_pictures
 from .evaluate import evaluate
 from .kept import find_witnesses
+from .represent import represent
 from .train import Recipe, train
 
 
@@ -40,6 +41,13 @@ def make_parser() -> argparse.ArgumentParser:
     training = commands.add_parser("train", help="train the network, or go on with it")
     evaluation = commands.add_parser("evaluate", help="measure the network on strangers")
     judging = commands.add_parser("observers", help="train judges of what observers name")
+    perceiving = commands.add_parser("represent", help="measure mental representations")
+    perceiving.add_argument("--corpus", default="performers+ravdess")
+    perceiving.add_argument("--profile", default="photographs")
+    perceiving.add_argument("--folds", type=int, nargs="+", default=list(observers.ALL_FOLDS))
+    perceiving.add_argument("--out", type=Path, required=True, help="folder for the results")
+    perceiving.add_argument("--portraits", type=Path, help="neutral pictures of the speakers")
+    perceiving.add_argument("--london", type=Path, help="neutral pictures of strangers")
     for command in (components, training, evaluation, judging):
         command.add_argument("--performers", type=Path, required=True, help="posed expressions")
         command.add_argument("--labels", type=Path, required=True, help="file, person, emotion")
@@ -65,7 +73,7 @@ def make_parser() -> argparse.ArgumentParser:
             option = f"--{field.name.replace('_', '-')}"
             training.add_argument(option, type=type(field.default), default=field.default)
     evaluation.add_argument("--strangers", nargs="*", default=[], metavar="NAME=FOLDER")
-    for command in (evaluation, judging):
+    for command in (evaluation, judging, perceiving):
         command.add_argument("--face-api", type=Path, help="weights of the recogniser face-api")
     evaluation.add_argument("--observers", type=Path, help="judges that predict observers")
     return parser
@@ -87,6 +95,18 @@ def run(options: argparse.Namespace, arguments: list[str]) -> None:
     text = " ".join(["python -m tools.photographs", *without_paths(arguments)])
     if options.command == "observers":
         train_observers(options, text)
+        return
+    if options.command == "represent":
+        report = represent(
+            options.corpus,
+            options.profile,
+            options.folds,
+            options.out,
+            options.portraits,
+            options.london,
+            options.face_api,
+        )
+        print(report)
         return
     photographs = data.load(
         options.celeba,

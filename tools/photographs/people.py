@@ -2,8 +2,8 @@
 
 `python -m tools.photographs.people photographs-128/fold-1/face FOLDER` encodes people of the Face
 Research Lab London Set (DeBruine & Jones 2017, CC BY 4.0), whose pictures lie in the folders
-``neutral`` and ``smiling``. Only latents are kept: what is shown of them is decoded. They have to be made again
-when the face network is trained again; until then they count as not there.
+``neutral`` and ``smiling``. Only latents are kept: what is shown of them is decoded. They have to
+be made again when the face network is trained again; until then they count as not there.
 """
 
 from __future__ import annotations

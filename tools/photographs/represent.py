@@ -232,9 +232,7 @@ def recognition(runs: dict[int, Run], models: Sequence[str]) -> dict:
         "folds": per_fold,
         "better_sense": best,
         "gain_over_better_sense": metrics.mean_interval(hits["can"] - hits[best], everybody),
-        "over_concatenation": metrics.mean_interval(
-            hits["can"] - hits["concatenation"], everybody
-        ),
+        "over_concatenation": metrics.mean_interval(hits["can"] - hits["concatenation"], everybody),
     }
 
 
@@ -256,10 +254,12 @@ def represent(
     portrait_folder: Path | None = None,
     stranger_folder: Path | None = None,
     face_api: Path | None = None,
-    runs_folder: Path | None = None,
 ) -> Path:
-    """Measure everything, and write ``out``/representations.json, tables and sheets of pictures."""
-    runs = {fold: Run(corpus, profile, 0, fold, _folder(runs_folder, fold)) for fold in folds}
+    """Measure everything, and write ``out``/representations.json, tables and sheets of pictures.
+
+    The networks of the folds are those of the runs, which are trained now where they are missing.
+    """
+    runs = {fold: Run(corpus, profile, 0, fold) for fold in folds}
     size = next(iter(runs.values())).profile.data.image_size
     of_folds = {fold: find_witnesses(fold, face_api) for fold in folds}
     sets = [(performers(runs), of_folds)]
@@ -271,9 +271,7 @@ def represent(
         if folder is not None:
             sets.append((load(folder, size, folds), dict.fromkeys(folds, mean)))
     report: dict = {"corpus": corpus, "profile": profile, "folds": list(folds)}
-    report["recognition"] = recognition(
-        runs, MODELS
-    )
+    report["recognition"] = recognition(runs, MODELS)
     report["representations"] = {}
     for faces, witnesses in sets:
         measured = measure(faces, runs, witnesses)
@@ -285,8 +283,3 @@ def represent(
         print(faces.name, json.dumps(files.plain(report["representations"][faces.name]["1"])))
     text = json.dumps(files.plain(report), indent=1) + "\n"
     return files.write_text(out / "representations.json", text)
-
-
-def _folder(runs: Path | None, fold: int) -> str:
-    return str(runs / f"fold-{fold}") if runs else ""
-
