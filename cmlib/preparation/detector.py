@@ -27,6 +27,9 @@ CLOSE_UP = 1.3  # the second, closer look covers this multiple of the crop's sid
 # side or upside down, or there is no face at all.
 UPRIGHT_SCORE = 0.85
 TURN_MARGIN = 0.03  # a head is turned only if the detector is then by so much surer
+# In pictures that networks learn from, the detector must be as sure of a turned head as this. Of
+# 7,440 upright photographs 233 were doubtful, and none of them reached 0.85.
+TURNED_SCORE = 0.88
 # How sure the detector must be of a doubtful face and of its mirror image. Of 150 drawn road signs
 # none reached 0.73.
 MIN_CERTAINTY = 0.75
@@ -123,7 +126,9 @@ def find_faces(frames: Sequence[np.ndarray]) -> list[np.ndarray | None]:
     faces, scores = find_scored_faces(frames)
     for i, points in enumerate(faces):
         if points is not None and scores[i] < UPRIGHT_SCORE:
-            faces[i], _ = turn_upright(frames[i], points, scores[i])
+            turned, score = turn_upright(frames[i], points, scores[i])
+            if score >= TURNED_SCORE:
+                faces[i] = turned
     return faces
 
 
@@ -171,6 +176,8 @@ def turn_upright(frame: np.ndarray, points: np.ndarray, score: float) -> tuple[n
     ((precise, precise_score),) = _find_in_squares([frame], [_close_up(turned_points)], False)
     if precise is None:
         return turned_points, turned_score
+    if precise_score < score + TURN_MARGIN:
+        return points, score
     return precise, precise_score
 
 
