@@ -359,16 +359,16 @@ def share_gain(
     over people), first_choice_before and first_choice (shares of pictures in which it is the most
     frequent answer). ValueError for another emotion.
     """
-    emotions = np.asarray(emotions)
-    unknown = sorted(set(emotions) - set(OBSERVED_EMOTIONS))
+    of_voices = np.asarray(emotions)
+    unknown = sorted(set(of_voices) - set(OBSERVED_EMOTIONS))
     if unknown:
         raise ValueError(f"{unknown[0]}: observers were asked for {', '.join(OBSERVED_EMOTIONS)}")
-    column = np.array([OBSERVED_EMOTIONS.index(emotion) for emotion in emotions])
+    column = np.array([OBSERVED_EMOTIONS.index(emotion) for emotion in of_voices])
     pictures = np.arange(len(column))
     share_before, share_after = before[pictures, column], after[pictures, column]
     rows = []
     for emotion in [*OBSERVED_EMOTIONS, "all"]:
-        chosen = np.flatnonzero((emotions == emotion) | (emotion == "all"))
+        chosen = np.flatnonzero((of_voices == emotion) | (emotion == "all"))
         if not len(chosen):
             continue
         gain = share_after[chosen] - share_before[chosen]
