@@ -38,11 +38,11 @@ def strength(perceptions: Mapping[str, Sequence]) -> Plot:
 
 def recognition(table: pd.DataFrame) -> Plot:
     """Columns model, value, low, high: accuracy on people of no training."""
-    label = "accuracy by pair of a picture and a voice, 95 % intervals over performers"
+    label = "accuracy by pair, 95 % intervals over performers"
     return kinds.accuracy_bars(table, chance=1 / 7, label=label)
 
 
 def gains(table: pd.DataFrame) -> Plot:
     """Columns set, judge, emotion, value, low, high: gains of the voice's emotion."""
     panels = table.assign(panel=table["set"], x=table.emotion, group=table.judge)
-    return kinds.point_panels(panels, "gain of the voice's emotion", 0.0, title="from t = 0 to 1")
+    return kinds.point_panels(panels, "gain of the voice's emotion", 0.0, title="what a voice at full strength changes")
