@@ -396,7 +396,7 @@ def test_a_recording_of_the_microphone(person):
     person.press("record a voice")
     person.page.wait_for_function(
         "() => [...document.querySelectorAll('.cm-demo option')]"
-        ".some(option => option.textContent.includes('yours: recording.'))",
+        ".some(option => option.textContent.includes('recording.'))",
         timeout=PATIENCE,
     )
     person.settled()
@@ -446,9 +446,10 @@ def test_bad_files_get_one_line_and_the_demo_lives_on(person, tmp_path):
     for kind, (what, path, words) in spoiled(tmp_path).items():
         person.upload(what, path)
         line = person.wait_for_message(words)
-        assert (
-            str(tmp_path) not in line and sum(path.name in row for row in line.splitlines()) == 1
-        ), kind
+        assert str(tmp_path) not in line, kind
+        naming = sum(path.name in row for row in line.splitlines())
+        # Noise is also unlike every face that the networks have learnt from, which they say
+        assert naming > 1 if kind == "no face" else naming == 1, kind
         before = person.picture(PERCEIVED)
         person.drag(
             0 if person.page.inner_text(".cm-demo .widget-readout") != "0.00" else 1, steps=5
