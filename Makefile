@@ -75,8 +75,8 @@ demo: $(READY)  ## the generation demo as an app in the browser
 	@JUPYTER_PATH="$$PWD/notebooks/app" $(PY) -m voila "$(NOTEBOOK)" --template demo \
 	  --TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_cell_tags=notebook-only $(DEMO)
 
-site: $(READY)  ## the demo as a page that needs no Python, into site/demo (needs npm)
-	@$(PY) -m pip install -q -e '.[site]' && $(PY) -m tools.site demo
+site: $(READY)  ## the demo as a page that needs no Python, and the book, into site/ (needs npm)
+	@$(PY) -m pip install -q -e '.[site]' && MPLBACKEND=agg $(PY) -m tools.site build --repository '$(REPOSITORY)'
 
 lab: $(READY)  ## the notebooks in JupyterLab
 	@$(PY) -m jupyter lab notebooks

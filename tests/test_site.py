@@ -12,11 +12,14 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torchaudio
 
 from cmlib.preparation import cropping, spectrograms
+from tools.site import pages
+from tools.site.links import faults
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "tools" / "site" / "page"
@@ -147,3 +150,67 @@ def test_the_page_is_no_reader_of_feelings():
     text = " ".join((PAGE / "index.html").read_text(encoding="utf-8").split())
     for words in ("not a reader of feelings", "sends them nowhere", "Blume et al.", "BlazeFace"):
         assert words in text, words
+
+
+def test_the_page_about_the_site_has_the_numbers_of_the_table():
+    table = pd.read_csv(ROOT / "docs" / "site_parity.csv")
+    text = (ROOT / "docs" / "site.md").read_text(encoding="utf-8")
+    assert (table.page_reads == table.python_reads).all()
+    assert f"All {len(table)} pairs" in text
+    rows = dict(re.findall(r"^\| ([a-z ]+) \| ([\d.e-]+) \|$", text, flags=re.M))
+    columns = {
+        "mel spectrogram": "mel_error",
+        "reconstruction": "reconstruction_error",
+        "mental representation": "picture_error",
+        "class probability": "probability_error",
+    }
+    assert rows == {name: f"{table[column].max():.1e}" for name, column in columns.items()}
+    assert table[list(columns.values())].max().max() < 1e-3
+
+
+def test_broken_links_are_found(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "index.html").write_text(
+        '<h1 id="top">x</h1><a href="folder/page.html#part">a</a><a href="#top">b</a>'
+        '<a href="https://example.org">c</a><img src="data:,"><a href="gone.html">d</a>'
+    )
+    (tmp_path / "folder" / "page.html").write_text(
+        '<p id="part"><a href="../index.html#nowhere">e</a>'
+        '<script src="https://cdn.example.org/x.js"></script>'
+    )
+    assert faults(tmp_path) == [
+        "folder/page.html: no anchor ../index.html#nowhere",
+        "folder/page.html: would fetch https://cdn.example.org/x.js",
+        "index.html: no gone.html",
+    ]
+
+
+def test_links_of_the_book_stay_in_it_or_lead_into_the_repository():
+    documents = pages.page_paths()
+    text = (
+        "[a](docs/results.md#faces) [b](LICENSE) [c](https://example.org)"
+        " [d](docs/corpus/index.html) ![e](docs/figures/demo.png)\n```sh\n[f](LICENSE)\n```\n"
+    )
+    repository = "https://github.com/OWNER/NAME"
+    assert pages.with_links(text, "README.md", documents, repository) == (
+        "[a](docs/results.md#faces) [b](https://github.com/OWNER/NAME/blob/main/LICENSE)"
+        ' [c](https://example.org) <a href="docs/corpus/index.html">d</a>'
+        " ![e](docs/figures/demo.png)\n```sh\n[f](LICENSE)\n```\n"
+    )
+    assert "b [c]" in pages.with_links(text, "README.md", documents, "")
+
+
+def test_every_figure_of_the_book_has_a_text_of_its_own():
+    path = ROOT / "notebooks" / "05_context_attention.ipynb"
+    documents, name = pages.page_paths(), "notebooks/05_context_attention.ipynb"
+    book = json.loads(pages.notebook_page(path, name, documents, "https://github.com/OWNER/NAME"))
+    texts = [
+        cell["metadata"]["mystnb"]["image"]["alt"]
+        for cell in book["cells"]
+        if any("image/png" in output.get("data", {}) for output in cell.get("outputs", ()))
+    ]
+    assert len(texts) > 3 and len(set(texts)) == len(texts)
+    assert all(10 < len(text) < 220 for text in texts)
+    first = "".join(book["cells"][0]["source"])
+    assert "labpath=notebooks/05_context_attention.ipynb" in first
+    assert "colab.research.google.com/github/OWNER/NAME/blob/main/notebooks/05" in first

@@ -1,7 +1,8 @@
 """Build the site, or compare what its page computes with what Python computes.
 
-`python -m tools.site demo` writes the demo in the page to `site/demo`, `... parity` compares the
-page with Python. See `tools/site/__init__.py` for what each needs.
+`python -m tools.site build` writes all of it to `site`. `... demo` and `... book` write the demo in
+the page and the book alone, `... parity` compares the page with Python. See
+`tools/site/__init__.py` for what each needs.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from pathlib import Path
 from cmlib import checkpoints, files
 from cmlib.corpora import CorpusError
 
+from .links import faults
+
 SITE = files.ROOT / "site"
 
 
@@ -23,8 +26,13 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
+    build = commands.add_parser("build", help="the whole site: the demo and the book")
     demo = commands.add_parser("demo", help="the demo that runs in the reader's browser")
-    demo.add_argument("--out", type=Path, default=SITE / "demo")
+    book = commands.add_parser("book", help="the notebooks and pages as a book")
+    for command, folder in ((build, SITE), (demo, SITE / "demo"), (book, SITE)):
+        command.add_argument("--out", type=Path, default=folder)
+    for command in (build, book):
+        command.add_argument("--repository", default="", help="the project's address on GitHub")
     parity = commands.add_parser("parity", help="a table of page against Python")
     parity.add_argument("--demo", type=Path, default=SITE / "demo", help="the page, built before")
     parity.add_argument("--out", type=Path, default=files.ROOT / "docs" / "site_parity.csv")
@@ -45,10 +53,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> None:
     """Carry out one command."""
-    if options.command == "demo":
+    if options.command in ("build", "demo"):
         from .demo import write_demo
 
-        print(f"{options.out}: {write_demo(options.out) / 1e6:.1f} MB")
+        folder = options.out / "demo" if options.command == "build" else options.out
+        print(f"{folder}: {write_demo(folder) / 1e6:.1f} MB")
+    if options.command in ("build", "book"):
+        from .book import write_book
+
+        write_book(options.out, options.repository)
+        print(f"{options.out}: the book")
+        broken = faults(options.out)
+        if options.command == "build" and broken:
+            raise ValueError("\n".join(["broken links:", *broken]))
+    if options.command != "parity":
         print(f"To look at it: python -m http.server --directory {options.out}")
     if options.command == "parity":
         from .parity import write_parity

@@ -67,6 +67,11 @@ RUNTIME = Package(
     "1.30.0",
     "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ==",
 )
+MATHS = Package(
+    "mathjax",
+    "3.2.2",
+    "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw==",
+)
 
 
 def write_runtime(folder: Path) -> None:
@@ -79,3 +84,9 @@ def write_runtime(folder: Path) -> None:
     (folder / script).write_bytes(RUNTIME.read(f"dist/{script}"))
     program = RUNTIME.read("dist/ort-wasm-simd-threaded.wasm")
     (folder / "onnxruntime.wasm.gz").write_bytes(gzip.compress(program, 9, mtime=0))
+
+
+def write_maths(folder: Path) -> None:
+    """Write MathJax to ``folder``, which typesets formulas."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tex-svg.js").write_bytes(MATHS.read("es5/tex-svg.js"))
