@@ -86,7 +86,7 @@ NOTEBOOKS = {
     "09_rating_study": (["04_expression_classifier", "05_context_attention"], False),
     "10_rating_analysis": (["04_expression_classifier", "05_context_attention"], False),
     "11_more_witnesses": (["07_mental_representations"], False),
-    "12_real_faces": (["01_data_preparation"], False),
+    "12_real_faces": ([], False),
 }
 
 

@@ -21,6 +21,7 @@ from tools.notebooks import staleness
 ROOT = Path(__file__).parents[1]
 STAGES = ("face", "voice", *(f"classifier_{fusion}" for fusion in FUSIONS), "can_released", "can")
 NOTEBOOKS = tuple(staleness.NOTEBOOKS)
+ON_SHIPPED_FILES = tuple(staleness.ON_SHIPPED_FILES)
 
 # ------------------------------------------------------------------------------- fingerprints
 
@@ -229,6 +230,20 @@ def test_a_number_of_resamples_makes_only_what_is_counted_stale(monkeypatch):
     assert stale == {"02", "03", "04", "05", "06", "07", "10", "11"}
 
 
+def test_a_notebook_of_shipped_files_is_stale_with_their_cards(tmp_path, monkeypatch):
+    source = ROOT / "notebooks" / "12_real_faces.ipynb"
+    records = [staleness.of_notebook(source, "actors", p, 1, 0) for p in ("quick", "smoke")]
+    assert records[0] == records[1]  # whatever the run is made from
+    for folder in staleness.ON_SHIPPED_FILES[source.stem]:
+        shutil.copytree(ROOT / "checkpoints" / folder, tmp_path / "checkpoints" / folder)
+    monkeypatch.setattr(staleness, "ROOT", tmp_path)
+    assert staleness.of_notebook(source, "actors", "quick", 1, 0) == records[0]
+    card = tmp_path / "checkpoints" / "photographs-128" / "fold-1" / "face.json"
+    card.write_text(card.read_text().replace("2026", "2027"))
+    changed = staleness.of_notebook(source, "actors", "quick", 1, 0).differences(records[0])
+    assert len(changed) == 1 and "photographs-128/fold-1" in changed[0]
+
+
 @pytest.mark.parametrize("stage", provenance.VERSIONS)
 def test_a_version_makes_stale_what_is_built_on_it(stage, monkeypatch):
     before = notebook_records("tuned")
@@ -297,7 +312,8 @@ def copy(tmp_path):
 
 def reproduce(folder):
     """Run the graph of the notebooks as make does; what each one that is executed says first."""
-    targets = [f"runs/actors-smoke/metrics/{name}.json" for name in NOTEBOOKS]
+    names = (*NOTEBOOKS, *ON_SHIPPED_FILES)
+    targets = [f"runs/actors-smoke/metrics/{name}.json" for name in names]
     command = [sys.executable, "-m", "snakemake", *targets, "--cores", "1", "--nolock"]
     triggers = ["--rerun-triggers", "mtime", "params", "input", "--config", "profile=smoke"]
     done = subprocess.run(
@@ -314,7 +330,7 @@ def reproduce(folder):
 
 
 def test_a_comment_makes_nothing_stale_and_a_setting_what_depends_on_it(copy):
-    assert reproduce(copy) == dict.fromkeys(NOTEBOOKS, "started")
+    assert reproduce(copy) == dict.fromkeys((*NOTEBOOKS, *ON_SHIPPED_FILES), "started")
     for module in (copy / "cmlib").rglob("*.py"):
         module.write_text(module.read_text() + "\n# A comment that was not there before.\n")
     assert reproduce(copy) == {}

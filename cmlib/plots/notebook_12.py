@@ -45,4 +45,5 @@ def recognition(table: pd.DataFrame) -> Plot:
 def gains(table: pd.DataFrame) -> Plot:
     """Columns set, judge, emotion, value, low, high: gains of the voice's emotion."""
     panels = table.assign(panel=table["set"], x=table.emotion, group=table.judge)
-    return kinds.point_panels(panels, "gain of the voice's emotion", 0.0, title="what a voice at full strength changes")
+    title = "what a voice at full strength changes"
+    return kinds.point_panels(panels, "gain of the voice's emotion", 0.0, title=title)

@@ -40,12 +40,20 @@ NOTEBOOKS = {
     "09_rating_study": (("can",), CODE, ()),
     "10_rating_analysis": (("can",), CODE, ("bootstrap",)),
     "11_more_witnesses": (MODELS, CODE, ("face", "bootstrap")),
-    "12_real_faces": ((), CODE, ()),
+}
+
+# Notebooks that use no data and no network of a run, but shipped files alone.
+ON_SHIPPED_FILES = {
+    "12_real_faces": ("photographs-128/fold-1", "performers+ravdess-photographs", "observers"),
 }
 
 
 def of_notebook(source: Path, corpus: str, profile_name: str, fold: int, seed: int) -> Provenance:
     """The record of the notebook ``source`` as it would be executed today."""
+    cells = {"notebook": source.stem, "code cells": code_of(source)}
+    if source.stem in ON_SHIPPED_FILES:
+        cells |= {folder: cards_of(folder) for folder in ON_SHIPPED_FILES[source.stem]}
+        return Provenance(source.stem, 1, {}, cells, seed, fold)
     profile = get_profile(profile_name)
     classes = classes_of(corpus, profile.neutral)
     networks, code, names = NOTEBOOKS.get(source.stem, (MODELS, CODE, ("bootstrap",)))
@@ -64,13 +72,19 @@ def of_notebook(source: Path, corpus: str, profile_name: str, fold: int, seed: i
         {"clips_limit": profile.data.clips_limit, **_prepared(profile)}, corpus_files
     )
     settings = {name: getattr(profile, name) for name in names}
-    cells = {"notebook": source.stem, "code cells": code_of(source)}
     return Provenance(source.stem, 1, settings, cells, seed, fold, classes, below)
 
 
 def _prepared(profile) -> dict[str, int]:
     names = ("image_size", "frames_per_clip")
     return {name: getattr(profile.data, name) for name in names}
+
+
+def cards_of(folder: str) -> str:
+    """12 hexadecimal digits of the cards and numbers in a folder of checkpoints/."""
+    paths = sorted((ROOT / "checkpoints" / folder).glob("*.json"))
+    texts = {path.name: path.read_text(encoding="utf-8") for path in paths}
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:12]
 
 
 def code_of(source: Path) -> str:
