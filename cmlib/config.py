@@ -126,6 +126,9 @@ class CanConfig:
     kl_direction: str = "prior_to_shifted"  # KL(N || N'); "shifted_to_prior" is KL(N' || N)
     # Weight of the distance of a shift, where changes within one person have a mean of about 1.
     person_weight: float = 0.0
+    # Weight of the KL divergence from what the classifier of concatenation predicts for the same
+    # pair, where the face is not neutral.
+    distill_weight: float = 0.0
 
     # ---- what it sees
     sample: bool = True  # z ~ N(mu, sigma^2) in place of the mean

@@ -137,13 +137,17 @@ def of_card(card: Mapping) -> Provenance | None:
 # -------------------------------------------------------------------- the stages of an experiment
 
 
-def networks_below(stage: str) -> tuple[str, ...]:
+def networks_below(stage: str, profile: Profile) -> tuple[str, ...]:
     """The stages whose networks ``stage`` is built on."""
     if stage in ("face", "voice"):
         return ()
     if stage in ("classifier_face", "classifier_voice"):
         return (stage.removeprefix("classifier_"),)
-    return ("classifier_face", "voice") if stage.startswith("can") else ("face", "voice")
+    if not stage.startswith("can"):
+        return ("face", "voice")
+    if settings_of(stage, profile).distill_weight:
+        return ("classifier_concatenation", "classifier_face", "voice")
+    return ("classifier_face", "voice")
 
 
 def settings_of(stage: str, profile: Profile) -> Any:
@@ -181,7 +185,7 @@ def of_stage(
     if fixed_network:
         return _shipped(fixed_network)
     others = (data, seed, fold, classes)
-    below = {name: of_stage(name, profile, *others) for name in networks_below(stage)}
+    below = {name: of_stage(name, profile, *others) for name in networks_below(stage, profile)}
     settings: dict[str, Any] = {_kind(stage): settings_of(stage, profile)}
     if stage in ("face", "voice") and settings[stage].start:
         below["start"] = _shipped(settings[stage].start_in(fold))

@@ -35,10 +35,10 @@ GOLDEN = {
     "classifier_voice": "604be5e328ee",
     "classifier_product_of_experts": "0670282d57ed",
     "classifier_concatenation": "f667668b281a",
-    "can": "2267c72e056b",
-    "can_released": "36478e3a2171",
+    "can": "1c9cb651a12d",
+    "can_released": "7e34e6617c28",
     "pre-trained face": "07d0a7467ba8",
-    "network of others": "df3a0293bbc5",
+    "network of others": "f7dcd2772265",
 }
 
 

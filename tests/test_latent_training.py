@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cmlib.config import CanConfig, ClassifierConfig
-from cmlib.models import Can, Posterior
+from cmlib.models import Can, Classifier, Posterior, concatenation
 from cmlib.models.can import covariance_within_people
 from cmlib.training.can import add_imagined, mahalanobis, train_can
 from cmlib.training.classifier import train_classifier
@@ -208,6 +208,7 @@ def test_imagined_faces_are_neutral_faces_of_nobody():
         (CanConfig(neutral=0.5), "voices of others"),
         (CanConfig(directions=3), "whose each face is"),
         (CanConfig(person_weight=0.1), "whose each face is"),
+        (CanConfig(distill_weight=1.0), "give teacher"),
         (CanConfig(directions_of="voices"), "unknown directions_of"),
     ],
 )
@@ -215,6 +216,27 @@ def test_settings_that_lack_what_they_need_are_refused(settings, message):
     voice, labels = separable(70)
     with pytest.raises(ValueError, match=message):
         train_can(one_view(certain(noise(70, 2))), voice, labels, settings)
+
+
+def test_a_teacher_passes_on_what_it_knows_and_the_labels_do_not():
+    """The teacher says the first or the second class to everything, unlike the labels."""
+    voice, labels = separable(350, width=12)
+    face = one_view(certain(noise(350, 2)))
+    teacher = Classifier(22)
+    with torch.no_grad():
+        teacher.linear.weight.zero_()
+        teacher.linear.bias.copy_(torch.tensor([3.0, 3.0, -3.0, -3.0, -3.0, -3.0, -3.0]))
+    pair = face.map(lambda x: x[0]), voice
+    known = teacher(concatenation(*pair).mu).log_softmax(1)
+
+    def divergence(weight):
+        settings = CanConfig(epochs=20, batch=35, learning_rate=3e-3, distill_weight=weight)
+        model, history = train_can(face, voice, labels, settings, teacher=teacher)
+        assert ("distillation" in history) == (weight > 0)
+        log_p = model(*pair)[0].log_softmax(1)
+        return torch.nn.functional.kl_div(log_p, known, log_target=True, reduction="batchmean")
+
+    assert divergence(10.0) < 0.5 * divergence(0.0)
 
 
 def test_changes_within_a_person_are_near_and_other_changes_far():

@@ -69,7 +69,7 @@ class StoredNetworks(CorpusRows):
         shipped = self._shipped(name)
         if not shipped.with_suffix(".safetensors").exists() or self._differences(name, shipped):
             return None
-        for below in provenance.networks_below(name):
+        for below in provenance.networks_below(name, self.profile):
             # It reads the latents of exactly the networks that it was shipped with.
             if not self.fixed_network(below) and self.find(below) != shipped.with_name(below):
                 return None

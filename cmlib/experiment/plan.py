@@ -180,7 +180,7 @@ def _run_vaegan_steps(channels: int, size: int, settings: VaeGanConfig) -> StepC
 
 def measure_latent_step(stage: str, profile: Profile) -> float:
     """Seconds of one step of the stage "classifier" or "can", on random latents."""
-    from cmlib.models import Posterior
+    from cmlib.models import Classifier, Posterior
     from cmlib.training.can import train_can
     from cmlib.training.classifier import train_classifier
 
@@ -200,7 +200,8 @@ def measure_latent_step(stage: str, profile: Profile) -> float:
             train_classifier(face, labels, short)
         else:
             some_unlabelled = np.where(rng.random(count) < 0.1, -1, labels)
-            train_can(face, voice, some_unlabelled, short, people=people)
+            teacher = Classifier(profile.face.latent + profile.voice.latent, len(CLASSES))
+            train_can(face, voice, some_unlabelled, short, people=people, teacher=teacher)
         seconds = (time.perf_counter() - started) / epochs
     return seconds
 

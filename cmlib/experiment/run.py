@@ -287,6 +287,7 @@ class Run(StoredNetworks):
             dataclasses.replace(settings, directions=directions),
             people=people,
             classifier=self.classifier("face"),
+            teacher=self.classifier("concatenation") if settings.distill_weight else None,
             classes=len(self.classes),
             seed=self.seed,
         )

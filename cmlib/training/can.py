@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 
 from cmlib.config import CanConfig
 from cmlib.files import progress
-from cmlib.models import Can, Classifier, Posterior
+from cmlib.models import Can, Classifier, Posterior, concatenation
 from cmlib.models.can import covariance_within_people
 from cmlib.training import losses
 from cmlib.training.batches import batches
@@ -31,6 +32,7 @@ def train_can(
     *,
     people: np.ndarray | None = None,
     classifier: Classifier | None = None,
+    teacher: Classifier | None = None,
     classes: int = 7,
     seed: int = 0,
     on_epoch: Callable[[Can, dict], None] | None = None,
@@ -43,36 +45,34 @@ def train_can(
     ``labels`` (N + M,) are in 0 ... classes - 1, or -1 for neutral faces. ``people`` (N + M,) are
     the numbers of the people whom the faces belong to; only ``settings.directions`` and
     ``settings.person_weight`` need them. The network's classifier starts from the weights of
-    ``classifier``, which was trained on face
-    latents, and keeps learning with ``settings.finetune``.
+    ``classifier``, which was trained on face latents, and keeps learning with
+    ``settings.finetune``. ``teacher`` was trained on latents of face and voice side by side; only
+    ``settings.distill_weight`` needs it.
 
-    ValueError where ``settings`` need ``people`` and there are none, pair neutral faces with their
-    own voices, or ask for unknown directions.
+    ValueError where ``settings`` need ``people`` or ``teacher`` and there are none, pair neutral
+    faces with their own voices, or ask for unknown directions.
     """
-    _check_settings(settings, people)
+    _check_settings(settings, people, teacher)
     torch.manual_seed(seed)
     pairs = Pairs(labels.astype(np.int64), len(voice.mu), settings)
     model = _set_up_model(face, voice, pairs, settings, people, classifier, classes)
-    precision = None
-    if people is not None and settings.person_weight:
-        real = np.flatnonzero(people != NOBODY)
-        in_units = (face.mu[0, real] - model.face_mean) / model.face_spread  # (N + M, D)
-        covariance = covariance_within_people(in_units, torch.from_numpy(people[real]))
-        precision = torch.linalg.inv(covariance)
+    guides = _set_up_guides(model, face.mu[0], settings, people, teacher)
     optimiser = _set_up_optimiser(model, settings)
     history = []
     for epoch in progress(range(settings.epochs), "context attention", unit="epoch"):
         rng = seed_epoch(seed, epoch)
         row = {"epoch": epoch + 1}
         where = f"epoch {epoch + 1}"
-        row |= _train_epoch(model, optimiser, face, voice, pairs, precision, rng, where)
+        row |= _train_epoch(model, optimiser, face, voice, pairs, guides, rng, where)
         history.append(row)
         if on_epoch:
             on_epoch(model.eval(), row)
     return model.eval().requires_grad_(False), pd.DataFrame(history)
 
 
-def _check_settings(settings: CanConfig, people: np.ndarray | None) -> None:
+def _check_settings(
+    settings: CanConfig, people: np.ndarray | None, teacher: Classifier | None
+) -> None:
     """ValueError where ``train_can`` lacks what the settings need."""
     if settings.neutral and settings.pairing == "own":
         raise ValueError('neutral faces need the voices of others: set pairing="emotion"')
@@ -89,6 +89,56 @@ def _check_settings(settings: CanConfig, people: np.ndarray | None) -> None:
             "changes within a person need to know whose each face is: give people, or set"
             " person_weight=0"
         )
+    if teacher is None and settings.distill_weight:
+        raise ValueError(
+            "a network can be distilled only from another: give teacher, or set distill_weight=0"
+        )
+
+
+@dataclass(frozen=True)
+class Guides:
+    """What guides a shift beside the labels: each has a weight, and may be missing.
+
+    ``precision`` (D, D) measures how far a shift is from changes within a person. ``teacher`` is a
+    classifier that reads face and voice side by side.
+    """
+
+    precision: Tensor | None = None
+    teacher: Classifier | None = None
+
+    def person(self, shift: Tensor) -> Tensor:
+        """The mean distance of shifts (B, D) in units of the spread, d^T precision d / D."""
+        assert self.precision is not None
+        return mahalanobis(shift, self.precision).mean() / shift.shape[1]
+
+    def distilled(self, face: Posterior, voice: Posterior, logits: Tensor, heard: Tensor) -> Tensor:
+        """Mean KL divergence of the prediction from the teacher's, of the pairs that are ``heard``.
+
+        (Hinton et al. 2015, arXiv 1503.02531, with a temperature of 1.) ``face`` (B, D), ``voice``
+        (B, E), ``logits`` (B, classes), ``heard`` (B,) bool. Other pairs count as 0.
+        """
+        assert self.teacher is not None
+        with torch.no_grad():
+            target = self.teacher(concatenation(face, voice).mu).log_softmax(1)  # (B, classes)
+        terms = F.kl_div(logits.log_softmax(1), target, log_target=True, reduction="none").sum(1)
+        return (terms * heard).mean()
+
+
+def _set_up_guides(
+    model: Can,
+    face_mu: Tensor,
+    settings: CanConfig,
+    people: np.ndarray | None,
+    teacher: Classifier | None,
+) -> Guides:
+    """The guides that have a weight; ``face_mu`` (N + M, D) are all training faces."""
+    precision = None
+    if people is not None and settings.person_weight:
+        real = np.flatnonzero(people != NOBODY)
+        in_units = (face_mu[real] - model.face_mean) / model.face_spread  # (real faces, D)
+        covariance = covariance_within_people(in_units, torch.from_numpy(people[real]))
+        precision = torch.linalg.inv(covariance)
+    return Guides(precision, teacher if settings.distill_weight else None)
 
 
 def _train_epoch(
@@ -97,24 +147,19 @@ def _train_epoch(
     face: Posterior,
     voice: Posterior,
     pairs: Pairs,
-    precision: Tensor | None,
+    guides: Guides,
     rng: np.random.Generator,
     where: str,
 ) -> dict[str, float]:
-    """Train on every expressive face once; return the means of the terms and the accuracy.
-
-    ``precision`` (D, D) measures how far a shift is from changes within a person, if that has a
-    weight.
-    """
+    """Train on every expressive face once; return the means of the terms and the accuracy."""
     settings = pairs.settings
-    sums = {"cross-entropy": 0.0, "kl": 0.0}
-    if precision is not None:
-        sums["person"] = 0.0
+    sums: dict[str, float] = {}
     correct = 0
     model.train()
     for rows in batches(pairs.expressive, settings.batch, rng):
         # Pair faces and voices.
-        v, a = _latents(face, voice, *pairs.draw(rows, rng), rng)  # (B, D) each
+        faces, voices = pairs.draw(rows, rng)  # (B,) each
+        v, a = _latents(face, voice, faces, voices, rng)  # (B, D) and (B, E)
         if settings.voice_noise:
             a = _with_noise(a, settings.voice_noise * model.voice_spread)
 
@@ -125,22 +170,24 @@ def _train_epoch(
         cross_entropy = F.cross_entropy(logits, targets)
         kl = _divergence(v, shifted, settings.kl_direction)
         terms = {"cross-entropy": cross_entropy, "kl": kl}
-        if precision is not None:
-            shift = (shifted.mu - v.mu) / model.face_spread  # (B, D)
-            terms["person"] = mahalanobis(shift, precision).mean() / shift.shape[1]
+        loss = cross_entropy + settings.kl_weight * kl
+        if guides.precision is not None:
+            terms["person"] = guides.person((shifted.mu - v.mu) / model.face_spread)
+            loss = loss + settings.person_weight * terms["person"]
+        if guides.teacher is not None:
+            expressive = torch.from_numpy(pairs.labels[faces] >= 0)  # (B,)
+            terms["distillation"] = guides.distilled(v, a, logits, expressive)
+            loss = loss + settings.distill_weight * terms["distillation"]
         check_finite(terms, where)
 
         # Update weights.
         optimiser.zero_grad()
-        loss = cross_entropy + settings.kl_weight * kl
-        if precision is not None:
-            loss = loss + settings.person_weight * terms["person"]
         loss.backward()
         optimiser.step()
 
         correct += int((logits.argmax(1) == targets).sum())
         for name, value in terms.items():
-            sums[name] += value.item() * len(rows)
+            sums[name] = sums.get(name, 0.0) + value.item() * len(rows)
     count = len(pairs.expressive)
     means = {name: total / count for name, total in sums.items()}
     return means | {"train accuracy": correct / count}
