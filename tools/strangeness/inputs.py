@@ -90,7 +90,8 @@ def of_run(kind: str, half: str, card: dict) -> Inputs:
     run = Run(card["corpus"], card["profile"], seed=card["seed"], fold=card["fold"])
     clips = run.store.clips
     rows = run.split.val if half == LIMITS else run.split.test
-    name = f"test people of {card['corpus']}"
+    part = "validation" if half == LIMITS else "test"
+    name = f"{part} people of {card['corpus']}"
     if kind == "voice":
         return Inputs(name, run.mels.batch(rows)[:, 0].numpy(), clips.actor.to_numpy()[rows])
     frames = (clips.first_frame + clips.n_frames // 2).to_numpy()[rows]
