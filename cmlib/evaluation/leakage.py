@@ -59,9 +59,13 @@ def strangers_folds(run: Run, together: str, count: int = 5) -> Folds:
         groups = clips
         # Clips are sorted by name, and actors take turns. Without shuffling, folds of clips would
         # be folds of actors again.
-        folds = StratifiedGroupKFold(
-            min(count, len(np.unique(groups))), shuffle=True, random_state=run.seed
-        )
+        shuffled = dict(shuffle=True, random_state=run.seed)
+        count = min(count, len(np.unique(groups)))
+        most_common = np.bincount(labels).max()
+        if most_common > 1:
+            folds = StratifiedGroupKFold(min(count, most_common), **shuffled)
+        else:  # so few clips that no class can be on both sides
+            folds = GroupKFold(count, **shuffled)
     return list(folds.split(frames, labels, groups))
 
 
