@@ -479,7 +479,7 @@ def choose(
     ``Perceiver.encode_face``.
     """
     encoded = perceiver.encode_face(face)
-    if not encoded.warnings:
+    if encoded.strangeness is None or encoded.strangeness <= 1:
         return perceiver, encoded
     other = photographs()
     if other is None:

@@ -53,7 +53,7 @@ class Inputs:
     def batches(self, size: int) -> Iterator[Tensor]:
         """(B, C, size, size) float32 in 0...1."""
         for start in range(0, len(self.arrays), INFERENCE_BATCH):
-            part = torch.from_numpy(np.stack(self.arrays[start : start + INFERENCE_BATCH]))
+            part = torch.from_numpy(np.array(self.arrays[start : start + INFERENCE_BATCH]))
             if part.ndim == 3:
                 yield part[:, None].float()
                 continue

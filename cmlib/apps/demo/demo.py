@@ -66,7 +66,7 @@ HINT = (
 RECORDING_SECONDS = 4  # of the microphone; the network hears the middle 3.8 of them
 DISCLOSURE = (
     "This is not a reader of feelings. It shows what networks have learnt from posed expressions "
-    "and acted voices: of drawn people, and for photographs of CelebA and of 29 performers. What "
+    "and acted voices: of drawn people, and for photographs of CelebA and of performers. What "
     "it writes about a face says nothing about what that person feels, and must not be used to "
     "judge anybody. Pictures and recordings are used for this page only and are kept nowhere, "
     "unless you press a button that saves."
@@ -98,7 +98,10 @@ class Effect:
 class Judge(Protocol):
     """Predicts which emotion people would name in a picture, as ``evaluation.observers`` does."""
 
-    OUTPUTS: tuple[str, ...]
+    @property
+    def OUTPUTS(self) -> tuple[str, ...]:
+        """The emotions that it knows."""
+        ...
 
     def probabilities(self, pictures: Tensor) -> np.ndarray:
         """Pictures (N, 3, S, S) in 0...1 -> shares of people (N, outputs)."""
