@@ -269,7 +269,7 @@ def test_camera_and_microphone(reader):
 
 
 def test_keyboard_alone(reader):
-    """Tab reaches every control in order; arrows drag; the space bar opens the file chooser."""
+    """Tab reaches every control in order; arrows drag; Enter opens the file chooser."""
     reader.reset()
     reader.page.focus("#face-actor")
     reached = ["face-actor"]
@@ -289,7 +289,8 @@ def test_keyboard_alone(reader):
     assert reader.page.inner_text("#strength-value") == "0.95"
     reader.page.focus("#own-picture")
     with reader.page.expect_file_chooser():
-        reader.page.keyboard.press("Space")
+        reader.page.wait_for_timeout(500)  # until playwright listens
+        reader.page.keyboard.press("Enter")
 
 
 def test_what_is_saved(reader, tmp_path):
