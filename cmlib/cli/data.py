@@ -148,8 +148,9 @@ def _print_sounds(store: Store) -> None:
     if store.card["silent_clips"]:
         print(f"silent: {', '.join(store.clips.name[store.clips.silent])}")
     if "sound_remark" in store.clips:
-        for clip in store.clips[store.clips.sound_remark != ""].itertuples():
-            print(f"{clip.sound}: {clip.sound_remark}")
+        for sound, remark in zip(store.clips["sound"], store.clips["sound_remark"], strict=True):
+            if remark:
+                print(f"{sound}: {remark}")
 
 
 def _print_faces(store: Store) -> None:

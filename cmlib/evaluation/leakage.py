@@ -59,13 +59,14 @@ def strangers_folds(run: Run, together: str, count: int = 5) -> Folds:
         groups = clips
         # Clips are sorted by name, and actors take turns. Without shuffling, folds of clips would
         # be folds of actors again.
-        shuffled = dict(shuffle=True, random_state=run.seed)
         count = min(count, len(np.unique(groups)))
-        most_common = np.bincount(labels).max()
+        most_common = int(np.bincount(labels).max())
         if most_common > 1:
-            folds = StratifiedGroupKFold(min(count, most_common), **shuffled)
+            folds = StratifiedGroupKFold(
+                min(count, most_common), shuffle=True, random_state=run.seed
+            )
         else:  # so few clips that no class can be on both sides
-            folds = GroupKFold(count, **shuffled)
+            folds = GroupKFold(count, shuffle=True, random_state=run.seed)
     return list(folds.split(frames, labels, groups))
 
 

@@ -125,10 +125,11 @@ def interpolation(run: Run) -> dict:
     actors. Each face is the middle frame of its clip, where an expression is at its height.
     """
     clips = validation_clips(run)
-    strong = clips[clips.intensity == clips.intensity.max()].drop_duplicates(["actor", "emotion"])
-    of_one_actor = strong[strong.actor == strong.actor.iloc[0]]
+    strong = clips.loc[clips.intensity == clips.intensity.max()]
+    strong = strong.drop_duplicates(["actor", "emotion"])
+    of_one_actor = strong.loc[strong.actor == strong.actor.iloc[0]]
     first, last = (_emotion_or_any(of_one_actor, emotion) for emotion in ("happy", "angry"))
-    others = strong[strong.actor != first.actor]
+    others = strong.loc[strong.actor != first.actor]
     other = _emotion_or_any(others if len(others) else strong, first.emotion)
     steps = torch.linspace(0, 1, 7)[:, None]
     walks = []

@@ -175,7 +175,7 @@ def gains(strength: str = "1") -> pd.DataFrame:
 @notebook.figure("12_gains", plots.gains, "how many more would name the emotion of the voice")
 def gains_figure(run: Run) -> pd.DataFrame:
     table = gains()
-    return table[table.emotion != "all"].reset_index(drop=True)
+    return table.loc[table.emotion != "all"].reset_index(drop=True)
 
 
 def same_person() -> pd.DataFrame:

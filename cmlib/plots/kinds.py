@@ -316,14 +316,15 @@ def score_rows(
     """
     fig = new_plot(7.4, 0.27 * len(table) + 0.9)
     ax = fig.axes_grid()[0, 0]
-    for place, row in enumerate(table.itertuples()):
-        is_reference = row.name == reference
+    rows = zip(table["name"], table["value"], table["low"], table["high"], strict=True)
+    for place, (name, value, low, high) in enumerate(rows):
+        is_reference = name == reference
         color = ACCENT if is_reference else INK
-        ax.hlines(place, row.low, row.high, color=color, lw=1.6)
-        ax.plot(row.value, place, "o", color=color, ms=5.5)
-        ax.text(1.0, place, f"{100 * row.value:.0f} %", va="center", fontsize="x-small")
+        ax.hlines(place, low, high, color=color, lw=1.6)
+        ax.plot(value, place, "o", color=color, ms=5.5)
+        ax.text(1.0, place, f"{100 * value:.0f} %", va="center", fontsize="x-small")
         if is_reference:
-            ax.axvline(row.value, color=ACCENT, ls=":", lw=1)
+            ax.axvline(value, color=ACCENT, ls=":", lw=1)
     ax.axvline(chance, color=INK, ls="--", lw=1)
     ax.text(chance + 0.008, -0.75, f"chance {100 * chance:.0f} %", fontsize="x-small", va="center")
     ax.set_yticks(range(len(table)), list(table.name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from cmlib.plots import kinds
@@ -59,6 +60,6 @@ def ablations(table: pd.DataFrame, chance: float) -> Plot:
 
 def all_folds(table: pd.DataFrame, chance: float) -> Plot:
     """Columns model, value, low, high, count: clip accuracy over the trained folds."""
-    trained = int(table["count"].max())
+    trained = int(np.max(table["count"]))
     title = "all five folds" if trained == 5 else f"test actors of {trained} of 5 folds"
     return kinds.accuracy_bars(table, chance, title=title)
