@@ -20,5 +20,6 @@ that are there: `cm fetch face-api` brings two that others trained.
 
 When a network has been trained again, `python -m tools.strangeness limits` sets the limits beyond
 which a face is strange to it. `python -m tools.photographs.people` stores the latents of a few real
-faces beside it, which the demo shows.
+faces beside it, which the demo shows, and `... typical_voices` the mean voice of each emotion.
+`... represent` measures the mental representations of neutral photographs over all folds.
 """

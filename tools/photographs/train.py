@@ -4,8 +4,9 @@ The discriminator is left out. Sharpness comes from ``losses.edge_strength_error
 from a linear classifier on the latents of the performers. The training goes on from its state
 file after a stop, with the random numbers of an undisturbed one.
 
-`checkpoints/photographs-128` was trained in five stages that grew out of each other; its card names
-them. The recipe here is the one stage that its training taught, and has not been run at length yet.
+`checkpoints/photographs-128/fold-1` was trained in two parts: on CelebA alone, with a
+``performers_batch`` of 0, which serves every fold, and then on both sets, with ``begin`` and a
+``pair_weight``. Its card holds both commands.
 """
 
 from __future__ import annotations
