@@ -492,7 +492,8 @@ def test_screenshot(person, tmp_path):
     demo.screenshot(path=(shot := tmp_path / "demo.png"), animations="disabled")
     with Image.open(shot) as image:
         pixels = np.asarray(image.convert("RGB"), float)
-        assert image.width > 500 and 0.3 < image.width / image.height < 1.5
+        # JupyterLab has room for two columns, and so the demo is long there
+        assert image.width > 500 and 0.25 < image.width / image.height < 1.5
         assert pixels[:60].std() < pixels[len(pixels) // 3 : len(pixels) // 2].std(), (
             "pictures in the middle, a title above"
         )
