@@ -26,7 +26,7 @@ from cmlib.evaluation.observers import Observers, share_gain
 from cmlib.evaluation.recognisers import nearest_person
 from cmlib.evaluation.representations import decode_pictures
 from cmlib.experiment.run import Run
-from cmlib.models import Posterior
+from cmlib.models import Can, Posterior, VaeGan
 from cmlib.models.observers import OBSERVED_EMOTIONS
 from cmlib.preparation import detector, picture_crops
 from cmlib.training.batches import Pictures
@@ -100,14 +100,18 @@ def measure(faces: NeutralFaces, runs: dict[int, Run], witnesses: dict[int, Witn
     if identity is not None:
         known = identity(faces.pictures)
     rng = np.random.default_rng(SEED)
+    networks = {fold: (run.vaegan("face"), run.can()) for fold, run in runs.items()}
     for index, (person, fold) in enumerate(zip(faces.people, faces.folds, strict=True)):
         run, judges = runs[fold], witnesses[fold]
-        posterior = run.vaegan("face").encoder(faces.pictures[index : index + 1])
+        face_network, can = networks[fold]
+        posterior = face_network.encoder(faces.pictures[index : index + 1])
         voices = choose_voices(run, person if faces.own_voices else None, rng)
         if voices.empty:
             continue
+        clips = voices.index.to_numpy()
+        heard = run.voice_latents.map(lambda x, rows=clips: x[rows])
         for strength in STRENGTHS:
-            drawn = perceive(run, posterior, voices.index.to_numpy(), strength)
+            drawn = perceive(face_network, can, posterior, heard, strength)
             columns = judge(drawn, voices.emotion.to_numpy(), judges)
             if identity is not None:
                 columns["same_person"] = nearest_person(identity(drawn), known) == index
@@ -146,12 +150,13 @@ def choose_voices(run: Run, actor: int | None, rng: np.random.Generator) -> pd.D
     return table.loc[np.concatenate(chosen)]
 
 
-def perceive(run: Run, face: Posterior, clips: np.ndarray, strength: float) -> Tensor:
-    """Pictures (V, 3, S, S) in 0...1 of one face (1, D) in the context of V voices."""
-    voices = run.voice_latents.map(lambda x: x[clips])
-    faces = face.map(lambda x: x.expand(len(clips), -1))
-    _, shifted = run.can()(faces, voices, strength)
-    return decode_pictures(run.vaegan("face"), shifted.mu)
+def perceive(
+    face_network: VaeGan, can: Can, face: Posterior, voices: Posterior, strength: float
+) -> Tensor:
+    """Pictures (V, 3, S, S) in 0...1 of one face (1, D) in the context of voices (V, E)."""
+    faces = face.map(lambda x: x.expand(len(voices.mu), -1))
+    _, shifted = can(faces, voices, strength)
+    return decode_pictures(face_network, shifted.mu)
 
 
 def judge(pictures: Tensor, emotions: np.ndarray, witnesses: Witnesses) -> dict[str, np.ndarray]:
