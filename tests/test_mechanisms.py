@@ -5,17 +5,23 @@ The cells with the tag ``mechanism`` run against ``cmlib``.
 
 import json
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
+from itertools import pairwise
 from pathlib import Path
 
 import librosa
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import confusion_matrix, recall_score
+from torch import nn
+from torch.nn import functional as F
 
 from cmlib import metrics
-from cmlib.config import PROFILES
+from cmlib.config import PROFILES, SMALL_FACES, CanConfig
+from cmlib.corpora import cartoons
+from cmlib.figures import notebook_02
 from cmlib.models import (
     Can,
     Classifier,
@@ -28,6 +34,10 @@ from cmlib.models import (
 from cmlib.perceiver import Perceiver
 from cmlib.preparation import cropping, spectrograms
 from cmlib.training import losses, vaegan
+from cmlib.training.batches import Pictures, TrainingData, batches
+from cmlib.training.can import Pairs, train_can
+from cmlib.training.loop import seed_epoch
+from cmlib.training.small_vaegan import train_small_vaegan
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
@@ -41,7 +51,10 @@ def mechanism(stem: str) -> dict:
     cells = json.loads((NOTEBOOKS / f"{stem}.ipynb").read_text(encoding="utf-8"))["cells"]
     sources = ["".join(c["source"]) for c in cells if "mechanism" in c["metadata"].get("tags", ())]
     assert sources, f"{stem}: no cell is tagged mechanism"
-    names: dict = {"np": np, "torch": torch, "librosa": librosa}
+    names: dict = {"np": np, "torch": torch, "librosa": librosa, "seed": 0}
+    names |= {"nn": nn, "F": F, "pairwise": pairwise, "Posterior": Posterior}
+    names |= {"batches": batches, "seed_epoch": seed_epoch, "losses": losses, "vaegan": vaegan}
+    names |= {"pd": pd, "tables": notebook_02}
     for source in sources:
         exec(compile(source, f"{stem} (mechanism)", "exec"), names)
     return names
@@ -101,6 +114,31 @@ def test_discriminator_loss_and_feature_error(random):
     torch.testing.assert_close(cells["feature_error"](a, b), losses.feature_error(a, b))
 
 
+@pytest.mark.parametrize(("size", "width"), [(32, 0.125), (64, 0.0625)])
+@pytest.mark.parametrize("training", [True, False])
+def test_networks_built_by_hand(random, size, width, training):
+    cells = mechanism("02_face_vae")
+    library = VaeGan(3, size, latent=6, width=width).train(training)
+    by_hand = {
+        "encoder": cells["Encoder"](size, 6, width),
+        "decoder": cells["Decoder"](size, 6, width),
+        "discriminator": cells["Discriminator"](size, width),
+    }
+    for name, network in by_hand.items():
+        network.train(training)
+        theirs = library.get_submodule(name).state_dict().values()
+        for mine, copied in zip(network.state_dict().values(), theirs, strict=True):
+            mine.copy_(copied)
+    x = torch.rand(4, 3, size, size)
+    torch.testing.assert_close(by_hand["encoder"](x), tuple(library.encoder(x)))
+    z = torch.randn(4, 6)
+    torch.testing.assert_close(by_hand["decoder"](z), library.decoder(z))
+    for level in (1, 2, 3):
+        torch.testing.assert_close(
+            by_hand["discriminator"](x, level), library.discriminator(x, level)
+        )
+
+
 def _gradients(model, loss):
     model.zero_grad()
     loss.backward()
@@ -138,9 +176,31 @@ def test_training_step_and_its_gradients(random, extras):
             {n: g for n, g in discriminator.items() if n.startswith("discriminator")},
         )
 
-    by_hand = losses_and_gradients(mechanism("02_face_vae")["training_step"])
+    step_by_hand = mechanism("02_face_vae")["training_step"]
+    by_hand = losses_and_gradients(lambda m, x, s: step_by_hand(m, x, s)[:2])
     library = losses_and_gradients(lambda m, x, s: vaegan.vaegan_step(m, None, x, None, s)[:2])
     torch.testing.assert_close(by_hand, library, rtol=1e-4, atol=1e-6)
+
+
+def test_adversarial_game(random):
+    """The loop in the notebook's cell plays the game that the library plays."""
+    cells, settings = mechanism("02_face_vae"), replace(SMALL_FACES["VAE-GAN"], epochs=2, batch=16)
+    pictures, _ = cartoons.draw(48)
+    rows = np.arange(len(pictures))
+    data = TrainingData(Pictures(pictures), rows, rows[:0])
+    _, library = train_small_vaegan(data, settings, seed=0)
+
+    class ByHand(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = cells["Encoder"](cartoons.SIZE, settings.latent, settings.width)
+            self.decoder = cells["Decoder"](cartoons.SIZE, settings.latent, settings.width)
+            self.discriminator = cells["Discriminator"](cartoons.SIZE, settings.width)
+
+    torch.manual_seed(0)
+    steps = cells["train_by_hand"](ByHand(), data, settings, lambda model: None)
+    assert len(steps) == 6
+    pd.testing.assert_frame_equal(steps, library[notebook_02.GAME], rtol=1e-3, check_dtype=False)
 
 
 def test_plain_vae_loss(random):
@@ -210,14 +270,59 @@ def test_attention_over_dimensions(random):
     )
 
 
-@pytest.mark.parametrize("normalise", [False, True])
-def test_shift_by_the_voice(random, normalise):
-    can, (a, b, c, d) = Can(9, normalise=normalise), 2 * torch.randn(4, 5, 9)
-    can.fit_scale(3 * torch.randn(30, 9) + 1, 2 * torch.randn(30, 9) - 1)
+def test_shift_by_the_voice(random):
+    can, (a, b, c, d) = Can(9), 2 * torch.randn(4, 5, 9)
     face, voice = Posterior(a, b), Posterior(c, d)
     ours = mechanism("05_context_attention")["shift_by_voice"](can, face, voice, 0.7)
     for mine, theirs in zip(ours, can.shift(face, voice, 0.7)):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+@pytest.mark.parametrize("directions", [0, 3])
+def test_shift_along_directions_of_expression(random, normalise, directions):
+    can, (a, b, c, d) = Can(9, 7, normalise, directions), 2 * torch.randn(4, 5, 9)
+    can.fit_scale(3 * torch.randn(30, 9) + 1, 2 * torch.randn(30, 9) - 1)
+    people, labels = torch.arange(30) % 3, torch.arange(30) % 5
+    can.fit_directions(torch.randn(30, 9), labels, people)
+    face, voice = Posterior(a, b), Posterior(c, d)
+    ours = mechanism("05_context_attention")["shift_along_expressions"](can, face, voice, 0.7)
+    for mine, theirs in zip(ours, can.shift(face, voice, 0.7)):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+RELEASED = CanConfig(epochs=2, batch=16)
+OURS = replace(
+    RELEASED, pairing="emotion", voice_noise=0.5, finetune=False, sample=False, kl_weight=1e-3
+)
+
+
+@pytest.mark.parametrize("settings", [RELEASED, replace(OURS, crowd=0.5, neutral=0.4)])
+def test_training_loop_of_the_context_network(random, settings):
+    """The loop in the notebook's cell trains the network that the library trains."""
+    cells = mechanism("05_context_attention")
+    with_voice, latent = 60, 6
+    labels = np.arange(100) % 4 - (0 if settings is RELEASED else 1)  # -1 is neutral
+    face = Posterior(*torch.randn(2, 2, 100, latent))
+    voice = Posterior(*torch.randn(2, with_voice, latent))
+    classifier = Classifier(latent, 4)
+
+    pairs = Pairs(labels, with_voice, settings)
+
+    def meet(rows, rng):
+        if settings.pairing == "own":
+            return rows, rows
+        groups = pairs.with_label, pairs.crowd_with_label, pairs.neutral
+        return cells["meet_by_emotion"](rows, rng, labels, *groups, settings)
+
+    torch.manual_seed(0)
+    by_hand = Can(latent, 4)
+    by_hand.classifier.load_state_dict(classifier.linear.state_dict())
+    train = partial(cells["train_context_network"], s=settings, epochs=settings.epochs)
+    train(by_hand, face, voice, torch.from_numpy(labels), pairs.expressive, meet)
+    library, _ = train_can(face, voice, labels, settings, classifier=classifier, classes=4)
+    for name, weights in library.state_dict().items():
+        torch.testing.assert_close(by_hand.state_dict()[name], weights, rtol=1e-3, atol=1e-5)
 
 
 def test_divergence_and_product_of_gaussians(random):

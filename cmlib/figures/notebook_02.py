@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from cmlib.config import SMALL_FACES, VaeGanConfig
+from cmlib.corpora import cartoons
 from cmlib.evaluation import judges
 from cmlib.experiment.run import Run
 from cmlib.figures.figure import Notebook, computed_once, faces
@@ -20,8 +24,8 @@ from cmlib.models import VaeGan
 from cmlib.models.vaegan import INFERENCE_BATCH
 from cmlib.plots import kinds
 from cmlib.plots import notebook_02 as plots
-from cmlib.training import vaegan
-from cmlib.training.batches import TrainingData
+from cmlib.training.batches import Pictures, TrainingData
+from cmlib.training.small_vaegan import ANSWERS, train_small_vaegan
 
 notebook = Notebook("02_face_vae", needs=faces)
 NEVER = -1e9  # log probability of a class that a probe has not met
@@ -45,50 +49,179 @@ def clips_to_show(run: Run) -> pd.DataFrame:
     return shown.assign(row=shown.first_frame + shown.n_frames // 2)
 
 
+# -------------------------------------------------------------------- small VAE-GANs
+
+INVENTED = 10  # latents drawn from the prior, the same after every epoch
+# What ``small_training`` tells of each step.
+GAME = ["step", "epoch", "discriminator", *ANSWERS, "critic trained", "decoder trained"]
+
+
+def small_settings(run: Run) -> dict[str, VaeGanConfig]:
+    """The settings of the small VAE-GANs by name; profile smoke trains them for a single epoch."""
+    if run.profile_name != "smoke":
+        return SMALL_FACES
+    return {name: dataclasses.replace(each, epochs=1) for name, each in SMALL_FACES.items()}
+
+
+@dataclass(frozen=True)
+class Cartoons:
+    """Cartoon faces to learn from, and others on which networks are compared."""
+
+    data: TrainingData  # labelled with moods
+    strangers: Tensor  # (N, 3, 32, 32) in 0...1, never trained on
+    moods: np.ndarray  # (N,) of the strangers, as positions in ``cartoons.MOODS``
+    shown: np.ndarray  # positions of two strangers of each mood, to look at
+    one_face: dict  # what the first stranger is drawn from, for ``cartoons.picture``
+
+    @property
+    def names(self) -> list[str]:
+        """The moods of ``shown``."""
+        return [list(cartoons.MOODS)[mood] for mood in self.moods[self.shown]]
+
+
 @computed_once
-def short_training(run: Run) -> tuple[pd.DataFrame, list]:
-    """Train six epochs from random weights on few frames: (history, reconstructions by epoch)."""
-    rows = clips_to_show(run).row.to_numpy()
-    x = run.faces.batch(rows)
-    epochs = []
+def small_corpus(run: Run) -> Cartoons:
+    """The cartoons of a run: 4,000 to learn from (profile smoke: 128), and 500 strangers."""
+    count = 128 if run.profile_name == "smoke" else 4000
+    learnt, table = cartoons.draw(count, seed=run.seed)
+    others, table_of_others = cartoons.draw(500, seed=run.seed + 1)
+    numbers = {mood: number for number, mood in enumerate(cartoons.MOODS)}
+    rows = np.arange(count)
+    data = TrainingData(Pictures(learnt), rows, rows[:0], labels=table.mood.map(numbers).to_numpy())
+    strangers = Pictures(others).batch(np.arange(len(others)))
+    moods = table_of_others.mood.map(numbers)
+    shown = moods.groupby(moods).head(2).sort_values(kind="stable").index.to_numpy()
+    one_face = table_of_others.to_dict("records")[0]
+    return Cartoons(data, strangers, moods.to_numpy(), shown, one_face)
 
-    def watch(unfinished: VaeGan, _) -> None:
-        epochs.append(list(unfinished(x)[0].detach().clamp(0, 1)))
 
-    frames = run.frames_of(run.split.train, labelled=False)
-    few = frames[:: max(1, len(frames) // 840)]
-    short = dataclasses.replace(
-        run.profile.face,
-        epochs=6,
-        start="",
-        label_weight=0.0,
-        learning_rate=1e-3,
-        schedule="cosine",
-    )
-    data = TrainingData(run.faces, train=few, validation=rows)
-    _, history = vaegan.train_vaegan(data, short, seed=run.seed, on_epoch=watch)
-    return history, epochs
+def prior_latents(latent: int, seed: int) -> Tensor:
+    """Points of the prior from which faces of nobody are painted: (INVENTED, latent)."""
+    return torch.randn(INVENTED, latent, generator=torch.Generator().manual_seed(seed))
+
+
+@computed_once
+def small_training(run: Run, name: str) -> tuple[VaeGan, pd.DataFrame, list, list]:
+    """One of ``small_settings``, trained from random weights.
+
+    Returns the network, a table with a row for each step, and after each epoch the reconstructions
+    of the cartoons to look at and faces from the prior.
+    """
+    settings, corpus = small_settings(run)[name], small_corpus(run)
+    x = corpus.strangers[corpus.shown]
+    points = prior_latents(settings.latent, run.seed)
+    epochs, invented = [], []
+
+    @torch.no_grad()
+    def watch(unfinished: VaeGan) -> None:
+        epochs.append(list(unfinished(x)[0].clamp(0, 1)))
+        invented.append(list(unfinished.decoder(points).clamp(0, 1)))
+
+    trained, steps = train_small_vaegan(corpus.data, settings, run.seed, watch)
+    return trained, steps, epochs, invented
+
+
+def by_epoch(steps: pd.DataFrame) -> pd.DataFrame:
+    """The means of ``GAME`` in each epoch."""
+    return steps[GAME].drop(columns="step").astype(float).groupby("epoch", as_index=False).mean()
 
 
 @notebook.figure(
     "02_learning",
     plots.learning,
-    "what a short training paints after each epoch",
-    work="trains another network for six epochs",
+    "what a small VAE-GAN paints while it learns",
+    work="trains a small VAE-GAN",
 )
 def learning(run: Run) -> dict:
-    history, epochs = short_training(run)
-    shown = clips_to_show(run)
-    originals = list(run.faces.batch(shown.row.to_numpy()))
-    emotions = list(shown.emotion)
-    return {"originals": originals, "epochs": epochs, "emotions": emotions, "table": history}
+    _, steps, epochs, invented = small_training(run, "VAE-GAN")
+    corpus = small_corpus(run)
+    return {
+        "originals": list(corpus.strangers[corpus.shown]),
+        "epochs": epochs,
+        "invented": invented,
+        "moods": corpus.names,
+        "table": by_epoch(steps),
+    }
+
+
+@notebook.figure(
+    "02_game",
+    plots.game,
+    "the game of discriminator and decoder, step by step",
+    work="trains a small VAE-GAN",
+)
+def game(run: Run) -> pd.DataFrame:
+    return small_training(run, "VAE-GAN")[1][GAME]
+
+
+@notebook.figure(
+    "02_measures",
+    plots.measures,
+    "the same faces, learnt with three measures of likeness",
+    work="trains three small VAE-GANs",
+)
+@torch.no_grad()
+def measures(run: Run) -> dict:
+    corpus = small_corpus(run)
+    x = corpus.strangers[corpus.shown]
+    networks = {name: small_training(run, name)[0] for name in small_settings(run)}
+    return {
+        "originals": list(x),
+        "decoded": {name: list(trained(x)[0].clamp(0, 1)) for name, trained in networks.items()},
+        "moods": corpus.names,
+        "table": small_numbers(run, networks),
+    }
+
+
+def gradient_energy(x: Tensor) -> float:
+    """Mean squared difference of neighbouring pixels (B, C, S, S): how sharp pictures are."""
+    return float(x.diff(dim=-1).square().mean() + x.diff(dim=-2).square().mean())
+
+
+@torch.no_grad()
+def small_numbers(run: Run, networks: Mapping[str, Callable]) -> pd.DataFrame:
+    """How well ``networks`` paint cartoons that they have never seen, a row for each.
+
+    ``error`` is the mean squared error of pixels, and ``sharpness`` the gradient energy as a share
+    of that of the originals. ``read`` is the share of faces whose mood a judge names that has
+    learnt from 500 other cartoons, and ``plus_minus`` half the width of its 95 % interval. The row
+    "originals" says how much the judge reads of those.
+    """
+    corpus, smoke = small_corpus(run), run.profile_name == "smoke"
+    pictures, table = cartoons.draw(500, seed=run.seed + 2)
+    labels = table.mood.map({mood: i for i, mood in enumerate(cartoons.MOODS)}).to_numpy()
+    rows = np.arange(len(pictures))
+    judge = judges.train_judge(
+        Pictures(pictures), rows, labels, epochs=1 if smoke else judges.EPOCHS, seed=run.seed
+    )
+    x = corpus.strangers
+    numbers = []
+    for name, trained in {"originals": None, **networks}.items():
+        painted = x
+        if trained is not None:
+            painted = torch.cat([trained(batch)[0].clamp(0, 1) for batch in x.split(50)])
+        read = float((judges.predict(judge, painted).argmax(1) == corpus.moods).mean())
+        row = {
+            "network": name,
+            "error": float((painted - x).square().mean()),
+            "sharpness": gradient_energy(painted) / gradient_energy(x),
+            "read": read,
+            # Every cartoon shows somebody else, so that the answers are independent.
+            "plus_minus": 1.96 * (read * (1 - read) / len(x)) ** 0.5,
+        }
+        numbers.append(row)
+    return pd.DataFrame(numbers)
+
+
+# -------------------------------------------------------------------- the network of the run
 
 
 @notebook.figure("02_loss_curves", plots.loss_curves, "training of the face VAE-GAN")
 def loss_curves(run: Run) -> dict:
     history = run.history("face")
     if history is None:
-        return {"table": short_training(run)[0], "short": True}
+        steps = small_training(run, "VAE-GAN")[1]
+        return {"table": by_epoch(steps), "short": True}
     return {"table": history, "short": False}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import torch
@@ -107,6 +109,36 @@ def attention_function_one_face(run: Run) -> dict:
         "queries": queries,
         "outputs": attention.response(units, queries)[0],
     }
+
+
+@torch.no_grad()
+def weights_at(run: Run, queries: Sequence[float]) -> pd.DataFrame:
+    """What the first of ``faces_of_one_actor`` answers to ``queries``.
+
+    A row for each query and dimension, with the columns query, key, value and weight.
+    """
+    face, _ = run.paired(faces_of_one_actor(run).to_numpy()[:1])
+    attention, units = can(run).att_mu, face_in_units(run, face)
+    key, value = attention.key(units)[0], attention.value(units)[0]  # (D,) each
+    tables = []
+    for query in queries:
+        weight = torch.softmax(query * key, dim=0)  # (D,)
+        columns = {"key": key.numpy(), "value": value.numpy(), "weight": weight.numpy()}
+        tables.append(pd.DataFrame(columns).assign(query=query))
+    return pd.concat(tables, ignore_index=True)
+
+
+@notebook.figure(
+    "05_attention_at",
+    plots.attention_at,
+    "the weights of one face, and its output, at five queries",
+)
+def attention_at(run: Run) -> dict:
+    """Five queries from the lowest to the highest of training voices, zero among them."""
+    functions = attention_functions(run)
+    lowest, highest = functions["query"].iloc[0], functions["query"].iloc[-1]
+    weights = weights_at(run, [lowest, lowest / 3, 0.0, highest / 3, highest])
+    return {"table": weights, "curve": functions[["query", functions.columns[0]]]}
 
 
 @notebook.figure(

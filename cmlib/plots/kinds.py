@@ -131,6 +131,38 @@ def vaegan_curves(history: pd.DataFrame, title: str) -> Plot:
 
 
 @styled
+def adversarial_game(table: pd.DataFrame, window: int = 15) -> Plot:
+    """The loss and the answers of a discriminator, step by step.
+
+    The columns of ``table`` are step, discriminator (the loss), and the mean answers D(x), D(x~)
+    and D(x_p), as probabilities. Thin lines are single steps, thick ones means over ``window`` of
+    them. Dashed lines mark what a discriminator gives that cannot decide.
+    """
+    fig = new_plot(8.2, 2.9)
+    left, right = fig.axes_grid(1, 2)[0]
+    answers = {
+        "D(x)": ("a picture", ACCENT, "-"),
+        "D(x~)": ("its reconstruction", RUST, "--"),
+        "D(x_p)": ("a face of nobody", INK, ":"),
+    }
+    curves = [(left, "discriminator", ("", ACCENT, "-"))]
+    curves += [(right, column, look) for column, look in answers.items()]
+    for ax, column, (name, color, dashes) in curves:
+        smooth = table[column].rolling(window, center=True, min_periods=1).mean()
+        ax.plot(table["step"], table[column], color=color, lw=0.5, alpha=0.25)
+        ax.plot(table["step"], smooth, color=color, ls=dashes, lw=1.8, label=name)
+    left.axhline(3 * np.log(2), color=QUIET, ls="--", lw=1)
+    left.text(table["step"].iloc[-1], 3 * np.log(2), "cannot decide", ha="right", va="bottom")
+    left.set(xlabel="step", ylim=(0, None))
+    left.set_title("loss of the discriminator", fontsize="small")
+    right.axhline(0.5, color=QUIET, ls="--", lw=1)
+    right.set(xlabel="step", ylim=(0, 1))
+    right.set_title('"this is real", mean probability', fontsize="small")
+    right.legend(fontsize="x-small", loc="upper right")
+    return fig
+
+
+@styled
 def latent_scatter(points, labels: Sequence[str], title: str = "") -> Plot:
     """Latents (N, D) as points, one colour for each emotion.
 
@@ -432,6 +464,31 @@ def attention_function(
     ax.set(xlabel="query $q_i$ (from the voice)", ylabel="output $f_v(q_i)$", title=title)
     if len(labels):
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+
+@styled
+def attention_at(weights: pd.DataFrame, curve: pd.DataFrame) -> Plot:
+    """For each query, the weights of one face's dimensions above, and a point of its f_v below.
+
+    ``weights`` has the columns query, key, value and weight, a row for each query and dimension.
+    The two columns of ``curve`` are query and output. Each query has a column of two panels.
+    """
+    queries = list(dict.fromkeys(weights["query"]))
+    fig = new_plot(2.0 * len(queries) + 0.7, 3.4)
+    axes = fig.axes_grid(2, len(queries), sharey="row")
+    name = str(curve.columns[1])
+    for (above, below), query in zip(axes.T, queries):
+        dimensions = weights.loc[weights["query"] == query]
+        output = (dimensions.weight * dimensions.value).sum()
+        above.vlines(dimensions.key, 0, dimensions.weight, color=ACCENT, lw=1.2)
+        above.set_title(f"query {query:.1f}", fontsize="small")
+        above.set(xlabel="key", ylim=(0, 1.02))
+        below.plot(curve["query"], curve[name], color=EMOTION_COLORS.get(name, INK), lw=1.8)
+        below.plot(query, output, "o", color=INK, ms=6)
+        below.set(xlabel=f"query; output {output:.2f}")
+    axes[0, 0].set_ylabel("weight")
+    axes[1, 0].set_ylabel("output $f_v$")
     return fig
 
 

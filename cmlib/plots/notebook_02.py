@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -11,16 +11,52 @@ from cmlib.plots.style import Plot
 
 
 def learning(
-    originals: Sequence, epochs: Sequence[Sequence], emotions: Sequence[str], table: pd.DataFrame
+    originals: Sequence,
+    epochs: Sequence[Sequence],
+    invented: Sequence[Sequence],
+    moods: Sequence[str],
+    table: pd.DataFrame,
 ) -> Plot:
-    """Faces, and their reconstructions after each epoch; ``table`` is the history."""
-    rows = ["original", *(f"epoch {epoch}" for epoch in table.epoch)]
-    return kinds.image_grid([originals, *epochs], rows, emotions, size=0.8)
+    """Cartoons and their reconstructions, then faces of nobody, as the training goes on.
+
+    Of ``epochs`` and ``invented``, which hold a row for each epoch, the first, two in between and
+    the last are shown. ``table`` has a row for each epoch.
+    """
+    last = len(table) - 1
+    chosen = sorted({0, last // 4, last // 2, last})
+    names = [f"epoch {epoch}" for epoch in table.epoch.iloc[chosen]]
+    rows = ["original", *names, *(f"of nobody,\n{name}" for name in names)]
+    images = [list(originals)]
+    images += [epochs[epoch] for epoch in chosen]
+    images += [invented[epoch] for epoch in chosen]
+    return kinds.image_grid(images, rows, moods, size=0.7)
+
+
+def game(table: pd.DataFrame) -> Plot:
+    """What the discriminator of a small VAE-GAN said in each step: its loss and its answers."""
+    return kinds.adversarial_game(table)
+
+
+def measures(
+    originals: Sequence,
+    decoded: Mapping[str, Sequence],
+    moods: Sequence[str],
+    table: pd.DataFrame,
+) -> Plot:
+    """Cartoons, and their reconstructions by networks that differ in what they call alike.
+
+    ``table`` has the columns network, error, sharpness and read, with a row "originals".
+    """
+    numbers = table.set_index("network")
+    rows = ["original"]
+    for name in decoded:
+        rows.append(f"{name}\nread: {numbers.read[name]:.0%}")
+    return kinds.image_grid([originals, *decoded.values()], rows, moods, size=0.8)
 
 
 def loss_curves(table: pd.DataFrame, short: bool) -> Plot:
-    """The history of the face VAE-GAN, or of the ``short`` training where that has none."""
-    return kinds.vaegan_curves(table, "the short training" if short else "face VAE-GAN")
+    """The history of the face VAE-GAN, or that of the small one where that has none (``short``)."""
+    return kinds.vaegan_curves(table, "the small VAE-GAN" if short else "face VAE-GAN")
 
 
 def reconstructions(originals: Sequence, decoded: Sequence, emotions: Sequence[str]) -> Plot:

@@ -39,6 +39,11 @@ def attention_function_one_face(
     return fig
 
 
+def attention_at(table: pd.DataFrame, curve: pd.DataFrame) -> Plot:
+    """What the knob of the attention does: weights and output of one face at several queries."""
+    return kinds.attention_at(table, curve)
+
+
 def attention_functions(table: pd.DataFrame) -> Plot:
     """Columns query, and the outputs for one face of each emotion."""
     emotions: Sequence[str] = [column for column in table if column != "query"]
