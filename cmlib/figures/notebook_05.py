@@ -137,7 +137,7 @@ def attention_at(run: Run) -> dict:
     """Five queries from the lowest to the highest of training voices, zero among them."""
     functions = attention_functions(run)
     lowest, highest = functions["query"].iloc[0], functions["query"].iloc[-1]
-    weights = weights_at(run, [lowest, lowest / 3, 0.0, highest / 3, highest])
+    weights = weights_at(run, [lowest, lowest / 10, 0.0, highest / 10, highest])
     return {"table": weights, "curve": functions[["query", functions.columns[0]]]}
 
 

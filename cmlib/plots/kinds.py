@@ -483,7 +483,9 @@ def attention_at(weights: pd.DataFrame, curve: pd.DataFrame) -> Plot:
         output = (dimensions.weight * dimensions.value).sum()
         above.vlines(dimensions.key, 0, dimensions.weight, color=ACCENT, lw=1.2)
         above.set_title(f"query {query:.1f}", fontsize="small")
-        above.set(xlabel="key", ylim=(0, 1.02))
+        # Small weights, of which there are many, show on an axis that follows the square root.
+        above.set_yscale("function", functions=(np.sqrt, np.square))
+        above.set(xlabel="key", ylim=(0, 1.02), yticks=[0, 0.01, 0.1, 0.5, 1])
         below.plot(curve["query"], curve[name], color=EMOTION_COLORS.get(name, INK), lw=1.8)
         below.plot(query, output, "o", color=INK, ms=6)
         below.set(xlabel=f"query; output {output:.2f}")

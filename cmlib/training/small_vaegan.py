@@ -20,6 +20,11 @@ from cmlib.training.vaegan import learning_rate, vaegan_step
 
 BETAS = (0.5, 0.999)  # of Adam, as is usual where two networks play against each other
 ANSWERS = ("D(x)", "D(x~)", "D(x_p)")  # of a picture, a reconstruction, a sample from the prior
+# The discriminator's task is the easier one, so it learns with this share of the rate.
+CRITIC_SHARE = 0.1
+# Bias of log sigma^2. Clouds that begin narrow let the decoder see what the encoder says; the noise
+# of clouds that begin as wide as the prior would drown it for hundreds of steps.
+NARROW = -4.0
 CRITIC_EPOCHS = 4  # in which a critic of expressions learns, before the training
 
 
@@ -42,6 +47,7 @@ class SmallVaeGanTraining:
             settings.width,
             settings.bounded,
         )
+        torch.nn.init.constant_(model.encoder.var.bias, NARROW)
         if settings.expression_weight:
             fabric = launch(precision="32-true")
             train_expression_critic(model, data, seed, fabric, CRITIC_EPOCHS)
@@ -63,8 +69,8 @@ class SmallVaeGanTraining:
         self.model.train()
         if settings.expression_weight:
             self.model.discriminator.eval()  # its batch norm must not drift
-        for optimiser in (self.coder, self.critic):
-            optimiser.param_groups[0]["lr"] = learning_rate(settings, epoch)
+        for optimiser, share in ((self.coder, 1.0), (self.critic, CRITIC_SHARE)):
+            optimiser.param_groups[0]["lr"] = share * learning_rate(settings, epoch)
         rng = seed_epoch(self.seed, epoch)
         for rows in batches(data.train, settings.batch, rng):
             x = data.pictures.batch(rows, rng.random(len(rows)) < 0.5)  # half of them mirrored
