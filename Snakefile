@@ -75,6 +75,7 @@ if workflow.is_main_process:
 
 # notebook: (notebooks that it builds on, whether it takes all cores)
 NOTEBOOKS = {
+    "00_why_context": ([], False),
     "01_data_preparation": ([], True),
     "02_face_vae": (["01_data_preparation"], True),
     "03_voice_vae": (["01_data_preparation"], True),

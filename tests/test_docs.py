@@ -171,6 +171,18 @@ def test_readme_names_the_rooms_of_each_notebook():
         assert used >= COMMON, f"{path.stem} does without {COMMON - used}"
 
 
+def test_the_map_of_the_course_lists_every_notebook_after_those_it_builds_on():
+    text = (ROOT / "docs" / "course.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| \[(\d\d)\]\(\.\./notebooks/([^)]+)\) .* \| ([^|]+) \|$", text, flags=re.M
+    )
+    assert [name for _, name, _ in rows] == [path.name for path in NOTEBOOKS]
+    for number, _, before in rows:
+        earlier = re.findall(r"\d\d", before)
+        assert all(other < number for other in earlier), number
+        assert earlier or before == "–", number
+
+
 @pytest.mark.parametrize("path", [p for p in PAGES if p != LOG], ids=lambda p: p.stem)
 def test_commands_and_figures_in_the_prose_exist(path):
     commands = set(cli.create_app())  # with --help and its like

@@ -29,6 +29,7 @@ from cmlib.models import (
     Posterior,
     VaeGan,
     attend,
+    product_of_classifiers,
     product_of_experts,
 )
 from cmlib.perceiver import Perceiver
@@ -64,6 +65,17 @@ def mechanism(stem: str) -> dict:
 def random():
     torch.manual_seed(3)
     return np.random.default_rng(3)
+
+
+def test_two_cues_are_multiplied_as_by_two_classifiers(random):
+    counts = torch.tensor([5, 10, 20, 40])
+    face, voice = Classifier(6, 4), Classifier(3, 4)
+    seen, heard = torch.randn(1, 6), torch.randn(1, 3)
+    theirs = product_of_classifiers(face, voice, counts)(torch.cat([seen, heard], dim=1))
+    with torch.no_grad():
+        alone = [face(seen).softmax(1)[0].numpy(), voice(heard).softmax(1)[0].numpy()]
+    ours = mechanism("00_why_context")["combine"](*alone, (counts / counts.sum()).numpy())
+    assert np.allclose(ours, theirs.softmax(1)[0].detach().numpy(), atol=1e-6)
 
 
 @pytest.mark.parametrize("roll", [0.0, 0.3, -1.0])

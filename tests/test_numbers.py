@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from cmlib.figures import notebook_00
+
 ROOT = Path(__file__).parents[1]
 METRICS = ROOT / "docs" / "metrics"
 MODELS = {
@@ -131,6 +133,20 @@ def test_the_paper_beside_this_repository():
     assert interval(five["can"]) in text and interval(five["can_released"]) in text
     for name in ("README.md", "docs/results.md", "docs/paper_and_here.md"):
         assert "81.01 %" in page(name) and "79.34 %" in page(name)
+
+
+def test_every_number_of_the_paper_and_of_its_counterpart_comes_from_its_file():
+    """The page holds what notebook 00 prints from files, and more from the same files."""
+    text = page("docs/paper_and_here.md")
+    table = notebook_00.paper_and_here()
+    assert {"81.01 %", "79.34 %"} <= set(table.paper)
+    for result in table[table.file != ""].itertuples():
+        assert result.here in text, result.result
+    five = numbers("five_folds.json")
+    for model in ("face", "voice", "product_of_experts", "concatenation"):
+        assert interval(five["models"][model]) in text, model
+    judge = five["congruence_in_points"]["judge"]["all"]
+    assert interval(judge, 1).replace("%", "points") in text
 
 
 def test_raters_that_are_models_are_called_models():

@@ -11,6 +11,7 @@ from cmlib import files
 from cmlib.evaluation import scoring
 from cmlib.experiment.run import Run
 from cmlib.figures import (
+    notebook_00,
     notebook_01,
     notebook_02,
     notebook_03,
@@ -28,6 +29,7 @@ from cmlib.figures.figure import Figure, FigureError
 from cmlib.plots import style
 
 NOTEBOOKS = (
+    notebook_00,
     notebook_01,
     notebook_02,
     notebook_03,

@@ -44,6 +44,7 @@ NOTEBOOKS = {
 
 # Notebooks that use no data and no network of a run, but shipped files alone.
 ON_SHIPPED_FILES = {
+    "00_why_context": ("actors-quick", "crowd-64", "crowd", "performers+ravdess-photographs"),
     "12_real_faces": ("photographs-128/fold-1", "performers+ravdess-photographs", "observers"),
 }
 
