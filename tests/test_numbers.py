@@ -4,13 +4,16 @@
 it what five trained folds gave.
 """
 
+import csv
 import json
+import math
 import re
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from cmlib.config import PROFILES
 from cmlib.figures import notebook_00
 
 ROOT = Path(__file__).parents[1]
@@ -147,6 +150,42 @@ def test_every_number_of_the_paper_and_of_its_counterpart_comes_from_its_file():
         assert interval(five["models"][model]) in text, model
     judge = five["congruence_in_points"]["judge"]["all"]
     assert interval(judge, 1).replace("%", "points") in text
+
+
+def test_settings_beside_the_released_ones_are_those_of_the_profiles():
+    text, quick, paper = page("docs/paper_and_here.md"), PROFILES["quick"], PROFILES["paper"]
+    face, small = paper.face, quick.data.image_size
+    size = paper.data.image_size
+    assert f"{size} × {size} pixels, {face.latent} dimensions" in text
+    assert f"{small} × {small} pixels, {quick.face.latent} dimensions" in text
+    rate = f"{face.learning_rate:.0e}".replace("e-0", "e-")
+    first, second = face.milestones
+    training = f"{face.batch}, {face.epochs}, {rate} (RMSprop), lowered after {first} and {second}"
+    assert training in text and f"| {face.kl_weight:.5f} |" in text
+    assert f"{paper.classifier.epochs} epochs" in text and f"{paper.can.epochs} epochs" in text
+    assert f"{quick.can.neutral:.0%}".replace("%", " %") + " of all faces" in text
+    assert (paper.can.kl_weight, quick.can.kl_weight) == (1e-5, 1e-4) and "1e-5 | 1e-4" in text
+    assert quick.can.directions == 6 and quick.can.crowd == 0.5
+
+
+def test_the_sizes_of_the_released_networks():
+    counts = dict.fromkeys(("encoder", "decoder", "discriminator"), 0)
+    keys = (ROOT / "tests" / "data" / "released_checkpoint_keys.csv").read_text().splitlines()
+    for key, shape, *_ in csv.reader(keys[1:]):
+        if "running" not in key and shape != "scalar":
+            counts[key.split(".")[0]] += math.prod(int(number) for number in shape.split("x"))
+    millions = [f"{count / 1e6:.1f}" for count in counts.values()]
+    assert "{}, {} and {} million".format(*millions) in page("docs/paper_and_here.md")
+
+
+def test_what_the_paper_would_cost_on_ravdess():
+    text = page("docs/paper_and_here.md")
+    frames = round(3.67 * 30)
+    pictures, epochs = 14 * 60 * frames, PROFILES["paper"].face.epochs
+    assert f"{frames} frames each: about {pictures // 1000},000 pictures" in text
+    assert f"{epochs} epochs, so {pictures * epochs / 1e6:.0f} million pictures" in text
+    hours = pictures * epochs * 0.64 / 3600
+    assert f"{round(hours, -2):,.0f} hours" in text
 
 
 def test_raters_that_are_models_are_called_models():

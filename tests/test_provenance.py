@@ -238,7 +238,7 @@ def test_a_notebook_of_shipped_files_is_stale_with_their_cards(tmp_path, monkeyp
     records = [staleness.of_notebook(source, "actors", p, 1, 0) for p in ("quick", "smoke")]
     assert records[0] == records[1]  # whatever the run is made from
     for folder in staleness.ON_SHIPPED_FILES[source.stem]:
-        shutil.copytree(ROOT / "checkpoints" / folder, tmp_path / "checkpoints" / folder)
+        shutil.copytree(ROOT / folder, tmp_path / folder)
     monkeypatch.setattr(staleness, "ROOT", tmp_path)
     assert staleness.of_notebook(source, "actors", "quick", 1, 0) == records[0]
     card = tmp_path / "checkpoints" / "photographs-128" / "fold-1" / "face.json"

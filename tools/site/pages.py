@@ -20,6 +20,7 @@ from cmlib.figures.catalogue import FIGURES
 PICTURES = (".png", ".svg", ".webp", ".gif")
 LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 CORPUS_PAGE = files.ROOT / "docs" / "corpus"  # a page of its own, with clips that play
+COURSE = ("docs/course", "docs/glossary", "docs/reading")  # pages to read beside the notebooks
 LONGEST_ALT = 200  # letters of an alternative text
 
 FRONT = """\
@@ -36,6 +37,8 @@ page.
 ```
 
 {notebooks}
+
+{course}
 
 {pages}
 
@@ -93,9 +96,11 @@ def copy_corpus_page(folder: Path) -> None:
 def front_page(documents: Sequence[Path], modules: Sequence[str]) -> str:
     names = [path.relative_to(files.ROOT).with_suffix("").as_posix() for path in documents]
     notebooks = [name for name in names if name.startswith("notebooks/")]
-    pages = [name for name in names if name not in notebooks]
+    course = [name for name in COURSE if name in names]
+    pages = [name for name in names if name not in (*notebooks, *course)]
     return FRONT.format(
         notebooks=contents("The notebooks", notebooks),
+        course=contents("Beside the notebooks", course),
         pages=contents("Results, data and how it is built", pages),
         reference=contents("The library", [f"reference/{module}" for module in modules]),
     )
