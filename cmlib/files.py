@@ -7,19 +7,29 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]  # the repository's folder
 # Environment variables that put a folder elsewhere, and where it is without them.
 PLACES = {"CM_RUNS": "runs", "CM_CACHE": "data/prepared", "CM_DATA": "data"}
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 class PlaceError(OSError):
     """A folder in which nothing can be written; the message names it and says what to do."""
+
+
+class HeldError(OSError):
+    """A lock that another process holds; the message names its file."""
 
 
 def place(variable: str) -> Path:
@@ -78,13 +88,94 @@ def _remedy(folder: Path) -> str:
     return "choose a folder of your own"
 
 
+def _remedy_of_full_disk(folder: Path) -> str:
+    """What to do if the disk of ``folder`` is full."""
+    larger = "choose a larger one"
+    for variable in PLACES:
+        if folder.absolute().is_relative_to(place(variable)):
+            larger = f"set {variable} to a folder on a larger one"
+    return f"make room, or {larger}, and start the same command again: what is done is kept"
+
+
+def _full(path: Path) -> PlaceError:
+    """The error of a file ``path`` for which the disk has no room."""
+    remedy = _remedy_of_full_disk(path.parent)
+    error = PlaceError(f"{path}: the disk is full; {remedy}")
+    error.errno = errno.ENOSPC
+    return error
+
+
+def is_disk_full(error: BaseException, folder: Path) -> bool:
+    """Whether an ``error`` while writing into ``folder`` comes from a full disk.
+
+    torch and safetensors raise errors of their own, which have no number.
+    """
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        return True
+    if any(os.strerror(number) in str(error) for number in DISK_FULL):
+        return True
+    written_by_torch = any(
+        name in str(error) for name in ("PytorchStreamWriter", "inline_container")
+    )
+    return written_by_torch and shutil.disk_usage(folder).free < 2**20
+
+
+# -------------------------------------------------------------------- locks
+
+
+def hold(path: Path, wait: bool = True) -> FileLock:
+    """Hold the lock ``path`` until it is released or this process ends, even if it is killed.
+
+    HeldError if another process holds it and ``wait`` is false; PlaceError if its file cannot be
+    made. Some file systems have no locks. A line on stderr says so, and the lock is not held.
+    """
+    from filelock import FileLock, Timeout  # here: `cm --help` need not wait for it
+
+    make_folder(path.parent)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        raise HeldError(f"{path}: another process holds this lock") from None
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            print(
+                f"{path.parent}: this file system has no locks, so nothing keeps two processes"
+                " from doing the same work there; start one at a time",
+                file=sys.stderr,
+            )
+            return lock
+        if error.errno in DISK_FULL:
+            raise _full(path) from None
+        remedy = _remedy(path.parent)
+        raise PlaceError(f"{path}: cannot be locked ({error.strerror}); {remedy}") from None
+    return lock
+
+
+@contextmanager
+def locked(path: Path, work: str) -> Iterator[None]:
+    """Let one process do ``work`` while others wait; they say so on stderr. See ``hold``."""
+    try:
+        lock = hold(path, wait=False)
+    except HeldError:
+        print(f"another process is {work}: waiting for it ({path})", file=sys.stderr, flush=True)
+        lock = hold(path)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+# -------------------------------------------------------------------- writing
+
+
 @contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
     """Yield a temporary file beside ``path``, which replaces ``path`` when the block ends.
 
     So ``path`` appears whole or not at all, even if the process is killed. If the block fails, the
     temporary file is removed. The name of the temporary file holds the number of the process, so
-    that two processes do not collide.
+    that two processes do not collide. PlaceError if the disk is full.
     """
     make_folder(path.parent)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -94,6 +185,10 @@ def write_atomically(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(rights)  # safetensors makes files that only their owner may read
         os.replace(temporary, path)
+    except Exception as error:
+        if not is_disk_full(error, path.parent):
+            raise
+        raise _full(path) from None
     finally:
         temporary.unlink(missing_ok=True)
 

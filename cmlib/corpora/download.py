@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import requests
-from filelock import FileLock
 from tqdm.auto import tqdm
 
 from cmlib import files
@@ -76,7 +75,7 @@ def fetch(
     try:
         files.make_folder(root)
         # Two processes that write the same file would spoil it.
-        with FileLock(root / ".fetch.lock"):
+        with files.locked(root / ".fetch.lock", f"downloading into {root}"):
             _fetch_missing(names, root, url)
     except FetchError as error:
         which = names[0] if len(names) == 1 else f"{names[0]} ... {names[-1]}"
@@ -95,7 +94,7 @@ def fetch_archive(archive: Archive, root: Path) -> Path:
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / ".fetch.lock"):
+        with files.locked(root / ".fetch.lock", f"downloading into {root}"):
             _download_missing([archive], root)
     except FetchError as error:
         raise type(error)(

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -111,7 +110,7 @@ def train_judge(
     path = cache_root() / "judges" / f"{record.fingerprint()}.safetensors"
     if not path.exists():
         files.make_folder(path.parent)
-        with FileLock(path.with_suffix(".lock")):  # another process waits for the first one's judge
+        with files.locked(path.with_suffix(".lock"), "training the same judge"):
             if not path.exists():
                 trained = _train(pictures, rows, labels, epochs, seed)
                 weights = {name: x.cpu().contiguous() for name, x in trained.state_dict().items()}

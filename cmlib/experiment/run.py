@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock
 from torch import nn
 
 from cmlib import checkpoints, files, metrics, provenance, strangeness
@@ -167,7 +166,8 @@ class Run(StoredNetworks):
         file = folder / "latents" / f"{source}-{record.fingerprint()}.npy"
         if not file.exists():
             files.make_folder(file.parent)
-            with FileLock(file.with_suffix(".lock")):  # two notebooks need not encode side by side
+            # Cells of a study that start together need not encode the same pictures side by side.
+            with files.locked(file.with_suffix(".lock"), f"encoding the same pictures ({source})"):
                 if not file.exists():
                     flips = kind == "face"
                     latents = encode(model, pictures, rows, flips=flips, batch=INFERENCE_BATCH)

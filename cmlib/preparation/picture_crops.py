@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock
 from PIL import ImageOps
 
 from cmlib import files, provenance
@@ -70,7 +69,7 @@ def crop_folder(
     key = _key(root, table, size)
     path = cache / f"{kind}-{size}-{key}.npy"
     files.make_folder(cache)
-    with FileLock(path.with_suffix(".lock")):
+    with files.locked(path.with_suffix(".lock"), f"cropping the pictures of {root}"):
         if not path.exists():
             chunks = path.with_suffix(".part")
             chunks.mkdir(exist_ok=True)

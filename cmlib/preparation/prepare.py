@@ -26,7 +26,6 @@ import json
 import os
 import shutil
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -37,7 +36,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
 
 from cmlib import corpora, files, provenance
 from cmlib.config import Profile, get_profile
@@ -290,7 +288,8 @@ def prepare(
     try:
         if not folder.exists():
             files.make_folder(cache)
-            with _locked(folder):
+            lock = folder.with_name(f"{folder.name}.lock")
+            with files.locked(lock, f"preparing {folder.name}"):
                 if not folder.exists():  # another process may have been faster
                     _prepare_into(folder, unprepared, workers, progress)
     except OSError as error:
@@ -322,21 +321,6 @@ def _prepare_into(
     assemble(unfinished, unprepared, started)
     os.replace(unfinished, folder)
     shutil.rmtree(folder / "clips", ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Let one process prepare while others wait. The lock ends with its process, in any case."""
-    lock = FileLock(folder.with_name(folder.name + ".lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"another process is preparing {folder.name}: waiting for it", file=sys.stderr)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _prepare_clips(
