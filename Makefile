@@ -1,8 +1,11 @@
 # Two commands do everything: `make reproduce` and `make test`. Both make .venv first if it is missing.
+# CLUSTER=slurm submits what `make reproduce` and `make study` would do here (docs/cluster.md).
 CORPUS  ?= actors
 PROFILE ?= quick
 FOLD    ?= 1
 SEED    ?= 0
+STUDY   ?= studies/five_folds.yaml
+CLUSTER ?=
 CORES   ?= $(shell getconf _NPROCESSORS_ONLN)
 PYTHON  ?= python3
 SHELL   := /bin/sh
@@ -37,20 +40,30 @@ ifneq ($(shell cat .venv/ready 2>/dev/null),$(CURDIR))
   MOVED := always
 endif
 
-SNAKEMAKE = $(PY) -m snakemake $(if $(CM_RUNS),--directory "$$CM_RUNS") --cores $(CORES) --config corpus=$(CORPUS) profile=$(PROFILE) fold=$(FOLD) seed=$(SEED) \
+# On this machine all cores; on a cluster what its profile says.
+CORES_ASKED = $(if $(filter-out file,$(origin CORES)),--cores $(CORES))
+WHERE       = $(if $(CLUSTER),--profile "$$PWD/profiles/$(CLUSTER)" $(CORES_ASKED),--cores $(CORES))
+SNAKEMAKE   = $(PY) -m snakemake $(if $(CM_RUNS),--directory "$$CM_RUNS") $(WHERE) \
   --rerun-triggers mtime params input --rerun-incomplete --keep-going --nolock --quiet rules progress host reason
 
-.PHONY: help reproduce figures lint test test-browser bench demo lab site lock clean distclean always
+.PHONY: help reproduce study figures lint test test-browser test-cluster bench demo lab site lock clean distclean always
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 	@echo "  options: CORPUS=$(CORPUS) PROFILE=$(PROFILE) (smoke laptop quick tuned gestures cpu paper) FOLD=$(FOLD) SEED=$(SEED) CORES=$(CORES)"
+	@echo "  elsewhere: CLUSTER=slurm; a study of your own: STUDY=FILE (now $(STUDY))"
 	@echo "  folders elsewhere, as environment variables: CM_DATA (corpora), CM_CACHE (prepared), CM_RUNS (runs)"
 
+RUNS_WRITABLE = mkdir -p "$${CM_RUNS:-runs}" 2>/dev/null && test -w "$${CM_RUNS:-runs}" || \
+  { echo "$${CM_RUNS:-$$PWD/runs}: nothing can be written there; set CM_RUNS to a folder of your own" >&2; exit 1; }
+
 reproduce: $(READY)  ## execute the notebooks that are stale; write runs/<corpus>-<profile>/report.html
-	@mkdir -p "$${CM_RUNS:-runs}" 2>/dev/null && test -w "$${CM_RUNS:-runs}" || \
-	  { echo "$${CM_RUNS:-$$PWD/runs}: nothing can be written there; set CM_RUNS to a folder of your own" >&2; exit 1; }
-	@$(SNAKEMAKE) && $(PY) -m tools.notebooks.report $(RUN) --show
+	@$(RUNS_WRITABLE)
+	@$(SNAKEMAKE) --config corpus=$(CORPUS) profile=$(PROFILE) fold=$(FOLD) seed=$(SEED) && $(PY) -m tools.notebooks.report $(RUN) --show
+
+study: $(READY)  ## train and score every cell of STUDY; write runs/studies/<study>/report.html
+	@$(RUNS_WRITABLE)
+	@$(SNAKEMAKE) --snakefile study.smk --config study="$(STUDY)"
 
 figures: $(READY)  ## draw the figures of a run again without training, as SVG, PDF, PNG and CSV
 	@$(PY) -m cmlib.cli figures --corpus $(CORPUS) --profile $(PROFILE) --fold $(FOLD) --seed $(SEED)
@@ -66,6 +79,9 @@ test: $(READY)  ## unit and parity tests, and every notebook in profile smoke
 
 test-browser: $(READY)  ## the demo and the page in a headless Chromium (which has to be installed)
 	@$(PY) -m pip install -q -e '.[browser,site]' && MPLBACKEND=agg $(PY) -m pytest -q tests/browser
+
+test-cluster: $(READY)  ## studies as jobs of Slurm (which has to run: bash .ci/slurm start)
+	@$(PY) -m pip install -q -e '.[cluster]' && MPLBACKEND=agg $(PY) -m pytest -q tests/cluster
 
 bench: $(READY)  ## speed and memory as ratios, printed and written to runs/bench/bench.csv
 	@$(PY) -m benchmarks $(BENCH)

@@ -1,17 +1,16 @@
-# The graph of the notebooks.  `make reproduce` runs it; on a cluster: snakemake --executor slurm ...
+# The graph of the notebooks.  `make reproduce` runs it; on a cluster: make reproduce CLUSTER=slurm (docs/cluster.md)
 # papermill executes each notebook; the sign that one is done is the file of numbers that its last cell writes. The
 # executed notebook is declared as a log, so that a failed one keeps its traceback while the others go on.
 # A notebook runs again if its record changes (tools/notebooks/staleness.py), or if one that it builds on has run again.
-import fcntl
-import logging
 import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(workflow.basedir))  # on a cluster, snakemake may start elsewhere
-from cmlib.config import PROFILES
+from cmlib.config import get_profile
 from cmlib.corpora import archives, current_root
 from cmlib.files import PlaceError, make_folder, runs_root
+from tools import graphs
 from tools.notebooks.staleness import of_notebook
 
 ROOT = Path(workflow.basedir)
@@ -33,8 +32,10 @@ if os.environ.get("CM_RUNS"):
     RUN = str(runs_root() / f"{CORPUS}-{PROFILE}{OTHER}")
 FOLDER = current_root(CORPUS)
 
-if PROFILE not in PROFILES:
-    sys.exit(f"PROFILE={PROFILE}: unknown; choose one of {', '.join(PROFILES)}")
+try:
+    get_profile(PROFILE)
+except (KeyError, ValueError) as error:
+    sys.exit(f"PROFILE={PROFILE}: {error.args[0]}")
 if not 1 <= FOLD <= 5:
     sys.exit(f"FOLD={FOLD}: there are five folds, 1 to 5")
 if SEED >= 2**31:
@@ -49,30 +50,18 @@ try:
 except PlaceError as error:
     sys.exit(str(error))
 
-# The notebooks report on themselves, so snakemake shows only its warnings, its own errors, and "Nothing to be done".
-def worth_saying(record):
-    text = record.getMessage()
-    if "CalledProcessError" in text or "a job execution failed" in text or "At least one job did not" in text:
-        return False
-    return record.levelno >= logging.WARNING or "Nothing to be done" in text
-
-
-for handler in logging.getLogger("snakemake.logging").handlers:
-    handler.addFilter(worth_saying)
-
+graphs.show_only_warnings()
 
 # Snakemake's own folder .snakemake lies beside the runs, since the checkout may be somebody else's.
 workdir: runs_root() if os.environ.get("CM_RUNS") else ROOT
 
 
-# The system drops this lock whenever the process ends, even when it is killed; hence snakemake's own is off (--nolock).
 if workflow.is_main_process:
-    LOCK = open(ROOT / RUN / ".lock", "w")
-    try:
-        fcntl.flock(LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        sys.exit(f"{RUN}: another process is reproducing this run; wait for it, or choose another PROFILE, CORPUS, FOLD or SEED")
+    LOCK = graphs.hold_or_exit(ROOT / RUN / ".lock", "reproducing this run (or choose another PROFILE, CORPUS, FOLD or SEED)")
 
+# What a notebook that takes all cores asks for. On this machine Snakemake gives it as many as there are; on a cluster
+# profiles/ says how many.
+MOST_THREADS = 128
 # notebook: (notebooks that it builds on, whether it takes all cores)
 NOTEBOOKS = {
     "00_why_context": ([], False),
@@ -128,7 +117,7 @@ for notebook, (needs, all_cores) in NOTEBOOKS.items():
             source=f"notebooks/{notebook}.ipynb",
             record=record(notebook),
             out_dir=ROOT / RUN if OTHER else "",
-        threads: workflow.cores if all_cores else 1
+        threads: MOST_THREADS if all_cores else 1
         shell:
             "cd {ROOT:q} && OMP_NUM_THREADS={threads} {sys.executable:q} -m tools.notebooks.execute"
             " {params.source:q} {log:q} -p corpus {CORPUS:q} -p profile {PROFILE} -p fold {FOLD} -p seed {SEED}"

@@ -22,6 +22,7 @@ Networks that only measure, the judge and the critic of expressions, hold their 
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass, field
 
 
@@ -362,8 +363,55 @@ PROFILES = _WITH_NEUTRAL | PROFILES
 
 
 def get_profile(name: str) -> Profile:
-    """Return the profile called ``name``; KeyError names the choices."""
+    """Return the profile called ``name``, or one with other values of some settings.
+
+    ``quick+can.neutral=0.2+can.crowd=0`` is ``quick`` with two settings changed. Values are written
+    as in JSON; a text needs no quotes. KeyError for an unknown profile and ValueError for a setting
+    or value that does not exist; both name the choices.
+    """
+    base, *changes = name.split("+")
+    if base not in PROFILES:
+        choices = ", ".join(PROFILES)
+        raise KeyError(f"unknown profile {base!r}: choose one of {choices}")
+    profile = PROFILES[base]
+    for change in changes:
+        profile = _changed(profile, change)
+    # A name for each choice of settings, since folders are called after it.
+    return dataclasses.replace(profile, name=name) if changes else profile
+
+
+def _changed(profile: Profile, change: str) -> Profile:
+    """``profile`` with a setting changed as in "can.neutral=0.2"."""
+    setting, sign, text = change.partition("=")
+    part, _, name = setting.partition(".")
+    parts = [field.name for field in dataclasses.fields(Profile) if "Config" in str(field.type)]
+    if not sign or part not in parts:
+        raise ValueError(
+            f"{change!r} changes no setting; write one of {', '.join(parts)}, a point, the name of"
+            " a setting and its value, as in can.neutral=0.2"
+        )
+    settings = getattr(profile, part)
+    names = [field.name for field in dataclasses.fields(settings)]
+    if name not in names:
+        raise ValueError(f"{change!r}: {part} has no setting {name!r}; it has {', '.join(names)}")
+    value = _value_like(getattr(settings, name), text, change)
+    return dataclasses.replace(profile, **{part: dataclasses.replace(settings, **{name: value})})
+
+
+def _value_like(present: object, text: str, change: str) -> object:
+    """The value that ``text`` stands for, of the same type as the ``present`` one."""
+    if isinstance(present, str):
+        return text
     try:
-        return PROFILES[name]
-    except KeyError:
-        raise KeyError(f"unknown profile {name!r}: choose one of {', '.join(PROFILES)}") from None
+        value = json.loads(text)
+    except ValueError:
+        value = text  # of no type that a setting has, so it is refused below
+    if isinstance(present, float) and type(value) is int:
+        return float(value)
+    if isinstance(present, tuple) and isinstance(value, list):
+        return tuple(value)
+    # None, which a limit may be, takes a whole number, and a limit takes null.
+    types = (int, type(None)) if present is None else (type(present),)
+    if isinstance(value, types) and isinstance(value, bool) == isinstance(present, bool):
+        return value
+    raise ValueError(f"{change!r}: the value should be like {json.dumps(present)}")

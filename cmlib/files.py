@@ -88,19 +88,19 @@ def _remedy(folder: Path) -> str:
     return "choose a folder of your own"
 
 
-def _remedy_of_full_disk(folder: Path) -> str:
-    """What to do if the disk of ``folder`` is full."""
+def remedy_of_full_disk(folder: Path) -> str:
+    """Say that the disk of ``folder`` is full, and what to do."""
     larger = "choose a larger one"
     for variable in PLACES:
         if folder.absolute().is_relative_to(place(variable)):
             larger = f"set {variable} to a folder on a larger one"
-    return f"make room, or {larger}, and start the same command again: what is done is kept"
+    again = "start the same command again: what is done is kept"
+    return f"the disk is full; make room, or {larger}, and {again}"
 
 
 def _full(path: Path) -> PlaceError:
     """The error of a file ``path`` for which the disk has no room."""
-    remedy = _remedy_of_full_disk(path.parent)
-    error = PlaceError(f"{path}: the disk is full; {remedy}")
+    error = PlaceError(f"{path}: {remedy_of_full_disk(path.parent)}")
     error.errno = errno.ENOSPC
     return error
 

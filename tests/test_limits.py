@@ -101,7 +101,7 @@ def test_a_contact_sheet_replaces_nothing_of_the_corpus(sheet, words, corpus, tm
         ("fold=6", "FOLD=6: there are five folds"),
         ("seed=-1", "SEED=-1: a whole number is needed"),
         ("seed=9999999999", "SEED=9999999999: choose a number from 0 to"),
-        ("profile=quik", "PROFILE=quik: unknown; choose one of"),
+        ("profile=quik", "PROFILE=quik: unknown profile 'quik': choose one of"),
     ],
 )
 def test_make_refuses_it_in_one_line(value, words):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 from cmlib.cli.options import Corpus, Fold, FoldOrAll, Profile, Seed, Seeds, TrainMissing
 
@@ -29,14 +34,86 @@ def evaluate(
     fold: FoldOrAll = 1,
     seed: Seeds = (0,),
     train_missing: TrainMissing = False,
+    out: Annotated[
+        Path | None,
+        Parameter(help="Also write tables, predictions and a JSON file into this folder."),
+    ] = None,
 ) -> None:
     """Print the accuracy on validation actors, then on test actors, with intervals."""
+    from cmlib import files
+
+    if out is None:
+        _evaluate(corpus, profile, fold, seed, train_missing, None)
+        return
+    # A process that outlived the study that started it may still be at work here.
+    with files.locked(out / ".lock", f"evaluating into {out}"):
+        _evaluate(corpus, profile, fold, seed, train_missing, out)
+
+
+def _evaluate(
+    corpus: str,
+    profile: str,
+    fold: int | str,
+    seeds: Sequence[int],
+    train_missing: bool,
+    out: Path | None,
+) -> None:
     from cmlib.evaluation import scoring
 
-    runs = _trained_runs(corpus, profile, fold, seed, train_missing)
+    runs = _trained_runs(corpus, profile, fold, seeds, train_missing)
+    evaluations = {}
     for subset in scoring.SCORED_SUBSETS:
         scores, predictions = scoring.score_runs(runs, subset, scoring.available_models(runs[0]))
         _print_scores(subset, scores, predictions, runs)
+        evaluations[subset] = (scores, predictions)
+    if out:
+        write_evaluation(out, runs, evaluations)
+
+
+def write_evaluation(
+    folder: Path, runs: list[Run], evaluations: dict[str, tuple[pd.DataFrame, Predictions]]
+) -> None:
+    """Write what ``cm evaluate`` prints, and what a study puts together, into ``folder``.
+
+    ``scores.csv`` and ``differences.csv`` have a column subset; ``predictions-SUBSET.npz`` hold the
+    log probabilities of each frame. ``evaluation.json`` has all but these. It is written last, so
+    that it is the sign that the folder is complete.
+    """
+    import pandas as pd
+
+    from cmlib import files
+    from cmlib.evaluation import scoring
+
+    score_tables, difference_tables = [], []
+    for subset, (scores, predictions) in evaluations.items():
+        scoring.save_predictions(folder / f"predictions-{subset}.npz", predictions)
+        score_tables.append(scores.assign(subset=subset))
+        if "can" in predictions.log_probabilities:
+            table = scoring.differences(predictions, resamples=runs[0].profile.bootstrap)
+            difference_tables.append(table.assign(subset=subset))
+    tables = {"scores": pd.concat(score_tables)}
+    if difference_tables:
+        tables["differences"] = pd.concat(difference_tables)
+    for name, table in tables.items():
+        files.write_text(folder / f"{name}.csv", table.to_csv(index=False))
+    first = runs[0]
+    record = {
+        "corpus": first.corpus,
+        "profile": first.profile_name,
+        "folds": sorted({run.fold for run in runs}),
+        "seeds": sorted({run.seed for run in runs}),
+        "classes": first.classes,
+        "processor_seconds": _processor_seconds(),
+        **{name: table.to_dict("records") for name, table in tables.items()},
+    }
+    text = json.dumps(files.plain(record), indent=1, allow_nan=False)
+    files.write_text(folder / "evaluation.json", text + "\n")
+
+
+def _processor_seconds() -> float:
+    """Processor time of this process and of those that it has started and that have ended."""
+    times = os.times()
+    return round(times.user + times.system + times.children_user + times.children_system, 1)
 
 
 def _trained_runs(

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter, Token, validators
 
-from cmlib.config import PROFILES
+from cmlib.config import PROFILES, get_profile
 from cmlib.corpora import CORPORA
 
 EIGHT_CLASSES = "-8"  # how the profiles with neutral as the eighth class end
@@ -48,6 +48,14 @@ def _check_side(hint: type, side: int) -> None:
         raise ValueError(f"{side} is not a multiple of 32")
 
 
+def _check_profile(hint: type, name: str) -> None:
+    try:
+        get_profile(name)
+    except KeyError:
+        choices = ", ".join(ALL_PROFILES)
+        raise ValueError(f"unknown profile. Choose from: {choices}") from None
+
+
 Side = Annotated[
     int, Parameter(validator=_check_side, help="Side of the pictures in pixels, a multiple of 32.")
 ]
@@ -61,11 +69,13 @@ CorpusToRead = Annotated[
 ]
 Corpus = Annotated[str, Parameter(help=f"A corpus, such as {', '.join(list(CORPORA)[:3])}.")]
 Profile = Annotated[
-    str,
+    # The names are there for the shell's completion; a text may also change settings.
+    Literal[ALL_PROFILES] | str,  # pyright: ignore[reportInvalidTypeForm]
     Parameter(
-        choices=ALL_PROFILES,
+        validator=_check_profile,
         show_choices=False,
-        help=f"{', '.join(MAIN_PROFILES)}; with {EIGHT_CLASSES} appended, neutral is a class, too.",
+        help=f"{', '.join(MAIN_PROFILES)}; with {EIGHT_CLASSES} appended, neutral is a class, too; "
+        "quick+can.neutral=0.2 changes a setting.",
     ),
 ]
 Fold = Annotated[

@@ -7,15 +7,18 @@ these scores, but on validation actors.
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from cmlib import metrics
+from cmlib import files, metrics
 from cmlib.experiment.run import MODELS, Run
 
+PREDICTION_COLUMNS = ("labels", "clips", "actors")
 SCORED_SUBSETS = ("validation", "test")  # the subsets of a split on which models are scored
 
 
@@ -103,6 +106,33 @@ def concatenate(predictions: Sequence[Predictions]) -> Predictions:
     )
 
 
+MODEL_KEY = "model:"  # begins the name of the array of a model in a file of predictions
+
+
+def save_predictions(path: Path, predictions: Predictions) -> None:
+    """Write predictions as arrays of numbers and text to an ``.npz`` file."""
+    arrays = {name: np.asarray(getattr(predictions, name)) for name in PREDICTION_COLUMNS}
+    for name, array in arrays.items():
+        if array.dtype == object:  # text of a table, which numpy would pickle
+            arrays[name] = array.astype(str)
+    for model, log_probabilities in predictions.log_probabilities.items():
+        arrays[MODEL_KEY + model] = log_probabilities
+    with files.write_atomically(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def load_predictions(path: Path) -> Predictions:
+    """What ``save_predictions`` wrote; ValueError, which names the file, if it cannot be read."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        columns = {name: arrays.pop(name) for name in PREDICTION_COLUMNS}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: no predictions can be read ({error}); delete it") from None
+    models = {name.removeprefix(MODEL_KEY): array for name, array in arrays.items()}
+    return Predictions(models, **columns)
+
+
 # -------------------------------------------------------------------- tables
 
 
@@ -129,6 +159,13 @@ def score_runs(
     """
     models = tuple(models)
     predictions = [predict(run, subset, models) for run in runs]
+    return score_together(predictions, runs[0].profile.bootstrap)
+
+
+def score_together(
+    predictions: Sequence[Predictions], resamples: int = 2000
+) -> tuple[pd.DataFrame, Predictions]:
+    """Scores of the predictions of several runs, as ``score_runs`` describes them."""
     values = pd.concat([score(p, resamples=1) for p in predictions])
     spread = (
         values.groupby(["model", "score"])
@@ -137,7 +174,7 @@ def score_runs(
         .reset_index()
     )
     together = concatenate(predictions)
-    table = score(together, runs[0].profile.bootstrap)
+    table = score(together, resamples)
     return table.merge(spread, on=["model", "score"]), together
 
 

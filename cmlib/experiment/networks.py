@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,22 +59,32 @@ class StoredNetworks(CorpusRows):
     def find(self, name: str) -> Path | None:
         """Where the network ``name`` lies (without suffix); None where it has to be trained.
 
-        It is the shipped network that a stage without epochs uses, this experiment's own, or the
-        one shipped for the same corpus, profile, fold and seed.
+        It is the shipped network that a stage without epochs uses, this experiment's own, the one
+        shipped for the same corpus, profile, fold and seed or, if settings were changed, that of
+        the unchanged profile.
         """
         fixed_network = self.fixed_network(name)
         if fixed_network:
             return fixed_network
         if self.trained_here(name):
             return self.path(name)
-        shipped = self._shipped(name)
-        if not shipped.with_suffix(".safetensors").exists() or self._differences(name, shipped):
-            return None
-        for below in provenance.networks_below(name, self.profile):
-            # It reads the latents of exactly the networks that it was shipped with.
-            if not self.fixed_network(below) and self.find(below) != shipped.with_name(below):
-                return None
-        return shipped
+        for path in self._made_elsewhere(name):
+            if _is_complete(path) and not self._differences(name, path):
+                # It reads the latents of exactly the networks that it was trained with.
+                below = provenance.networks_below(name, self.profile)
+                trained = [each for each in below if not self.fixed_network(each)]
+                if all(self.find(each) == path.with_name(each) for each in trained):
+                    return path
+        return None
+
+    def _made_elsewhere(self, name: str) -> list[Path]:
+        """Where networks lie that this experiment has not trained, but that may serve it."""
+        paths = [self._shipped(name)]
+        base, _, changes = self.profile_name.partition("+")
+        if changes:
+            unchanged = dataclasses.replace(self, profile_name=base, out_dir="")
+            paths += [unchanged.path(name), unchanged._shipped(name)]
+        return paths
 
     def weights(self, name: str) -> Path:
         """The file of weights that ``find`` gives; CheckpointError where there is none."""

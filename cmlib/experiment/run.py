@@ -5,6 +5,7 @@ Notebooks, command line and benchmarks all come through here, so that there is o
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
@@ -56,7 +57,7 @@ class Run(StoredNetworks):
         """
         path = self.usable(kind, retrain)
         if path is None:
-            self._train_vaegan(kind, fabric or launch(), log)
+            self._train_vaegan_alone(kind, fabric or launch(), log)
             path = self.path(kind)
         self._check_shipped(kind, path)
         return checkpoints.load(path, VaeGan)[0]
@@ -69,6 +70,20 @@ class Run(StoredNetworks):
                 f"fold {self.fold} is not there; get it (git checkout checkpoints), or choose "
                 "another profile or fold"
             )
+
+    def _train_vaegan_alone(self, kind: str, fabric: Fabric, log: str) -> None:
+        """Train a VAE-GAN, unless another process, for which this one waits, has just done so.
+
+        Such a process may have outlived the command that started it.
+        """
+        alone = contextlib.nullcontext()
+        if fabric.is_global_zero:  # the first device holds the lock for all
+            work = f"training the {kind} network of {self.folder.name}"
+            alone = files.locked(self.folder / f".{kind}.lock", work)
+        with alone:
+            fabric.barrier()
+            if not self.trained_here(kind):
+                self._train_vaegan(kind, fabric, log)
 
     def _train_vaegan(self, kind: str, fabric: Fabric, log: str) -> None:
         """Train and save a VAE-GAN; a training that was killed resumes."""

@@ -17,7 +17,14 @@ import time
 from pathlib import Path
 
 from cmlib.experiment.notebook_parameters import PARAMETERS
-from cmlib.files import make_folder, write_text
+from cmlib.files import (
+    PlaceError,
+    is_disk_full,
+    locked,
+    make_folder,
+    remedy_of_full_disk,
+    write_text,
+)
 from cmlib.provenance import Provenance
 from tools.notebooks.staleness import NOTEBOOKS, changes, of_notebook, record_beside
 
@@ -35,8 +42,9 @@ def execute(source: Path, target: Path, parameters: dict, progress: bool = False
     NotebookError where a parameter is not one of ``PARAMETERS`` or is unknown to the notebook, where
     the target is the source itself, and where a cell fails.
     """
-    # Imported here, because a misspelt command line need not wait half a second for it.
+    # Imported here, because a misspelt command line need not wait half a second for them.
     import papermill
+    from nbclient.exceptions import DeadKernelError
 
     started = time.monotonic()
     if target.exists() and target.samefile(source):
@@ -65,6 +73,15 @@ def execute(source: Path, target: Path, parameters: dict, progress: bool = False
         raise NotebookError(
             f"{source}: cell [{error.exec_count}] failed: {line}\n    traceback: {target}"
         ) from None
+    except DeadKernelError:
+        raise NotebookError(
+            f"{source}: its kernel died, as happens when the system ends it for want of memory; "
+            "free some, or choose a smaller PROFILE, and start again: trained networks are kept"
+        ) from None
+    except OSError as error:
+        if not is_disk_full(error, target.parent):
+            raise
+        raise NotebookError(f"{target}: {remedy_of_full_disk(target.parent)}") from None
     return time.monotonic() - started
 
 
@@ -97,9 +114,15 @@ def main(arguments: list[str] | None = None) -> int:
     record = _record(options.source, parameters)
     reasons = changes(options.target, record) if record else []
     say(f"started again: {reasons[0]}" + _more(reasons[1:]) if reasons else "started")
+    # Snakemake may have been killed while this notebook went on. The lock belongs to the process
+    # that writes, so a second one waits for it.
+    lock = options.target.with_suffix(".lock")
     try:
-        seconds = execute(options.source, options.target, parameters, progress=sys.stderr.isatty())
-    except NotebookError as error:
+        with locked(lock, f"executing {options.source.stem}"):
+            seconds = execute(
+                options.source, options.target, parameters, progress=sys.stderr.isatty()
+            )
+    except (NotebookError, PlaceError) as error:
         say(f"FAILED  {error}", sys.stderr)
         return 1
     except KeyboardInterrupt:

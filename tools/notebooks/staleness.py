@@ -25,6 +25,7 @@ CLASSIFIERS = tuple(
 )
 MODELS = (*CLASSIFIERS, "can_released", "can")
 CODE = ("encoding", "judge", "evaluation")
+USED_BY_EVALUATION = (MODELS, CODE, ("bootstrap",))
 
 # What each notebook uses: networks by stage, other stages whose code it runs, and the settings of
 # the profile that it reads itself, besides those that its networks were trained with.
@@ -65,9 +66,28 @@ def of_notebook(source: Path, corpus: str, profile_name: str, fold: int, seed: i
     if source.stem in ON_SHIPPED_FILES:
         cells |= {folder: cards_of(folder) for folder in ON_SHIPPED_FILES[source.stem]}
         return Provenance(source.stem, 1, {}, cells, seed, fold)
+    uses = NOTEBOOKS.get(source.stem, USED_BY_EVALUATION)
+    return _of_run(source.stem, uses, cells, corpus, profile_name, fold, seed)
+
+
+def of_evaluation(corpus: str, profile_name: str, fold: int, seed: int) -> Provenance:
+    """The record of ``cm evaluate`` on one run as it would be evaluated today."""
+    return _of_run("evaluate", USED_BY_EVALUATION, {}, corpus, profile_name, fold, seed)
+
+
+def _of_run(
+    name: str,
+    uses: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]],
+    cells: dict[str, str],
+    corpus: str,
+    profile_name: str,
+    fold: int,
+    seed: int,
+) -> Provenance:
+    """The record of what ``uses`` names: networks, other stages, and settings of the profile."""
     profile = get_profile(profile_name)
     classes = classes_of(corpus, profile.neutral)
-    networks, code, names = NOTEBOOKS.get(source.stem, (MODELS, CODE, ("bootstrap",)))
+    networks, code, names = uses
     corpus_files = {"corpus": listing(corpus)}
 
     def data(stage: str) -> dict[str, str]:
@@ -83,7 +103,7 @@ def of_notebook(source: Path, corpus: str, profile_name: str, fold: int, seed: i
         {"clips_limit": profile.data.clips_limit, **_prepared(profile)}, corpus_files
     )
     settings = {name: getattr(profile, name) for name in names}
-    return Provenance(source.stem, 1, settings, cells, seed, fold, classes, below)
+    return Provenance(name, 1, settings, cells, seed, fold, classes, below)
 
 
 def _prepared(profile) -> dict[str, int]:
