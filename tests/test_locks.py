@@ -1,16 +1,20 @@
-"""Locks belong to the process that works, and say by name what stands in the way."""
+"""Locks belong to the process that works; what stands in the way is one line with its remedy."""
 
 import errno
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import nbformat
 import pytest
 
 from cmlib import files
 from cmlib.files import HeldError, PlaceError, hold, locked
+from tools.notebooks import execute
 
 HOLD_IT = """
 import sys, time
@@ -154,3 +158,78 @@ def test_weights_and_states_on_a_disk_that_is_really_full(tmp_path, kind):
     finally:
         # Lazily: the error that pytest has caught still holds the file open.
         subprocess.run(["umount", "--lazy", str(small)], check=True)
+
+
+# -------------------------------------------------------------------- notebooks
+
+
+def notebook(path: Path, code: str) -> Path:
+    book = nbformat.v4.new_notebook()
+    book.cells = [nbformat.v4.new_code_cell(code)]
+    nbformat.write(book, path)
+    return path
+
+
+def test_a_dead_kernel_is_one_line_with_its_remedy(tmp_path):
+    source = notebook(
+        tmp_path / "x.ipynb", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
+    )
+    with pytest.raises(execute.NotebookError) as caught:
+        execute.execute(source, tmp_path / "out" / "x.ipynb", {})
+    line = str(caught.value)
+    assert line.startswith(f"{source}: its kernel died") and "smaller PROFILE" in line
+    assert "\n" not in line
+
+
+def test_a_full_disk_under_a_notebook_is_one_line(tmp_path, monkeypatch, capsys):
+    import papermill
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(papermill, "execute_notebook", full)
+    source, target = notebook(tmp_path / "x.ipynb", "1"), tmp_path / "out" / "x.ipynb"
+    assert execute.main([str(source), str(target)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{target}: the disk is full; make room" in line
+
+
+def test_a_second_execution_of_a_notebook_waits(tmp_path, holder, monkeypatch, capsys):
+    """Snakemake was killed, and its notebook goes on: nobody writes beside it."""
+    source, target = notebook(tmp_path / "x.ipynb", "1"), tmp_path / "x-executed.ipynb"
+    holder(target.with_suffix(".lock"), 1)
+    started = time.monotonic()
+    monkeypatch.setattr(execute, "execute", lambda *a, **o: time.monotonic() - started)
+    assert execute.main([str(source), str(target)]) == 0
+    assert time.monotonic() - started > 0.5
+    assert "another process is executing x: waiting for it" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_kernel_does_not_outlive_its_notebook(tmp_path):
+    """The lock is its executor's. So the kernel, which writes, has to end with the executor."""
+    code = f"import os, time\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n"
+    source = notebook(tmp_path / "x.ipynb", code + "time.sleep(300)")
+    command = [sys.executable, "-m", "tools.notebooks.execute", source, tmp_path / "y.ipynb"]
+    process = subprocess.Popen(command, cwd=files.ROOT, stdout=subprocess.DEVNULL)
+    number = tmp_path / "pid"
+    while not number.exists() or not number.read_text():
+        assert process.poll() is None
+        time.sleep(0.1)
+    kernel = int(number.read_text())
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    for _ in range(300):
+        if not alive(kernel):
+            return
+        time.sleep(0.1)
+    os.kill(kernel, signal.SIGKILL)
+    pytest.fail("the kernel goes on without its notebook")
+
+
+def alive(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    return True

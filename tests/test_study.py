@@ -17,10 +17,12 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from cmlib import metrics
+from cmlib import checkpoints, metrics
 from cmlib.config import PROFILES, get_profile
 from cmlib.evaluation import scoring
 from cmlib.evaluation.scoring import Predictions
+from cmlib.experiment.run import Run
+from cmlib.models import Classifier
 from tools.study import __main__ as study_command
 from tools.study.cells import Cell, StudyError, check_corpora, read_study
 from tools.study.report import write_report
@@ -65,6 +67,22 @@ def test_a_change_that_is_none_is_named(change, words):
     with pytest.raises(ValueError, match=words) as caught:
         get_profile(f"quick+{change}")
     assert str(caught.value).startswith(repr(change))
+
+
+def test_networks_of_the_unchanged_profile_serve(tmp_path, monkeypatch):
+    """A choice of settings that only concerns the context need not learn faces again."""
+    monkeypatch.setenv("CM_RUNS", str(tmp_path))
+    monkeypatch.setattr(Run, "_data_keys", lambda run, name: {"corpus": "the same"})
+    unchanged = Run("actors", "smoke", seed=4)
+    for stage in ("face", "voice", "classifier_face", "can"):
+        checkpoints.save(unchanged.path(stage), Classifier(4, 2), unchanged.card(stage, {}))
+    changed = Run("actors", "smoke+can.epochs=3", seed=4)
+    for stage in ("face", "voice", "classifier_face"):
+        assert changed.find(stage) == unchanged.path(stage)
+    assert changed.find("can") is None and unchanged.find("can") == unchanged.path("can")
+    other = Run("actors", "smoke+face.epochs=3", seed=4)
+    assert other.find("face") is None and other.find("classifier_face") is None
+    assert other.find("voice") == unchanged.path("voice")
 
 
 # -------------------------------------------------------------------- the file
