@@ -97,17 +97,19 @@ def test_apptainer_takes_all_that_the_commands_read():
     assert readme[1] in copied  # setuptools reads it
 
 
-def test_profiles_of_clusters_are_yaml_and_name_rules():
-    text = (ROOT / "Snakefile").read_text() + (ROOT / "study.smk").read_text()
-    for name in ("slurm", "kubernetes"):
-        profile = yaml.safe_load((ROOT / "profiles" / name / "config.yaml").read_text())
-        assert profile["executor"] == name and profile["cores"] and profile["nolock"]
-        rules = [*profile["set-resources"], *(g.split("=")[0] for g in profile.get("groups", []))]
-        for rule in rules:
-            if rule.startswith("notebook_"):
-                assert (ROOT / "notebooks" / f"{rule.removeprefix('notebook_')}.ipynb").exists()
-            else:
-                assert f"rule {rule}:" in text, rule
+@pytest.mark.parametrize("path", sorted((ROOT / "profiles").glob("*/config.yaml")))
+def test_profiles_of_clusters_name_rules_that_exist(path):
+    profile = yaml.safe_load(path.read_text())
+    assert profile["executor"] == path.parent.name and profile["cores"] and profile["nolock"]
+    graphs = (ROOT / "Snakefile").read_text() + (ROOT / "study.smk").read_text()
+    groups = dict(group.split("=") for group in profile["groups"])
+    for rule in (*profile["set-resources"], *groups):
+        if rule.startswith("notebook_"):
+            assert (ROOT / "notebooks" / f"{rule.removeprefix('notebook_')}.ipynb").exists()
+        else:
+            assert f"rule {rule}:" in graphs, rule
+    sizes = dict(size.split("=") for size in profile["group-components"])
+    assert sizes == {name: str(list(groups.values()).count(name)) for name in groups.values()}
 
 
 def tracked_files() -> list[str]:
