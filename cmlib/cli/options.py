@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter, Token, validators
 
@@ -68,9 +68,12 @@ CorpusToRead = Annotated[
     ),
 ]
 Corpus = Annotated[str, Parameter(help=f"A corpus, such as {', '.join(list(CORPORA)[:3])}.")]
+if TYPE_CHECKING:
+    ProfileName = str
+else:  # A text may change settings; the names are there for the shell's completion.
+    ProfileName = Literal[ALL_PROFILES] | str
 Profile = Annotated[
-    # The names are there for the shell's completion; a text may also change settings.
-    Literal[ALL_PROFILES] | str,  # pyright: ignore[reportInvalidTypeForm]
+    ProfileName,
     Parameter(
         validator=_check_profile,
         show_choices=False,

@@ -118,7 +118,7 @@ def save_predictions(path: Path, predictions: Predictions) -> None:
     for model, log_probabilities in predictions.log_probabilities.items():
         arrays[MODEL_KEY + model] = log_probabilities
     with files.write_atomically(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def load_predictions(path: Path) -> Predictions:
