@@ -376,7 +376,7 @@ def test_kills_of_a_study_lose_nothing_but_the_job_that_died(project, tmp_path):
     process = start(project, killed)
     printed, _ = process.communicate()
     assert process.returncode == 0, printed
-    print(f"kills: {kills}; cells that died: {lost}; starts: {len(journal_of(killed))}")
+    print(f"kills: {kills}; cells that died: {lost}; done: {len(ended(killed))}")
     assert sum(kills.values()) >= min(KILLS, 3)
 
     # The same tables; every cell that ended was done once more at most because Snakemake, which was
