@@ -1,12 +1,15 @@
 """The experiment on the reader of notebook 00: its trials, its answers, and what it shows."""
 
 import base64
+import itertools
 import re
 
+import pandas as pd
 import pytest
 
 from cmlib.apps import listening
 from cmlib.apps.listening import CHOICES, AnswerError, Session
+from cmlib.figures import notebook_00
 from cmlib.preparation import media
 
 
@@ -72,3 +75,18 @@ def test_answers_on_paper_are_checked(trials):
         session.note({1: "bored"})
     with pytest.raises(AnswerError, match="there are trials 1 to 18"):
         session.note({19: "sad"})
+
+
+@pytest.mark.parametrize("sense", ["voice", "face"])
+def test_the_influence_is_that_of_the_sense_that_decides(sense, monkeypatch):
+    """Answers that follow one sense alone: its influence is 1, and that of the other 0."""
+    rows = []
+    for actor, step, heard in itertools.product((1, 2), notebook_00.STEPS, notebook_00.ENDS):
+        by_voice = float(heard == notebook_00.ENDS[1])
+        rows.append((actor, heard, step, by_voice if sense == "voice" else step))
+    table = pd.DataFrame(rows, columns=["actor", "voice", "step", "value"])
+    monkeypatch.setattr(notebook_00, "forced_choices", lambda run: table)
+    measured = notebook_00.influence(None)
+    assert measured.pop(sense)["value"] == pytest.approx(1)
+    (other,) = measured.values()
+    assert other["value"] == pytest.approx(0)

@@ -198,7 +198,7 @@ def influence(run: Run) -> dict[str, dict[str, float]]:
     """
     answers = forced_choices(run).pivot(index=["actor", "step"], columns="voice", values="value")
     by_voice = (answers[ENDS[1]] - answers[ENDS[0]]).groupby("actor").mean()
-    with_voices = answers[list(ENDS)].mean(1).unstack("step")
+    with_voices = answers[list(ENDS)].mean(axis=1).unstack("step")
     by_face = with_voices[STEPS[-1]] - with_voices[STEPS[0]]
     return {
         name: metrics.mean_interval(values.to_numpy(), values.index.to_numpy())

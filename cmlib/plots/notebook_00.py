@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,8 +30,10 @@ def continuum(table: pd.DataFrame, pictures: Sequence[np.ndarray], answers: Sequ
         name = str(voice)
         color = EMOTION_COLORS.get(name, INK)
         label = name if name == NO_VOICE else f"{name} voice"
-        style = dict(color=color, marker=EMOTION_MARKERS.get(name, "o"), ms=5, lw=1.8)
-        ax.plot(points["step"], points["value"], label=label, **style)
+        look: dict[str, Any] = dict(
+            color=color, marker=EMOTION_MARKERS.get(name, "o"), ms=5, lw=1.8
+        )
+        ax.plot(points["step"], points["value"], label=label, **look)
         ax.fill_between(
             points["step"], points["low"], points["high"], color=color, alpha=0.15, lw=0
         )
