@@ -43,9 +43,6 @@ def crop() -> Canvas:
     with canvas.turned(degrees, x, y):
         _head(canvas, x, y, scale * side)
         half = scale * side / 2
-        corners = [(x - half, y - half), (x + half, y - half), (x + half, y + half)]
-        corners += [(x - half, y + half), (x - half, y - half)]
-        canvas.line(corners, "both-line", 3)
         canvas.line([(x, y - half), (x, y + half)], "both-line", 1, "4 4")
     eyes = [place(POINTS[0]), place(POINTS[1])]
     canvas.line(eyes, "bad-line", 2.4)
@@ -62,19 +59,7 @@ def crop() -> Canvas:
     # The crop
     size, right, upper = 284.0, 550.0, 66.0
     canvas.text(right + size / 2, 40, f"crop: {PIXELS} × {PIXELS} pixels", "name")
-    middle = (right + size / 2, upper + size / 2)
-    _head(canvas, *middle, size)
-    canvas.line(
-        [
-            (right, upper),
-            (right + size, upper),
-            (right + size, upper + size),
-            (right, upper + size),
-            (right, upper),
-        ],
-        "both-line",
-        3,
-    )
+    _head(canvas, right + size / 2, upper + size / 2, size)
     level = upper + EYE_HEIGHT * size
     canvas.line([(right, level), (right + size, level)], "bad-line", 1.6, "5 4")
     canvas.text(
@@ -87,11 +72,15 @@ def crop() -> Canvas:
 
 
 def _head(canvas: Canvas, x: float, y: float, side: float) -> None:
-    """A head in an upright crop around (x, y): its eyes are where the crop puts them."""
+    """The square of a crop around (x, y), with a head whose eyes are where the crop puts them."""
     eye = side / CROP_SIDE_IN_EYE_DISTANCES / 2
     # In a face of radius 1 the eyes lie 0.32 from the middle and 0.14 above it.
     radius = eye / 0.32
     canvas.face(x, y + (EYE_HEIGHT - 0.5) * side + 0.14 * radius, radius, "neutral")
+    half = side / 2
+    corners = [(x - half, y - half), (x + half, y - half), (x + half, y + half)]
+    corners += [(x - half, y + half), (x - half, y - half)]
+    canvas.line(corners, "both-line", 3)
 
 
 def spoken() -> np.ndarray:
@@ -153,16 +142,7 @@ def mel() -> Canvas:
     for left, words in zip(places[1:], ("STFT", "× B", "log")):
         canvas.arrow((left - 44, top + panel / 2), (left - 3, top + panel / 2))
         canvas.text(left - 24, top + panel / 2 - 12, words, "small")
-    # The waveform as the range of each of 88 pieces
-    pieces = sound[: len(sound) // 88 * 88].reshape(88, -1)
-    for i, (low, high) in enumerate(zip(pieces.min(1).tolist(), pieces.max(1).tolist())):
-        x = places[0] + 2 * i + 1
-        canvas.line([(x, top + 88 - 70 * high), (x, top + 88 - 70 * low)], "voice-line", 1.2)
-    for i in range(3):  # three windows, wider here than they are
-        x = places[0] + 50 + 14 * i
-        canvas.path(
-            f"M {x} {top + 168} Q {x + 14} {top + 138} {x + 28} {top + 168}", "both-line", 2
-        )
+    _waveform(canvas, sound, places[0], top)
     spectra = block_means(power[:640][::-1] / power.max(), 64, 64)
     canvas.picture(places[1], top, panel / 64, spectra)
     _triangles(canvas, places[2], top, panel)
@@ -181,6 +161,19 @@ def mel() -> Canvas:
     for left, lines in zip(places, captions):
         canvas.lines(left + panel / 2, top + panel + 26, lines)
     return canvas
+
+
+def _waveform(canvas: Canvas, sound: np.ndarray, left: float, top: float) -> None:
+    """A sound (N,) as the ranges of its 88 pieces, with three of its windows."""
+    pieces = sound[: len(sound) // 88 * 88].reshape(88, -1)
+    for i, (low, high) in enumerate(zip(pieces.min(1).tolist(), pieces.max(1).tolist())):
+        x = left + 2 * i + 1
+        canvas.line([(x, top + 88 - 70 * high), (x, top + 88 - 70 * low)], "voice-line", 1.2)
+    for i in range(3):  # wider here than they are
+        x = left + 50 + 14 * i
+        canvas.path(
+            f"M {x} {top + 168} Q {x + 14} {top + 138} {x + 28} {top + 168}", "both-line", 2
+        )
 
 
 def _triangles(canvas: Canvas, left: float, top: float, panel: float) -> None:
