@@ -171,6 +171,17 @@ def test_readme_names_the_rooms_of_each_notebook():
         assert used >= COMMON, f"{path.stem} does without {COMMON - used}"
 
 
+def test_every_mode_of_the_released_code_has_its_place_beside_the_paper():
+    modes = re.findall(
+        r"^\| `(\w+)` \|",
+        (ROOT / "docs" / "research_code.md").read_text(encoding="utf-8"),
+        flags=re.M,
+    )
+    text = (ROOT / "docs" / "paper_and_here.md").read_text(encoding="utf-8")
+    assert "eval" in modes
+    assert [mode for mode in modes if mode != "fit" and f"`{mode}`" not in text] == []
+
+
 def test_the_map_of_the_course_lists_every_notebook_after_those_it_builds_on():
     text = (ROOT / "docs" / "course.md").read_text(encoding="utf-8")
     rows = re.findall(
