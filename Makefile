@@ -18,6 +18,10 @@ export CM_DATA  := $(call FULL_NAME,CM_DATA)
 export CM_CACHE := $(call FULL_NAME,CM_CACHE)
 export CM_RUNS  := $(call FULL_NAME,CM_RUNS)
 
+# With FRESH=1 nothing counts that ships for this corpus and profile: networks, judges and measured tables.
+FRESH    ?= $(CM_FRESH)
+export CM_FRESH := $(FRESH)
+
 # As in cmlib/__init__.py; here for notebooks that import torch first.
 export GOMP_SPINCOUNT ?= 10000
 
@@ -44,13 +48,13 @@ endif
 CORES_ASKED = $(if $(filter-out file,$(origin CORES)),--cores $(CORES))
 WHERE       = $(if $(CLUSTER),--profile "$$PWD/profiles/$(CLUSTER)" $(CORES_ASKED),--cores $(CORES))
 SNAKEMAKE   = $(PY) -m snakemake $(if $(CM_RUNS),--directory "$$CM_RUNS") $(WHERE) \
-  --rerun-triggers mtime params input --rerun-incomplete --keep-going --nolock --quiet rules progress host reason
+  $(if $(filter-out 0,$(FRESH)),--forceall) --rerun-triggers mtime params input --rerun-incomplete --keep-going --nolock --quiet rules progress host reason
 
 .PHONY: help reproduce study figures lint test test-browser test-cluster bench demo lab site lock clean distclean always
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
-	@echo "  options: CORPUS=$(CORPUS) PROFILE=$(PROFILE) (smoke laptop quick tuned gestures cpu paper) FOLD=$(FOLD) SEED=$(SEED) CORES=$(CORES)"
+	@echo "  options: CORPUS=$(CORPUS) PROFILE=$(PROFILE) (smoke laptop quick tuned gestures cpu paper) FOLD=$(FOLD) SEED=$(SEED) CORES=$(CORES) FRESH=1"
 	@echo "  elsewhere: CLUSTER=slurm; a study of your own: STUDY=FILE (now $(STUDY))"
 	@echo "  folders elsewhere, as environment variables: CM_DATA (corpora), CM_CACHE (prepared), CM_RUNS (runs)"
 
@@ -100,7 +104,7 @@ lab: $(READY)  ## the notebooks in JupyterLab
 .venv/ready: requirements.lock pyproject.toml $(MOVED)
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.11 ...")'
 	@.venv/bin/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear .venv
-	@echo "installing packages into .venv (once; a few GB with CUDA on Linux) ..."
+	@echo "installing packages into .venv (once; on Linux with 5 GB for CUDA, unless PIP_EXTRA_INDEX_URL names the index of the CPU builds) ..."
 	@test -t 1 || quiet=-q; .venv/bin/python -m pip install $$quiet $(PACKAGES)
 	@.venv/bin/python -m pip install -q --no-deps -e .
 	@pwd -P > .venv/ready
@@ -108,8 +112,7 @@ lab: $(READY)  ## the notebooks in JupyterLab
 lock:  ## solve requirements.lock again from pyproject.toml (x86-64 Linux)
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install -q -e .[reproduce,test]
-	{ sed -n '/^#/p' requirements.lock; build/lock/bin/python -m pip freeze --exclude-editable | sed -E \
-	  "/^(cuda-|nvidia-|triton)/ s/$$/ ; sys_platform == 'linux' and platform_machine == 'x86_64'/"; } > build/requirements.lock
+	{ sed -n '/^#/p' requirements.lock; build/lock/bin/python -m pip freeze --exclude-editable | grep -vE '^(cuda-|nvidia-|triton)'; } > build/requirements.lock
 	mv build/requirements.lock requirements.lock && rm -rf build/lock
 
 clean:  ## remove this run with its trained networks, what was prepared for the corpus, and caches

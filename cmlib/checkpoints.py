@@ -15,12 +15,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cmlib import files, provenance
-from cmlib.models import Can, Classifier, ObserverNetwork, Posterior, VaeGan
+from cmlib.models import Can, Classifier, CnnJudge, ObserverNetwork, Posterior, VaeGan
 
 SCALE = ":scale"  # ends the name of the factors of the rows of an eight-bit matrix
 Network = TypeVar("Network", bound=nn.Module)
 MODELS: dict[str, type[nn.Module]] = {
-    network.__name__: network for network in (VaeGan, Classifier, Can, ObserverNetwork)
+    network.__name__: network for network in (VaeGan, Classifier, Can, CnnJudge, ObserverNetwork)
 }
 WRITTEN_BY_SAVE = ("architecture", "config", "without", "versions", "written")  # keys of a card
 
@@ -115,6 +115,22 @@ def read_card(path: Path) -> dict:
         raise CheckpointError(
             f"{text}: no readable model card ({error}); train the stage again or restore the file"
         ) from None
+
+
+def is_current(path: Path, record: provenance.Provenance) -> bool:
+    """Whether weights and card of ``path`` are there, made from what ``record`` says."""
+    if not is_complete(path):
+        return False
+    stored = provenance.of_card(read_card(path))
+    return stored is not None and not record.differences(stored)
+
+
+def is_complete(path: Path) -> bool:
+    """Whether weights and card are there.
+
+    The card is missing if a run was killed just after it had written the weights.
+    """
+    return all(path.with_suffix(suffix).exists() for suffix in (".safetensors", ".json"))
 
 
 def belong_together(cards: Mapping[str, dict]) -> bool:

@@ -58,6 +58,20 @@ def runs_root() -> Path:
     return place("CM_RUNS")
 
 
+def fresh() -> bool:
+    """Whether networks, judges and tables that ship with the repository do not count.
+
+    Then an experiment trains and measures them itself. The environment variable CM_FRESH says so;
+    the option ``--fresh`` of ``cm`` and ``make reproduce FRESH=1`` set it.
+    """
+    return os.environ.get("CM_FRESH", "") not in ("", "0")
+
+
+def ignore_shipped() -> None:
+    """From now on ``fresh`` holds, in this process and in those that it starts."""
+    os.environ["CM_FRESH"] = "1"
+
+
 def make_folder(folder: Path) -> Path:
     """Make a folder to write into, if it is not there yet; raises PlaceError if that fails.
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +27,45 @@ RATE = 48_000
 
 def pytest_configure():
     os.environ.setdefault("CM_QUIET", "1")
+    os.environ.pop("CM_FRESH", None)
+
+
+# -------------------------------------------------------------------- where processor time goes
+
+# With pytest's option --durations=N, the N files of tests that took most processor time are listed.
+# Seconds of wall clock say little, since tests run side by side.
+
+CLOCK = pytest.StashKey[float]()
+
+
+def processor_seconds() -> float:
+    """Of this process and of those children that have ended."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    now = processor_seconds()
+    # Set-up, call and teardown of a test have a report each, so nothing is left out between two.
+    report.processor_seconds = now - item.config.stash.get(CLOCK, now)
+    item.config.stash[CLOCK] = now
+    return report
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    count = config.option.durations
+    if not count:
+        return
+    by_file = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            file = getattr(report, "nodeid", "").partition("::")[0]
+            by_file[file] += getattr(report, "processor_seconds", 0.0)
+    terminalreporter.section(f"processor time: {by_file.total():.0f} s")
+    for file, seconds in by_file.most_common(count):
+        terminalreporter.write_line(f"{seconds:7.1f} s  {file}")
 
 
 @pytest.fixture

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from cmlib import checkpoints
 from cmlib.evaluation import judges
-from cmlib.evaluation.judges import CnnJudge, Recogniser
+from cmlib.evaluation.judges import Recogniser
 from cmlib.experiment.run import Run
+from cmlib.models import CnnJudge
 from cmlib.training.batches import Pictures
 
 CLASSES = ("calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
@@ -60,6 +62,28 @@ def test_a_judge_is_trained_once_for_the_same_pictures_labels_and_settings(strip
         assert not np.allclose(judges.predict(other, x), judges.predict(first, x))
 
 
+def test_a_judge_of_a_run_is_trained_once_and_may_be_shipped(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("CM_CACHE", str(tmp_path))
+    run.store  # noqa: B018  prepare the corpus, which is a training of nothing
+    first = judges.judge_for_run(run)
+    monkeypatch.setattr(judges, "_train", lambda *_: pytest.fail("trained again"))
+    x = run.faces.batch(np.arange(4))
+    again = judges.judge_for_run(Run("actors", "smoke", seed=1))
+    np.testing.assert_array_equal(judges.predict(again, x), judges.predict(first, x))
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        judges.judge_for_run(run, "validation")
+
+    # Shipped, it counts until everything is to be fresh.
+    checkpoints.save(run.shipped("judge_others"), first, judges.judge_card(run, "others"))
+    judges.kept_judge(run, "others").with_suffix(".json").unlink()
+    np.testing.assert_array_equal(
+        judges.predict(judges.judge_for_run(run), x), judges.predict(first, x)
+    )
+    monkeypatch.setenv("CM_FRESH", "1")
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        judges.judge_for_run(run)
+
+
 def test_a_judge_ignores_lighting_and_skin_tone():
     judge = CnnJudge().eval()
     x = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -72,14 +96,8 @@ def test_a_judge_ignores_lighting_and_skin_tone():
     "learns_from, subsets",
     [("others", ("train", "val")), ("validation", ("val",)), ("training", ("train",))],
 )
-def test_a_judge_of_a_run_learns_from_the_actors_that_it_should(
-    run, monkeypatch, learns_from, subsets
-):
-    learnt = []
-    monkeypatch.setattr(
-        judges, "train_judge", lambda pictures, rows, labels, **_: learnt.extend(rows)
-    )
-    judges.judge_for_run(run, learns_from)
+def test_a_judge_of_a_run_learns_from_the_actors_that_it_should(run, learns_from, subsets):
+    learnt = judges.frames_to_learn_from(run, learns_from)
     actors = run.store.clips.actor.to_numpy()
     teachers = {actor for subset in subsets for actor in actors[getattr(run.split, subset)]}
     assert set(actors[run.frame_clip[learnt]]) == teachers

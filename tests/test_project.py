@@ -75,11 +75,67 @@ def test_lock_covers_the_project():
     assert all(spec.startswith("==") for spec in lock.values())
 
 
-def test_lock_marks_what_only_linux_has():
-    for line in (ROOT / "requirements.lock").read_text().splitlines():
-        assert not re.match(r"nvidia-|cuda-|triton", line) or "sys_platform == 'linux'" in line, (
-            line
-        )
+def test_lock_leaves_cuda_to_torch():
+    """The build of torch for processors needs no CUDA; the other one names what it needs."""
+    assert not [name for name in locked() if re.match(r"nvidia-|cuda-|triton", name)]
+
+
+# Dependencies that nothing imports, and what needs them.
+STARTED = {
+    "ipykernel": "runs the cells of notebooks",
+    "jupyterlab": "make lab",
+    "voila": "make demo",
+}
+
+
+def import_statements(path: Path) -> list[str]:
+    """The import statements of a module or a notebook, as text."""
+    if path.suffix == ".ipynb":
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        trees = [ast.parse(text) for text in code]
+    else:
+        trees = [ast.parse(path.read_text(encoding="utf-8"))]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    return [ast.unparse(n) for n in nodes if isinstance(n, (ast.Import, ast.ImportFrom))]
+
+
+def test_nothing_is_a_dependency_that_nothing_imports():
+    program = [*(ROOT / "cmlib").rglob("*.py"), *(ROOT / "tools" / "notebooks").glob("*.py")]
+    statements = [text for path in (*program, *NOTEBOOKS) for text in import_statements(path)]
+    modules = {re.match(r"(?:from|import) (\w+)", text)[1] for text in statements}
+    packages = packages_distributions()
+    names = {name for module in modules for name in packages.get(module, [])}
+    imported_names = {requirement(name)[0] for name in names}
+    assert set(wanted()) - imported_names == set(STARTED)
+
+
+# The modules of each extra that no other dependency needs as well (librosa needs numba).
+EXTRAS = {
+    "reproduce": ["snakemake"],
+    "test": ["pytest", "pytest_timeout", "xdist"],
+    "lint": ["pyright", "ruff"],
+    "browser": ["axe_playwright_python", "playwright"],
+    "site": ["furo", "myst_nb", "onnx", "onnxscript", "sphinx"],
+    "recogniser": ["ai_edge_litert", "facex"],
+    "heic": ["pillow_heif"],
+    "corpus": ["espeakng_loader", "pyworld"],
+}
+
+
+def test_the_library_and_the_notebooks_need_no_extra():
+    """With all extras absent at once, everything that they import is there."""
+    assert set(EXTRAS) == set(PROJECT["optional-dependencies"])
+    absent = [module for modules in EXTRAS.values() for module in modules]
+    library = sorted((ROOT / "cmlib").rglob("*.py"))
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in library]
+    lines = [f"import {name.removesuffix('.__init__')}" for name in names if "__main__" not in name]
+    lines += [text for path in NOTEBOOKS for text in import_statements(path)]
+    program = [f"import sys; sys.modules.update(dict.fromkeys({absent!r}))", *dict.fromkeys(lines)]
+    child = subprocess.run(
+        [sys.executable, "-c", "\n".join(program)], capture_output=True, text=True, cwd=ROOT
+    )
+    assert child.returncode == 0, child.stderr[-2000:]
 
 
 def imported(tree: ast.AST) -> set[str]:

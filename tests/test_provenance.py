@@ -12,8 +12,9 @@ import pytest
 from fingerprints import GOLDEN, fingerprints, records
 
 from cmlib import config, provenance
-from cmlib.checkpoints import read_card
+from cmlib.checkpoints import is_current, read_card
 from cmlib.config import CanConfig, ClassifierConfig, VaeGanConfig
+from cmlib.evaluation.judges import TEACHERS, judge_name, judge_record
 from cmlib.experiment.run import FUSIONS, Run
 from cmlib.provenance import Provenance
 from tools.notebooks import staleness
@@ -123,7 +124,10 @@ def test_a_card_without_a_readable_record_tells_nothing(card):
 def test_every_shipped_network_is_used_by_its_profile():
     run = Run("actors", "quick")
     shipped = {file.stem for file in (ROOT / "checkpoints" / "actors-quick").glob("*.json")}
-    assert shipped == {*STAGES} - {"face", "voice"}
+    names = {judge_name(learns_from) for learns_from in TEACHERS}
+    assert shipped == ({*STAGES} | names) - {"face", "voice"}
+    for learns_from in TEACHERS:
+        assert is_current(run.shipped(judge_name(learns_from)), judge_record(run, learns_from))
     for name in STAGES:
         path = run.fixed_network(name) or ROOT / "checkpoints" / "actors-quick" / name
         stored = provenance.of_card(read_card(path))

@@ -107,6 +107,26 @@ def test_partial_report_takes_back_scores_that_are_no_longer_true(run):
     assert report.main([str(run)]) == 1
 
 
+def test_the_page_says_what_was_measured_here_and_what_came_with_the_clone(run, monkeypatch):
+    shipped = run / "clone" / "checkpoints" / run.name
+    for folder, names in (
+        (run / "checkpoints", ["can"]),
+        (run / "tables", ["leakage"]),
+        (shipped, ["can", "classifier_face", "judge_others"]),
+        (shipped / "tables", ["robustness"]),
+    ):
+        for name in names:
+            files.write_text(folder / f"{name}.json", "{}")
+    monkeypatch.setattr(report, "ROOT", run / "clone")
+    assert report.origins(run) == {
+        "here": ["can", "leakage"],
+        "clone": ["classifier_face", "robustness"],
+    }
+    page = report.build(run).read_text(encoding="utf-8")
+    assert "measured in this run: can, leakage." in page
+    assert "used as it is: classifier face, robustness." in page
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(42.4, "42 s"), (185, "3 min 05 s"), (7800, "2 h 10 min"), (59.6, "1 min 00 s")],

@@ -1,8 +1,9 @@
-"""Copy the networks of a finished run to checkpoints/.
+"""Copy the networks, judges and measured tables of a finished run to checkpoints/.
 
-The command is ``python -m tools.ship runs/actors-quick``. Each network is written in half
-precision, with its card and the history of its training, and without its discriminator, which only
-training needs.
+The command is ``python -m tools.ship runs/actors-quick``. Each network is written with its card and
+the history of its training. A VAE-GAN is large, so it is written in half precision and without its
+discriminator, which only training needs. All others keep their precision: whoever uses them gets
+the numbers of the run to the last digit.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ import sys
 from pathlib import Path
 
 from cmlib import checkpoints, files
+from cmlib.evaluation import judges
+from cmlib.experiment import kept
+from cmlib.experiment.run import Run
+from cmlib.models import VaeGan
 
 
 def ship(run: Path, target: Path) -> list[Path]:
@@ -29,23 +34,65 @@ def ship(run: Path, target: Path) -> list[Path]:
         tested = scores.get(card["stage"].removeprefix("classifier_"))
         if tested and card["stage"] not in ("face", "voice"):
             card["test"] = tested
-        card["command"] = (
-            f"make reproduce PROFILE={card['profile']} FOLD={card['fold']} SEED={card['seed']}"
-        )
-        without = ("discriminator",) if hasattr(model, "discriminator") else ()
+        card["command"] = command_of(card)
+        is_vaegan = isinstance(model, VaeGan)
+        without = ("discriminator",) if is_vaegan else ()
         path = target / card_file.stem
-        shipped.append(checkpoints.save(path, model, card, bits=16, without=without))
+        bits = 16 if is_vaegan else 32
+        shipped.append(checkpoints.save(path, model, card, bits=bits, without=without))
         history = card_file.with_suffix(".history.csv")
         if history.exists():
             shutil.copy(history, target)
     return shipped
 
 
+def ship_judges(run: Run, target: Path) -> list[Path]:
+    """Write the judges of a run that are trained to ``target``; return the files of weights."""
+    shipped = []
+    for learns_from in judges.TEACHERS:
+        path = judges.kept_judge(run, learns_from)
+        if checkpoints.is_complete(path):
+            judge, _ = checkpoints.load(path)
+            card = judges.judge_card(run, learns_from)
+            card["command"] = command_of(card)
+            shipped.append(checkpoints.save(target / card["stage"], judge, card))
+    return shipped
+
+
+def ship_tables(run: Path, target: Path) -> list[Path]:
+    """Copy the tables that a run has measured, in place of those shipped before."""
+    tables = target / kept.FOLDER
+    shutil.rmtree(tables, ignore_errors=True)
+    shipped = []
+    for card in sorted((run / kept.FOLDER).glob("*.json")):
+        tables.mkdir(parents=True, exist_ok=True)
+        shutil.copy(card, tables)
+        shipped.append(Path(shutil.copy(card.with_suffix(".csv"), tables)))
+    return shipped
+
+
+def command_of(card: dict) -> str:
+    """The command that makes the network of a card again."""
+    return (
+        f"make reproduce FRESH=1 PROFILE={card['profile']} FOLD={card['fold']} SEED={card['seed']}"
+    )
+
+
+def run_of(folder: Path) -> Run:
+    """The run whose results lie in ``folder``, from what its evaluation has recorded."""
+    numbers = json.loads((folder / "metrics.json").read_text())
+    return Run(numbers["corpus"], numbers["profile"], numbers["seed"], numbers["fold"], str(folder))
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="ship", description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     options = parser.parse_args(arguments)
-    for path in ship(options.run, files.ROOT / "checkpoints" / options.run.resolve().name):
+    target = files.ROOT / "checkpoints" / options.run.resolve().name
+    shipped = ship(options.run, target)
+    shipped += ship_judges(run_of(options.run), target)
+    shipped += ship_tables(options.run, target)
+    for path in shipped:
         print(f"{path.relative_to(files.ROOT)}: {path.stat().st_size / 1e6:.1f} MB")
     return 0
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from cmlib.cli.options import Corpus, Fold, FoldOrAll, Profile, Seed, Seeds, TrainMissing
+from cmlib import files
+from cmlib.cli.options import Corpus, Fold, FoldOrAll, Fresh, Profile, Seed, Seeds, TrainMissing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,14 +35,15 @@ def evaluate(
     fold: FoldOrAll = 1,
     seed: Seeds = (0,),
     train_missing: TrainMissing = False,
+    fresh: Fresh = False,
     out: Annotated[
         Path | None,
         Parameter(help="Also write tables, predictions and a JSON file into this folder."),
     ] = None,
 ) -> None:
     """Print the accuracy on validation actors, then on test actors, with intervals."""
-    from cmlib import files
-
+    if fresh:
+        files.ignore_shipped()
     if out is None:
         _evaluate(corpus, profile, fold, seed, train_missing, None)
         return
@@ -81,7 +83,6 @@ def write_evaluation(
     """
     import pandas as pd
 
-    from cmlib import files
     from cmlib.evaluation import scoring
 
     score_tables, difference_tables = [], []
@@ -205,6 +206,7 @@ def congruence(
     fold: FoldOrAll = 1,
     seed: Seeds = (0,),
     train_missing: TrainMissing = False,
+    fresh: Fresh = False,
 ) -> None:
     """Measure whether faces take on the voice's emotion, and stay who they are.
 
@@ -212,19 +214,17 @@ def congruence(
     """
     import pandas as pd
 
-    from cmlib.evaluation import identity, judges, representations
+    from cmlib.evaluation import representations
 
+    if fresh:
+        files.ignore_shipped()
     runs = _trained_runs(corpus, profile, fold, seed, train_missing)
     settings = runs[0].profile
     if not runs[0].store.has_faces:
         raise ValueError(
             f"{corpus} has sound only: there is no face that could show what a voice says"
         )
-    identifier = identity.Fisherfaces.of_crowd(settings.data.image_size)
-    tables = []
-    for run in runs:
-        pairs, judge = representations.neutral_pairs(run), judges.judge_for_run(run)
-        tables.append(representations.measure(run, run.can(), pairs, judge, identifier))
+    tables = [representations.measured(run) for run in runs]
     table = pd.concat(tables, ignore_index=True)
     n_pairs = len(table) // table.strength.nunique()
     n_actors = table.actor.nunique()

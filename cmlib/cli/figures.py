@@ -8,7 +8,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from cmlib.cli.options import Corpus, Fold, Profile, Seed
+from cmlib import files
+from cmlib.cli.options import Corpus, Fold, Fresh, Profile, Seed
 
 
 def figures(
@@ -33,6 +34,7 @@ def figures(
     list_names: Annotated[
         bool, Parameter(name="--list", help="Only print the names, and what they show.")
     ] = False,
+    fresh: Fresh = False,
 ) -> None:
     """Draw figures again without training, as SVG, PDF, PNG and CSV."""
     from cmlib.experiment.run import Run
@@ -46,6 +48,8 @@ def figures(
         raise ValueError("--gallery is a page of every figure: leave out NAME")
     if gallery:
         check_folder(gallery)
+    if fresh:
+        files.ignore_shipped()
     run, started = Run(corpus, profile, seed, fold), time.monotonic()
     folder = out or run.folder / "figures"
     drawn = catalogue.draw(run, names, folder)

@@ -124,3 +124,10 @@ Labels = Annotated[
     ),
 ]
 TrainMissing = Annotated[bool, Parameter(name="--train", help="Train what is not trained yet.")]
+Fresh = Annotated[
+    bool,
+    Parameter(
+        name="--fresh",
+        help="Measure everything here: nothing counts that ships for this corpus and profile.",
+    ),
+]

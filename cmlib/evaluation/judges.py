@@ -9,81 +9,121 @@ predicts what a hundred people would say.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from cmlib import files, provenance
+from cmlib import checkpoints, files, provenance
 from cmlib.corpora import cache_root
 from cmlib.experiment.run import Run
+from cmlib.models import CnnJudge
 from cmlib.training.batches import Pictures, batches
 from cmlib.training.loop import launch
 
 EPOCHS = 12
 BATCH = 64  # pictures of one step
 LEARNING_RATE = 2e-3  # the maximum of the schedule
+JUDGE_SEED = 0
+# Whom a judge learns from, and the subsets of the split that this stands for.
+TEACHERS = {"others": ("train", "val"), "validation": ("val",), "training": ("train",)}
 MAX_FRAMES = 4000  # of a run, approximately, from which a judge learns
 
 # -------------------------------------------------------------- a judge that learns from the corpus
 
 
-class CnnJudge(nn.Module):
-    """Four 3x3 convolutions, pooling and one linear layer: crops (B, 3, S, S) in 0...1 -> logits.
-
-    Its architecture shares nothing with the VAE-GAN whose pictures it judges.
-    """
-
-    def __init__(self, classes: int = 7, width: int = 24):
-        super().__init__()
-        widths = [3, width, 2 * width, 4 * width, 4 * width]
-        self.layers = nn.Sequential()
-        for i, (inputs, outputs) in enumerate(zip(widths, widths[1:])):
-            stage = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-                nn.BatchNorm2d(outputs),
-                nn.ReLU(),
-                nn.MaxPool2d(2),
-            )
-            self.layers.add_module(f"stage_{i}", stage)
-        self.head = nn.Linear(4 * width * 4, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        # Lighting and skin tone say nothing about an expression, so each channel is standardised.
-        mean = x.mean((2, 3), keepdim=True)
-        deviation = x.std((2, 3), keepdim=True)
-        x = (x - mean) / (deviation + 1e-3)
-        features = F.adaptive_avg_pool2d(self.layers(x), 2).flatten(1)  # (B, 4 * 4 * width)
-        return self.head(F.dropout(features, 0.3, self.training))
-
-
 def judge_for_run(run: Run, learns_from: str = "others") -> CnnJudge:
-    """A judge that learns from real frames of some of the run's actors.
+    """A judge that learns from real frames of some of the run's actors, trained or loaded.
 
     ``learns_from`` is "others", "validation" or "training". "others" are all actors except the test
     actors. "validation" is the strictest choice: the judged networks were not trained on these
     people, but there are only four or five of them. The seed is 0, so that runs of all seeds face
-    the same judge.
+    the same judge. It is trained once, and kept beside the prepared corpora for everything that
+    needs it, unless it is among the shipped checkpoints of the run.
     """
-    teachers = {
-        "others": (run.split.train, run.split.val),
-        "validation": (run.split.val,),
-        "training": (run.split.train,),
-    }[learns_from]
+    record = judge_record(run, learns_from)
+    shipped = run.shipped(judge_name(learns_from))
+    if not files.fresh() and checkpoints.is_current(shipped, record):
+        return checkpoints.load(shipped, CnnJudge)[0]
+    return _kept(
+        kept_judge(run, learns_from),
+        record,
+        judge_card(run, learns_from),
+        lambda: _train(
+            run.faces,
+            frames_to_learn_from(run, learns_from),
+            run.clip_labels[run.frame_clip],
+            _epochs(run),
+            JUDGE_SEED,
+        ),
+    )
+
+
+def _kept(
+    path: Path, record: provenance.Provenance, card: dict, train: Callable[[], CnnJudge]
+) -> CnnJudge:
+    """The judge at ``path`` (without suffix), trained first if it is not there or stale."""
+    if not checkpoints.is_current(path, record):
+        files.make_folder(path.parent)
+        with files.locked(path.with_suffix(".lock"), "training the same judge"):
+            if not checkpoints.is_current(path, record):
+                checkpoints.save(path, train(), card)
+    return checkpoints.load(path, CnnJudge)[0]
+
+
+def kept_judge(run: Run, learns_from: str) -> Path:
+    """Where the judge of a run is kept once it is trained (without suffix)."""
+    return cache_root() / "judges" / judge_record(run, learns_from).fingerprint()
+
+
+def judge_name(learns_from: str) -> str:
+    """The name of the checkpoint of a judge among those of its run."""
+    return f"judge_{learns_from}"
+
+
+def judge_record(run: Run, learns_from: str) -> provenance.Provenance:
+    """What the judge of a run is made from."""
+    record = provenance.of_code(
+        "judge",
+        {"epochs": _epochs(run), "learns_from": learns_from},
+        {"corpus": f"{run.corpus}-{run.shown.key}"},
+        JUDGE_SEED,
+    )
+    return dataclasses.replace(record, fold=run.fold, classes=run.classes)
+
+
+def judge_card(run: Run, learns_from: str) -> dict:
+    """What the checkpoint of a judge says about itself."""
+    return {
+        "stage": judge_name(learns_from),
+        "corpus": run.corpus,
+        "profile": run.profile_name,
+        "fold": run.fold,
+        "seed": JUDGE_SEED,
+        "classes": list(run.classes),
+        "provenance": judge_record(run, learns_from).to_json(),
+    }
+
+
+def _epochs(run: Run) -> int:
     # Profile smoke asks for fewer. A profile with a shipped face network does not set any epochs.
-    epochs = min(EPOCHS, 4 * run.profile.face.epochs) or EPOCHS
-    rows = run.frames_of(run.distinct(run.labelled(np.concatenate(teachers)), "face"))
-    rows = rows[:: 1 + len(rows) // MAX_FRAMES]
-    return train_judge(run.faces, rows, run.clip_labels[run.frame_clip], epochs=epochs)
+    return min(EPOCHS, 4 * run.profile.face.epochs) or EPOCHS
+
+
+def frames_to_learn_from(run: Run, learns_from: str) -> np.ndarray:
+    """The rows of the frames (N,) from which a judge learns."""
+    clips = np.concatenate([getattr(run.split, subset) for subset in TEACHERS[learns_from]])
+    rows = run.frames_of(run.distinct(run.labelled(clips), "face"))
+    return rows[:: 1 + len(rows) // MAX_FRAMES]
 
 
 def train_judge(
@@ -92,33 +132,22 @@ def train_judge(
     labels: np.ndarray,
     *,
     epochs: int = EPOCHS,
-    seed: int = 0,
+    seed: int = JUDGE_SEED,
 ) -> CnnJudge:
     """A judge that learns from the pictures ``rows`` (N,), trained now or read from the cache.
 
     ``labels`` has the class of every picture of ``pictures``, also of those outside ``rows``. The
-    same pictures, labels and settings give the same judge. So it is trained once, and kept beside
-    the prepared corpora for every notebook that needs it.
+    same pictures, labels and settings give the same judge, which is therefore trained once.
     """
-    classes = int(labels.max()) + 1
     record = provenance.of_code(
         "judge",
-        {"epochs": epochs, "classes": classes},
+        {"epochs": epochs, "classes": int(labels.max()) + 1},
         {"pictures": _fingerprint(pictures, rows, labels)},
         seed,
     )
-    path = cache_root() / "judges" / f"{record.fingerprint()}.safetensors"
-    if not path.exists():
-        files.make_folder(path.parent)
-        with files.locked(path.with_suffix(".lock"), "training the same judge"):
-            if not path.exists():
-                trained = _train(pictures, rows, labels, epochs, seed)
-                weights = {name: x.cpu().contiguous() for name, x in trained.state_dict().items()}
-                with files.write_atomically(path) as temporary:
-                    save_file(weights, temporary)
-    judge = CnnJudge(classes).to(memory_format=torch.channels_last)
-    judge.load_state_dict(load_file(path))
-    return judge.eval().requires_grad_(False)
+    path = cache_root() / "judges" / record.fingerprint()
+    card = {"stage": "judge", "seed": seed, "provenance": record.to_json()}
+    return _kept(path, record, card, lambda: _train(pictures, rows, labels, epochs, seed))
 
 
 def _fingerprint(pictures: Pictures, rows: np.ndarray, labels: np.ndarray) -> str:
@@ -159,7 +188,7 @@ def _train(
             loss.backward()
             optimiser.step()
             schedule.step()
-    return judge
+    return judge.cpu().eval().requires_grad_(False)
 
 
 def _shift(x: Tensor, rng: np.random.Generator) -> Tensor:

@@ -18,9 +18,11 @@ import torch
 from torch import Tensor
 
 from cmlib import metrics
+from cmlib.corpora import crowd
 from cmlib.evaluation import judges
 from cmlib.evaluation.identity import Fisherfaces, Typicality, actor_vectors
 from cmlib.evaluation.judges import Judge
+from cmlib.experiment.kept import kept_table
 from cmlib.experiment.run import Run
 from cmlib.models import Can, Posterior, VaeGan
 from cmlib.models.vaegan import INFERENCE_BATCH
@@ -63,6 +65,28 @@ def decode_pictures(face_network: VaeGan, mu: Tensor) -> Tensor:
 
 
 # -------------------------------------------------------------------- one row for each picture
+
+
+def measured(run: Run) -> pd.DataFrame:
+    """``measure`` of the neutral faces of test actors, with the run's own judge and fisherfaces.
+
+    It is measured once for everything that needs it (``kept_table``).
+    """
+
+    def measure_now() -> pd.DataFrame:
+        fisherfaces = Fisherfaces.of_crowd(run.profile.data.image_size)
+        judge = judges.judge_for_run(run)
+        return measure(run, run.can(), neutral_pairs(run), judge, fisherfaces)
+
+    return kept_table(
+        run,
+        "neutral_faces_judge",
+        measure_now,
+        networks=("face", "voice", "can"),
+        settings={"strengths": STRENGTHS},
+        data={"crowd": crowd.key()},
+        below={"judge": judges.judge_record(run, "others")},
+    )
 
 
 @torch.no_grad()

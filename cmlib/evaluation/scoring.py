@@ -62,10 +62,12 @@ def available_models(run: Run) -> tuple[str, ...]:
 def required_networks(run: Run) -> list[str]:
     """The names of the networks behind ``available_models``."""
     vaegans = ["face", "voice"] if run.store.has_faces else ["voice"]
-    classifying_networks = [
-        name if name.startswith("can") else f"classifier_{name}" for name in available_models(run)
-    ]
-    return vaegans + classifying_networks
+    return vaegans + networks_of(available_models(run))
+
+
+def networks_of(models: Iterable[str]) -> list[str]:
+    """The names of the networks that name the class for these ``MODELS``."""
+    return [name if name.startswith("can") else f"classifier_{name}" for name in models]
 
 
 def missing_networks(run: Run) -> list[str]:

@@ -23,7 +23,8 @@ class StoredNetworks(CorpusRows):
 
     A network is named after its stage: face, voice, classifier_<fusion>, can or can_released. It is
     looked for in the experiment's own folder and then among the shipped ``checkpoints/``. It
-    counts only if its record equals the one that it would get if it were trained today.
+    counts only if its record equals the one that it would get if it were trained today. With
+    ``files.fresh`` no network counts that was shipped for this experiment.
     """
 
     def path(self, name: str) -> Path:
@@ -69,7 +70,7 @@ class StoredNetworks(CorpusRows):
         if self.trained_here(name):
             return self.path(name)
         for path in self._made_elsewhere(name):
-            if _is_complete(path) and not self._differences(name, path):
+            if checkpoints.is_complete(path) and not self._differences(name, path):
                 # It reads the latents of exactly the networks that it was trained with.
                 below = provenance.networks_below(name, self.profile)
                 trained = [each for each in below if not self.fixed_network(each)]
@@ -79,12 +80,13 @@ class StoredNetworks(CorpusRows):
 
     def _made_elsewhere(self, name: str) -> list[Path]:
         """Where networks lie that this experiment has not trained, but that may serve it."""
-        paths = [self._shipped(name)]
+        paths = [self.shipped(name)]
         base, _, changes = self.profile_name.partition("+")
         if changes:
             unchanged = dataclasses.replace(self, profile_name=base, out_dir="")
-            paths += [unchanged.path(name), unchanged._shipped(name)]
-        return paths
+            paths += [unchanged.path(name), unchanged.shipped(name)]
+        shipped = files.ROOT / "checkpoints"
+        return [path for path in paths if not (files.fresh() and path.is_relative_to(shipped))]
 
     def weights(self, name: str) -> Path:
         """The file of weights that ``find`` gives; CheckpointError where there is none."""
@@ -98,16 +100,17 @@ class StoredNetworks(CorpusRows):
     def trained_here(self, name: str) -> bool:
         """Whether this experiment has trained ``name`` itself, from what would be used today."""
         path = self.path(name)
-        if self.fixed_network(name) or not _is_complete(path):
+        if self.fixed_network(name) or not checkpoints.is_complete(path):
             return False
         return not self._differences(name, path)
 
     def why_stale(self, name: str) -> list[str]:
         """How a network that this experiment has trained differs from what it would be today."""
         path = self.path(name)
-        return self._differences(name, path) if _is_complete(path) else []
+        return self._differences(name, path) if checkpoints.is_complete(path) else []
 
-    def _shipped(self, name: str) -> Path:
+    def shipped(self, name: str) -> Path:
+        """Where a network of this corpus and profile is kept if it ships with the repository."""
         return files.ROOT / "checkpoints" / f"{self.corpus}-{self.profile_name}" / name
 
     def _differences(self, name: str, path: Path) -> list[str]:
@@ -122,7 +125,7 @@ class StoredNetworks(CorpusRows):
         Prints why a network that this experiment has trained has to be trained again.
         """
         path = self.find(name)
-        if path and retrain and path == self._shipped(name):
+        if path and retrain and path == self.shipped(name):
             path = None
         reasons = [] if path else self.why_stale(name)
         if reasons:
@@ -165,11 +168,3 @@ class StoredNetworks(CorpusRows):
         network = self.find(name)
         path = network.with_suffix(".history.csv") if network else None
         return pd.read_csv(path) if path and path.exists() else None
-
-
-def _is_complete(path: Path) -> bool:
-    """Whether weights and card are there.
-
-    The card is missing if a run was killed just after it had written the weights.
-    """
-    return all(path.with_suffix(suffix).exists() for suffix in (".safetensors", ".json"))

@@ -313,6 +313,12 @@ class Run(StoredNetworks):
             return self.can(name, retrain)
         return self.classifier(name, retrain)
 
+    def network(self, name: str) -> nn.Module:
+        """The network of any stage, loaded or trained."""
+        if name in ("face", "voice"):
+            return self.vaegan(name)
+        return self.classifying_network(name.removeprefix("classifier_"))
+
     def perceiver(self) -> Perceiver:
         """The four networks of this experiment, ready for single faces and voices."""
         networks = self.vaegan("face"), self.vaegan("voice"), self.classifier("face"), self.can()

@@ -18,6 +18,7 @@ from torch import Tensor
 from cmlib.config import SMALL_FACES, VaeGanConfig
 from cmlib.corpora import cartoons
 from cmlib.evaluation import judges
+from cmlib.experiment.kept import kept_table
 from cmlib.experiment.run import Run
 from cmlib.figures.figure import Notebook, computed_once, faces
 from cmlib.models import VaeGan
@@ -28,6 +29,7 @@ from cmlib.training.batches import Pictures, TrainingData
 from cmlib.training.small_vaegan import ANSWERS, train_small_vaegan
 
 notebook = Notebook("02_face_vae", needs=faces)
+PENALTIES = [1e-4, 1e-3, 1e-2, 1e-1]  # inverse strengths C of the penalty of the probe
 NEVER = -1e9  # log probability of a class that a probe has not met
 
 
@@ -296,6 +298,23 @@ def three_scores(run: Run) -> dict[str, dict]:
 
     A judge reads real crops and reconstructions; a linear probe reads latents.
     """
+    table = kept_table(
+        run,
+        "three_numbers",
+        lambda: measure_three_scores(run),
+        networks=("face",),
+        settings={"penalties": PENALTIES},
+        below={"judge": judges.judge_record(run, "training")},
+    )
+    scores: dict[str, dict] = {}
+    for row in table.to_dict("records"):
+        interval = {key: row[key] for key in ("value", "low", "high")}
+        scores.setdefault(row["reader"], {})[row["score"]] = interval
+    return scores
+
+
+def measure_three_scores(run: Run) -> pd.DataFrame:
+    """The scores of ``three_scores`` in rows: reader, score, value, low, high."""
     train, val = run.frames_of(run.split.train), run.frames_of(run.split.val)
     labels = run.clip_labels[run.frame_clip]
     z = run.face_latents.mu[0].numpy()
@@ -304,20 +323,22 @@ def three_scores(run: Run) -> dict[str, dict]:
     actors = run.store.clips.actor.to_numpy()[run.frame_clip[train]]
     folds = GroupKFold(min(5, len(np.unique(actors))))
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
-    penalties = {"logisticregression__C": [1e-4, 1e-3, 1e-2, 1e-1]}
-    probe = GridSearchCV(pipeline, penalties, cv=folds)
+    probe = GridSearchCV(pipeline, {"logisticregression__C": PENALTIES}, cv=folds)
     probe = probe.fit(z[train], labels[train], groups=actors)
     linear = np.full((len(val), len(run.classes)), NEVER)
     linear[:, probe.classes_] = probe.predict_log_proba(z[val])
 
-    epochs = 4 if run.profile_name == "smoke" else 12
-    judge = judges.train_judge(run.faces, train[::2], labels, epochs=epochs, seed=run.seed)
+    judge = judges.judge_for_run(run, "training")
     answers = {
         "judge on real crops": judges.predict(judge, run.faces.batch(val)),
         "linear probe on the latent": linear,
         "judge on reconstructions": judges.predict(judge, reconstruct(run, val)),
     }
-    return {reader: run.scores(answer, val) for reader, answer in answers.items()}
+    rows = []
+    for reader, answer in answers.items():
+        for score, interval in run.scores(answer, val).items():
+            rows.append({"reader": reader, "score": score, **interval})
+    return pd.DataFrame(rows)
 
 
 @notebook.figure(

@@ -10,6 +10,7 @@ from sklearn.metrics import confusion_matrix
 
 from cmlib import metrics
 from cmlib.evaluation import leakage as leaky_splits
+from cmlib.experiment.kept import kept_table
 from cmlib.experiment.run import Run
 from cmlib.figures.figure import Needs, Notebook, faces, voices
 from cmlib.plots import kinds
@@ -54,7 +55,13 @@ add_confusion("voice", voices)
 def leakage(run: Run) -> dict:
     """``table`` is that of ``cmlib.evaluation.leakage.leakage``."""
     sense, _, _ = leaky_splits.probed_latents(run)
-    table = leaky_splits.leakage(run)
+    table = kept_table(
+        run,
+        "leakage",
+        lambda: leaky_splits.leakage(run),
+        networks=(sense,),
+        settings={"penalties": leaky_splits.PENALTIES},
+    )
     return {"table": table, "chance": 1 / len(run.classes), "sense": sense}
 
 

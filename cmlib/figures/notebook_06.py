@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 
 from cmlib import metrics
+from cmlib.corpora import crowd
 from cmlib.evaluation import ablations as ablations_of_context
 from cmlib.evaluation import robustness as disturbances
 from cmlib.evaluation import scoring
+from cmlib.experiment.kept import kept_table
 from cmlib.experiment.run import MODELS, Run
 from cmlib.figures.figure import Notebook, computed_once, faces
 from cmlib.figures.notebook_04 import confusion_table
@@ -110,7 +112,14 @@ def calibration(run: Run) -> pd.DataFrame:
 )
 def robustness(run: Run) -> dict:
     """``table`` has the columns disturbance, level, model, value, low, high."""
-    return {"table": disturbances.robustness(run, models=DISTURBED), "chance": chance(run)}
+    table = kept_table(
+        run,
+        "robustness",
+        lambda: disturbances.robustness(run, models=DISTURBED),
+        networks=("face", "voice", *scoring.networks_of(DISTURBED)),
+        settings={"models": DISTURBED, "clips": disturbances.MAX_CLIPS},
+    )
+    return {"table": table, "chance": chance(run)}
 
 
 @notebook.figure(
@@ -121,7 +130,15 @@ def robustness(run: Run) -> dict:
 )
 def ablations(run: Run) -> dict:
     """``table`` has the columns change, value, low, high and more, of validation actors."""
-    return {"table": ablations_of_context.ablations(run), "chance": chance(run)}
+    table = kept_table(
+        run,
+        "ablations",
+        lambda: ablations_of_context.ablations(run),
+        networks=("face", "voice", *scoring.networks_of(MODELS)),
+        settings={"can": run.profile.can, "changes": ablations_of_context.ABLATIONS},
+        data={"crowd": crowd.key()},
+    )
+    return {"table": table, "chance": chance(run)}
 
 
 def trained_folds(run: Run) -> list[Run]:

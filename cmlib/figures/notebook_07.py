@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cmlib import metrics
-from cmlib.evaluation import identity, judges, representations
+from cmlib.evaluation import representations
 from cmlib.experiment.run import Run, example, neutral_rows
 from cmlib.figures.figure import Notebook, computed_once, neutral_faces
 from cmlib.figures.notebook_06 import trained_folds
@@ -253,14 +253,8 @@ def conflict_size(run: Run) -> pd.DataFrame:
 
 @computed_once
 def measured(run: Run) -> pd.DataFrame:
-    """``representations.measure`` of the neutral test faces of all folds that are trained."""
-    fisherfaces = identity.Fisherfaces.of_crowd(run.profile.data.image_size)
-    tables = []
-    for each in trained_folds(run):
-        judge = judges.judge_for_run(each)
-        pairs = representations.neutral_pairs(each)
-        tables.append(representations.measure(each, each.can(), pairs, judge, fisherfaces))
-    return pd.concat(tables)
+    """``representations.measured`` of the neutral test faces of all folds that are trained."""
+    return pd.concat([representations.measured(each) for each in trained_folds(run)])
 
 
 @notebook.figure(

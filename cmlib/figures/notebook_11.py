@@ -2,38 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pandas as pd
 
 from cmlib.evaluation import representations
-from cmlib.evaluation.judges import Judge, Recogniser, judge_for_run
+from cmlib.evaluation.judges import Judge, Recogniser, judge_for_run, judge_record
+from cmlib.experiment.kept import kept_table
 from cmlib.experiment.run import Run
 from cmlib.figures.figure import Notebook, computed_once, neutral_faces
 from cmlib.figures.notebook_06 import trained_folds
 from cmlib.plots import notebook_11 as plots
+from cmlib.provenance import Provenance
 
 notebook = Notebook("11_more_witnesses", needs=neutral_faces)
+JUDGES = {"judge": "others", "strict judge": "validation"}  # and whom they learn from
 IN_CONTEXT = {0.0: "neutral, no context", 1.0: "mental representation"}  # by strength
 
 
 @computed_once
-def judges_of_run(run: Run) -> dict[str, Callable[[Run], Judge]]:
-    """By name, a function that returns the judge of a run.
-
-    The recogniser is left out where its package is not installed.
-    """
-    judges: dict[str, Callable[[Run], Judge]] = {
-        "judge": judge_for_run,
-        "strict judge": lambda each: judge_for_run(each, "validation"),
-    }
+def recogniser_of(run: Run) -> Recogniser | None:
+    """The recogniser, or None where its package is not installed."""
     try:
-        recogniser = Recogniser(run.classes)
+        return Recogniser(run.classes)
     except ModuleNotFoundError as advice:
         print(advice)
-    else:
-        judges["recogniser"] = lambda _: recogniser
-    return judges
+        return None
+
+
+def judges_of_run(run: Run) -> list[str]:
+    """The names of the judges that there are."""
+    return [*JUDGES, *(["recogniser"] if recogniser_of(run) else [])]
+
+
+def judge_of(run: Run, name: str) -> Judge:
+    if name in JUDGES:
+        return judge_for_run(run, JUDGES[name])
+    recogniser = recogniser_of(run)
+    assert recogniser is not None
+    return recogniser
+
+
+def record_of(run: Run, name: str) -> Provenance:
+    """What a judge was made from; the recogniser is the network of a package."""
+    if name in JUDGES:
+        return judge_record(run, JUDGES[name])
+    return Provenance(Recogniser.INSTALL, None)
+
+
+def without_context(run: Run, name: str) -> pd.DataFrame:
+    """``representations.judge_frames`` by one judge, for the test faces of one fold."""
+    return kept_table(
+        run,
+        f"test_faces_{name.replace(' ', '_')}",
+        lambda: representations.judge_frames(run, judge_of(run, name)),
+        networks=("face",),
+        below={"judge": record_of(run, name)},
+    )
+
+
+def in_context(run: Run, name: str) -> pd.DataFrame:
+    """``representations.measure`` by one judge, for the neutral test faces of one fold."""
+    if name == "judge":  # notebook 07 asks it, too
+        table = representations.measured(run).drop(columns=["same_person", "distance"])
+        return table[table.strength.isin(IN_CONTEXT)].reset_index(drop=True)
+
+    def measure() -> pd.DataFrame:
+        pairs, judge = representations.neutral_pairs(run), judge_of(run, name)
+        return representations.measure(run, run.can(), pairs, judge, strengths=tuple(IN_CONTEXT))
+
+    return kept_table(
+        run,
+        f"neutral_faces_{name.replace(' ', '_')}",
+        measure,
+        networks=("face", "voice", "can"),
+        settings={"strengths": list(IN_CONTEXT)},
+        below={"judge": record_of(run, name)},
+    )
 
 
 @computed_once
@@ -44,21 +87,11 @@ def judgements(run: Run) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFram
     (``representations.judge_frames``), the second about neutral faces without and with context
     (``representations.measure``).
     """
-    without_context = {}
-    in_context = {}
     folds = trained_folds(run)
-    for name, judge_of in judges_of_run(run).items():
-        judges = [judge_of(each) for each in folds]
-        seen = [representations.judge_frames(each, judge) for each, judge in zip(folds, judges)]
-        without_context[name] = pd.concat(seen)
-        measured = []
-        for each, judge in zip(folds, judges):
-            pairs = representations.neutral_pairs(each)
-            measured.append(
-                representations.measure(each, each.can(), pairs, judge, strengths=(0, 1))
-            )
-        in_context[name] = pd.concat(measured)
-    return without_context, in_context
+    names = judges_of_run(run)
+    seen = {name: pd.concat([without_context(each, name) for each in folds]) for name in names}
+    heard = {name: pd.concat([in_context(each, name) for each in folds]) for name in names}
+    return seen, heard
 
 
 @computed_once
@@ -67,13 +100,13 @@ def recognised(run: Run) -> pd.DataFrame:
 
     The columns are judge, pictures, value, low, high and emotions.
     """
-    without_context, in_context = judgements(run)
-    tables = [table.assign(judge=name) for name, table in without_context.items()]
-    for name, table in in_context.items():
+    seen, heard = judgements(run)
+    tables = [table.assign(judge=name) for name, table in seen.items()]
+    for name, table in heard.items():
         pictures = table.strength.map(IN_CONTEXT)
         tables.append(table.assign(judge=name, pictures=pictures))
     shares = representations.recognition(pd.concat(tables), run.profile.bootstrap)
-    order = list(judges_of_run(run))
+    order = judges_of_run(run)
     return shares.sort_values("judge", kind="stable", key=lambda names: names.map(order.index))
 
 

@@ -22,7 +22,8 @@ from pathlib import Path
 import jinja2
 
 from cmlib.cli.evaluate import SCORES
-from cmlib.files import write_text
+from cmlib.experiment.kept import FOLDER
+from cmlib.files import ROOT, write_text
 from cmlib.plots.palette import MODEL_NAMES
 from tools.notebooks.execute import duration
 
@@ -151,6 +152,24 @@ def interval(score: dict) -> str:
     return f"{value:.4g} ({low:.3g} to {high:.3g})"
 
 
+def origins(run: Path) -> dict[str, list[str]]:
+    """Names of networks and of long measurements, by where they come from.
+
+    "here" are those that this run has trained or measured, "clone" those that came with the
+    repository and were used as they are.
+    """
+    shipped = ROOT / "checkpoints" / run.resolve().name
+    here = []
+    clone = []
+    for folder in ("checkpoints", FOLDER):
+        of_shipped = shipped if folder == "checkpoints" else shipped / folder
+        own = {card.stem for card in (run / folder).glob("*.json")}
+        all_shipped = {card.stem for card in of_shipped.glob("*.json")}
+        here += sorted(own)
+        clone += sorted(name for name in all_shipped - own if not name.startswith("judge_"))
+    return {"here": here, "clone": clone}
+
+
 def pictures(run: Path) -> list[dict]:
     """The figures of a run, each as a data address: the SVG, or the PNG where it is lighter."""
     rows = []
@@ -202,6 +221,7 @@ def _page(run: Path, scores: dict | None) -> str:
         model_names=MODEL_NAMES,
         notebooks=rows,
         pictures=pictures(run),
+        origins=origins(run),
         seconds=sum(row["seconds"] for row in rows),
         versions={"Python": platform.python_version(), **dict(_versions())},
         system=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
