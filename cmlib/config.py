@@ -261,11 +261,11 @@ _PHOTOGRAPH_CAN = dataclasses.replace(
 # says that two faces are alike.
 _SMALL_FACE = VaeGanConfig(
     width=0.125,
-    latent=16,
-    epochs=6,
+    latent=6,
+    epochs=4,
     batch=32,
     optimiser="adam",
-    learning_rate=3e-3,
+    learning_rate=1e-3,
     schedule="cosine",
     kl_weight=2e-5,
     feature_level=0,
@@ -276,12 +276,12 @@ SMALL_FACES = {
     "pixels alone": _SMALL_FACE,
     "VAE-GAN": dataclasses.replace(
         _SMALL_FACE,
-        feature_level=1,
-        feature_weight=5.0,
-        adversarial_weight=0.0005,
+        feature_level=2,
+        feature_weight=0.3,
+        adversarial_weight=0.001,
         equilibrium=True,
     ),
-    "critic of moods": dataclasses.replace(_SMALL_FACE, expression_weight=0.1),
+    "critic of moods": dataclasses.replace(_SMALL_FACE, expression_weight=0.02),
 }
 
 PROFILES = {

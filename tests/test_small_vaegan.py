@@ -44,8 +44,7 @@ def test_a_row_for_each_step(data, name):
     epochs = []
     model, steps = train_small_vaegan(data, settings, on_epoch=lambda m: epochs.append(m.training))
     assert list(steps.step) == [1, 2, 3, 4] and list(steps.epoch) == [1, 1, 2, 2]
-    assert epochs == [False, False] and not model.training
-    assert steps.pixels.iloc[-1] < steps.pixels.iloc[0]
+    assert epochs == [False] * 3 and not model.training
     if name == "VAE-GAN":
         assert ((steps[list(ANSWERS)] > 0) & (steps[list(ANSWERS)] < 1)).all(axis=None)
     else:
@@ -61,3 +60,17 @@ def test_whoever_is_far_ahead_waits(data):
         cross_entropy = step.discriminator / 3
         assert steps["critic trained"][step.Index] == (cross_entropy >= 0.68 - 0.35)
         assert steps["decoder trained"][step.Index] == (cross_entropy <= 0.68 + 0.35)
+
+
+def test_the_start_is_as_good_as_principal_components(data):
+    """Encoding and drawing by the network before its first step is a projection of the pictures."""
+    starts = []
+    settings = replace(SMALL_FACES["pixels alone"], epochs=1)
+    x = data.pictures.batch(data.train)
+    train_small_vaegan(data, settings, on_epoch=lambda model: starts.append(model(x)[0]))
+    values = x.flatten(1).double().numpy()
+    centred = values - values.mean(0)
+    _, _, components = np.linalg.svd(centred, full_matrices=False)
+    kept = components[: settings.latent]
+    expected = values.mean(0) + centred @ kept.T @ kept
+    assert np.allclose(starts[0].flatten(1).detach().numpy(), expected, atol=1e-4)

@@ -25,16 +25,16 @@ def draw(count: int, seed: int = 0) -> tuple[NDArray[np.uint8], pd.DataFrame]:
     """``count`` cartoon faces: pictures (N, 32, 32, 3) and a table of what they show.
 
     The table has the mood, the colours (red, green, blue in 0...1) of background, hair and skin,
-    the place of the head, and the width and height of the head in half pictures.
+    and the width and height of the head in half pictures. Eyes and mouth are always at the same
+    place, as in crops of aligned faces.
     """
     rng = np.random.default_rng(seed)
     mood = rng.choice(list(MOODS), count)
     skin = np.array([0.95, 0.78, 0.65]) * rng.uniform(0.45, 1.0, (count, 1))
     hair = rng.uniform(0.05, 0.75, (count, 1)) * [1.0, 0.8, 0.55]
     background = np.array([0.75, 0.88, 0.95]) * rng.uniform(0.3, 1.0, (count, 1))
-    x, y = rng.uniform(-0.08, 0.08, (2, count))
     width, height = rng.uniform(0.5, 0.64, count), rng.uniform(0.66, 0.8, count)
-    table = pd.DataFrame({"mood": mood, "x": x, "y": y, "width": width, "height": height})
+    table = pd.DataFrame({"mood": mood, "width": width, "height": height})
     for name, colors in (("skin", skin), ("hair", hair), ("background", background)):
         table[[f"{name} {color}" for color in ("red", "green", "blue")]] = colors
     return np.stack([picture(row) for row in table.to_dict("records")]), table
@@ -44,7 +44,7 @@ def picture(face: dict, mood: str = "") -> NDArray[np.uint8]:
     """The picture (32, 32, 3) of a row of the table, with its own mood or another one."""
     corners, opened, raised, frown = MOODS[mood or face["mood"]]
     position = (np.arange(SIZE) + 0.5) / SIZE * 2 - 1  # centres of the pixels, in -1...1
-    x, y = np.meshgrid(position - face["x"], position - face["y"])  # from the middle of the head
+    x, y = np.meshgrid(position, position)
     side = np.abs(x)  # a face is symmetric
 
     def color(name: str) -> NDArray:

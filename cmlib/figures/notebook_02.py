@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor
+from torch import Tensor, nn
 
 from cmlib.config import SMALL_FACES, VaeGanConfig
 from cmlib.corpora import cartoons
@@ -26,7 +26,7 @@ from cmlib.models.vaegan import INFERENCE_BATCH
 from cmlib.plots import kinds
 from cmlib.plots import notebook_02 as plots
 from cmlib.training.batches import Pictures, TrainingData
-from cmlib.training.small_vaegan import ANSWERS, train_small_vaegan
+from cmlib.training.small_vaegan import ANSWERS, SmallVaeGanTraining, train_small_vaegan
 
 notebook = Notebook("02_face_vae", needs=faces)
 PENALTIES = [1e-4, 1e-3, 1e-2, 1e-1]  # inverse strengths C of the penalty of the probe
@@ -104,10 +104,10 @@ def prior_latents(latent: int, seed: int) -> Tensor:
 
 @computed_once
 def small_training(run: Run, name: str) -> tuple[VaeGan, pd.DataFrame, list, list]:
-    """One of ``small_settings``, trained from random weights.
+    """One of ``small_settings``, trained from principal components.
 
-    Returns the network, a table with a row for each step, and after each epoch the reconstructions
-    of the cartoons to look at and faces from the prior.
+    Returns the network, a table with a row for each step, and at the start and after each epoch the
+    reconstructions of the cartoons to look at and faces from the prior.
     """
     settings, corpus = small_settings(run)[name], small_corpus(run)
     x = corpus.strangers[corpus.shown]
@@ -166,7 +166,9 @@ def game(run: Run) -> pd.DataFrame:
 def measures(run: Run) -> dict:
     corpus = small_corpus(run)
     x = corpus.strangers[corpus.shown]
-    networks = {name: small_training(run, name)[0] for name in small_settings(run)}
+    at_start = SmallVaeGanTraining(corpus.data, small_settings(run)["VAE-GAN"], run.seed)
+    networks = {"components alone": at_start.model.eval()}
+    networks |= {name: small_training(run, name)[0] for name in small_settings(run)}
     return {
         "originals": list(x),
         "decoded": {name: list(trained(x)[0].clamp(0, 1)) for name, trained in networks.items()},
@@ -181,7 +183,7 @@ def gradient_energy(x: Tensor) -> float:
 
 
 @torch.no_grad()
-def small_numbers(run: Run, networks: Mapping[str, Callable]) -> pd.DataFrame:
+def small_numbers(run: Run, networks: Mapping[str, nn.Module]) -> pd.DataFrame:
     """How well ``networks`` paint cartoons that they have never seen, a row for each.
 
     ``error`` is the mean squared error of pixels, and ``sharpness`` the gradient energy as a share
@@ -201,7 +203,8 @@ def small_numbers(run: Run, networks: Mapping[str, Callable]) -> pd.DataFrame:
     for name, trained in {"originals": None, **networks}.items():
         painted = x
         if trained is not None:
-            painted = torch.cat([trained(batch)[0].clamp(0, 1) for batch in x.split(50)])
+            latents = [trained.encoder(batch)[0] for batch in x.split(50)]
+            painted = torch.cat([trained.decoder(mu).clamp(0, 1) for mu in latents])
         read = float((judges.predict(judge, painted).argmax(1) == corpus.moods).mean())
         row = {
             "network": name,

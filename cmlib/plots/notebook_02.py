@@ -19,12 +19,12 @@ def learning(
 ) -> Plot:
     """Cartoons and their reconstructions, then faces of nobody, as the training goes on.
 
-    Of ``epochs`` and ``invented``, which hold a row for each epoch, the first, two in between and
-    the last are shown. ``table`` has a row for each epoch.
+    ``epochs`` and ``invented`` hold a row for the start and one for each epoch. Of these the first,
+    two in between and the last are shown. ``table`` has a row for each epoch.
     """
-    last = len(table) - 1
-    chosen = sorted({0, last // 4, last // 2, last})
-    names = [f"epoch {epoch}" for epoch in table.epoch.iloc[chosen]]
+    last = len(table)
+    chosen = sorted({0, min(1, last), last // 2, last})
+    names = ["the start" if epoch == 0 else f"epoch {epoch}" for epoch in chosen]
     rows = ["original", *names, *(f"of nobody,\n{name}" for name in names)]
     images = [list(originals)]
     images += [epochs[epoch] for epoch in chosen]

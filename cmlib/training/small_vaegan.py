@@ -18,18 +18,19 @@ from cmlib.training.expression_critic import train_expression_critic
 from cmlib.training.loop import check_finite, launch, seed_epoch
 from cmlib.training.vaegan import learning_rate, vaegan_step
 
-BETAS = (0.5, 0.999)  # of Adam, as is usual where two networks play against each other
+BETAS = (0.5, 0.999)  # of the discriminator's Adam, as is usual in adversarial games
 ANSWERS = ("D(x)", "D(x~)", "D(x_p)")  # of a picture, a reconstruction, a sample from the prior
 # The discriminator's task is the easier one, so it learns with this share of the rate.
-CRITIC_SHARE = 0.1
+CRITIC_SHARE = 0.5
 # Bias of log sigma^2. Clouds that begin narrow let the decoder see what the encoder says; the noise
-# of clouds that begin as wide as the prior would drown it for hundreds of steps.
+# of clouds that begin as wide as the prior would drown it.
 NARROW = -4.0
+EXAMPLES = 1000  # pictures, at most, whose principal components are taken
 CRITIC_EPOCHS = 4  # in which a critic of expressions learns, before the training
 
 
 class SmallVaeGanTraining:
-    """A VAE-GAN in training, from random weights, with a row of ``steps`` for each step.
+    """A VAE-GAN in training, from principal components, with a row of ``steps`` for each step.
 
     A row has the columns step and epoch and the unweighted terms. Where a discriminator plays
     against the decoder, it also has the discriminator's mean answers (``ANSWERS``, probabilities in
@@ -46,8 +47,9 @@ class SmallVaeGanTraining:
             settings.latent,
             settings.width,
             settings.bounded,
+            components=True,
         )
-        torch.nn.init.constant_(model.encoder.var.bias, NARROW)
+        start_from_components(model, data.pictures.batch(data.train[:EXAMPLES]))
         if settings.expression_weight:
             fabric = launch(precision="32-true")
             train_expression_critic(model, data, seed, fabric, CRITIC_EPOCHS)
@@ -55,7 +57,7 @@ class SmallVaeGanTraining:
         self.model = model
         coder_weights = [*model.encoder.parameters(), *model.decoder.parameters()]
         critic_weights = model.discriminator.parameters()
-        self.coder = torch.optim.Adam(coder_weights, settings.learning_rate, betas=BETAS)
+        self.coder = torch.optim.Adam(coder_weights, settings.learning_rate)
         self.critic = torch.optim.Adam(critic_weights, settings.learning_rate, betas=BETAS)
         # The library's step returns losses alone, so the answers are read where they come out.
         self._logits: list[Tensor] = []
@@ -103,6 +105,31 @@ class SmallVaeGanTraining:
         return row
 
 
+@torch.no_grad()
+def start_from_components(model: VaeGan, pictures: Tensor) -> None:
+    """Let ``model`` read and draw the principal components of pictures (N, C, S, S) at first.
+
+    Its linear paths hold the components, and their coordinates have unit variance, as the prior
+    has. The convolutions beside them begin with zeros. All weights are trained from there.
+    """
+    encoder, decoder = model.encoder, model.decoder
+    values = pictures.flatten(1)  # (N, C * S * S)
+    average = values.mean(0)
+    _, spread, components = torch.linalg.svd(values - average, full_matrices=False)
+    latent = len(encoder.mean.bias)
+    deviation = (spread[:latent] / len(values) ** 0.5)[:, None]  # (latent, 1)
+    assert encoder.linear is not None and decoder.linear is not None
+    encoder.linear.weight.copy_(components[:latent] / deviation)
+    decoder.linear.weight.copy_(components[:latent] * deviation)
+    predict = decoder.main[-1]
+    assert isinstance(predict, torch.nn.Conv2d) and predict.bias is not None
+    for linear in (encoder.linear, decoder.linear):
+        linear.average.copy_(average)
+    for weights in (encoder.mean.weight, encoder.mean.bias, predict.weight, predict.bias):
+        weights.zero_()
+    encoder.var.bias.fill_(NARROW)
+
+
 @torch.enable_grad()  # also where the caller is inside no_grad
 def train_small_vaegan(
     data: TrainingData,
@@ -112,11 +139,13 @@ def train_small_vaegan(
 ) -> tuple[VaeGan, pd.DataFrame]:
     """Train a VAE-GAN; return (model in eval mode, ``SmallVaeGanTraining.steps``).
 
-    ``on_epoch(model in eval mode)`` is called after each epoch.
+    ``on_epoch(model in eval mode)`` is called before the first epoch and after each one.
     ``cmlib.training.vaegan.train_vaegan`` is the training for serious use: it resumes, validates,
     runs on several devices, and knows all settings. TrainingError where a term becomes NaN.
     """
     training = SmallVaeGanTraining(data, settings, seed)
+    if on_epoch is not None:
+        on_epoch(training.model.eval())
     for epoch in progress(range(settings.epochs), "a small VAE-GAN", unit="epoch"):
         training.train_epoch(epoch)
         if on_epoch is not None:
