@@ -6,11 +6,13 @@ import datetime
 import json
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar, overload
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -22,7 +24,14 @@ Network = TypeVar("Network", bound=nn.Module)
 MODELS: dict[str, type[nn.Module]] = {
     network.__name__: network for network in (VaeGan, Classifier, Can, CnnJudge, ObserverNetwork)
 }
-WRITTEN_BY_SAVE = ("architecture", "config", "without", "versions", "written")  # keys of a card
+WRITTEN_BY_SAVE = (
+    "architecture",
+    "config",
+    "without",
+    "versions",
+    "written",
+    "sha256",
+)  # keys of a card
 
 
 class CheckpointError(RuntimeError):
@@ -68,6 +77,7 @@ def save(
         files.write_atomically(weights) as temporary_weights,
     ):
         save_file(tensors, temporary_weights)
+        card["sha256"] = files.checksum(temporary_weights)
         temporary_card.write_text(json.dumps(card, indent=1))
     return weights
 
@@ -110,11 +120,59 @@ def read_card(path: Path) -> dict:
     """The JSON card of a checkpoint; CheckpointError where there is none or it is unreadable."""
     text = Path(path).with_suffix(".json")
     try:
-        return json.loads(text.read_text())
+        card = json.loads(text.read_text())
+        if not isinstance(card, dict):
+            raise ValueError("no table of entries")
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"{text}: no readable model card ({error}); train the stage again or restore the file"
+            f"{text}: no readable model card ({error}); {_remedy(text)}"
         ) from None
+    return card
+
+
+def _remedy(path: Path) -> str:
+    """What to do about a damaged file: it is restored if it ships with the repository."""
+    path = path.absolute()
+    if path.is_relative_to(files.ROOT / "checkpoints"):
+        return f"get it again: git checkout -- {path.relative_to(files.ROOT)}"
+    return "train the stage again, which sets the damaged file aside"
+
+
+def fault_of(path: Path) -> str:
+    """What is wrong with the weights or the card of a checkpoint; "" if nothing is.
+
+    Weights are compared with the checksum in the card, once in each process. A card of an earlier
+    version has none; then the file of weights must be as long as its own header says.
+    """
+    weights = path.with_suffix(".safetensors")
+    try:
+        card = read_card(path)
+        if "sha256" not in card:
+            with safe_open(weights, "pt"):
+                return ""
+    except (CheckpointError, SafetensorError, OSError) as error:
+        return " ".join(str(error).partition("; ")[0].split())
+    if files.known_checksum(weights) != card["sha256"]:
+        return "the weights are not those of which the card has the checksum"
+    return ""
+
+
+def is_complete(path: Path) -> bool:
+    """Whether weights and card of a network that can be trained again are there and undamaged.
+
+    The card is missing if a run was killed just after it had written the weights. Damaged files are
+    set aside as ``.bad``, and a line says so.
+    """
+    both = [path.with_suffix(suffix) for suffix in (".safetensors", ".json")]
+    if not all(file.exists() for file in both):
+        return False
+    fault = files.lasting(lambda: fault_of(path))
+    if not fault:
+        return True
+    files.set_aside(both[0], fault, "trained again when it is needed")
+    with suppress(FileNotFoundError):  # another process was faster
+        both[1].replace(both[1].with_name(both[1].name + ".bad"))
+    return False
 
 
 def is_current(path: Path, record: provenance.Provenance) -> bool:
@@ -123,14 +181,6 @@ def is_current(path: Path, record: provenance.Provenance) -> bool:
         return False
     stored = provenance.of_card(read_card(path))
     return stored is not None and not record.differences(stored)
-
-
-def is_complete(path: Path) -> bool:
-    """Whether weights and card are there.
-
-    The card is missing if a run was killed just after it had written the weights.
-    """
-    return all(path.with_suffix(suffix).exists() for suffix in (".safetensors", ".json"))
 
 
 def belong_together(cards: Mapping[str, dict]) -> bool:
@@ -155,9 +205,9 @@ def load(path: Path, expect: type[Network]) -> tuple[Network, dict]: ...
 def load(path: Path, expect: type[nn.Module] | None = None) -> tuple[nn.Module, dict]:
     """Load a checkpoint: its model and its card.
 
-    The model is in eval mode on the CPU, in float32 and channels last. CheckpointError where file
-    and architecture do not fit, or where the model is not of the class ``expect``. A part that was
-    left out of the file (``without`` in its card) keeps random weights.
+    The model is in eval mode on the CPU, in float32 and channels last. CheckpointError where the
+    file is damaged, where file and architecture do not fit, or where the model is not of the class
+    ``expect``. A part that was left out of the file (``without`` in its card) keeps random weights.
     """
     path = Path(path)
     card = read_card(path)
@@ -173,14 +223,16 @@ def load(path: Path, expect: type[nn.Module] | None = None) -> tuple[nn.Module, 
     kept = {
         name: tensor for name, tensor in model.state_dict().items() if name.split(".")[0] in without
     }
+    weights = path.with_suffix(".safetensors")
     try:
-        tensors = _to_float(load_file(path.with_suffix(".safetensors")))
+        if "sha256" in card and files.known_checksum(weights) != card["sha256"]:
+            raise ValueError("it has another checksum")
+        tensors = _to_float(load_file(weights))
         model.load_state_dict(kept | tensors)
     except Exception as error:  # whatever is wrong with the file, the remedy is the same
         line = str(error).splitlines()[0]
         raise CheckpointError(
-            f"{path.with_suffix('.safetensors')}: does not fit its card ({line});"
-            " train the stage again"
+            f"{weights}: does not fit its card ({line}); {_remedy(weights)}"
         ) from None
     return model.eval().requires_grad_(False).to(memory_format=torch.channels_last), card
 
@@ -213,6 +265,7 @@ def save_people(
         files.write_atomically(path.with_suffix(".safetensors")) as temporary_latents,
     ):
         save_file(tensors, temporary_latents)
+        card["sha256"] = files.checksum(temporary_latents)
         temporary_card.write_text(json.dumps(card, indent=1) + "\n")
     return path.with_suffix(".safetensors"), path.with_suffix(".json")
 
@@ -221,14 +274,19 @@ def load_people(face: Path) -> dict[tuple[str, str], Posterior]:
     """The latents that ``save_people`` wrote: posteriors (1, D) by (person, emotion).
 
     Empty where there are none, and where other weights than these of ``face`` have encoded them.
+    CheckpointError if they are damaged.
     """
     path = face.with_name(PEOPLE)
-    if not path.with_suffix(".safetensors").exists():
+    stored = path.with_suffix(".safetensors")
+    if not stored.exists():
         return {}
+    fault = fault_of(path)
+    if fault:
+        raise CheckpointError(f"{stored}: damaged ({fault}); {_remedy(stored)}")
     card = read_card(path)
-    if card["weights"] != files.checksum(face.with_suffix(".safetensors")):
+    if card["weights"] != files.known_checksum(face.with_suffix(".safetensors")):
         return {}
-    tensors = load_file(path.with_suffix(".safetensors"))
+    tensors = load_file(stored)
     latents = Posterior(tensors["mu"].float(), tensors["logvar"].float())
     return {
         tuple(key): latents.map(lambda x, i=i: x[i : i + 1]) for i, key in enumerate(card["faces"])

@@ -1,4 +1,4 @@
-"""Where files lie, how they are written, their checksums, and the one progress bar."""
+"""Where files lie, how they are written, whether they are damaged, and the one progress bar."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ import errno
 import hashlib
 import json
 import math
+import mmap
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    import numpy as np
     from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]  # the repository's folder
@@ -22,6 +27,16 @@ ROOT = Path(__file__).resolve().parents[1]  # the repository's folder
 PLACES = {"CM_RUNS": "runs", "CM_CACHE": "data/prepared", "CM_DATA": "data"}
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
+# Up to this many bytes a file is compared with its checksum by every process that reads it. A
+# larger one takes too long for that; it is compared where it is newer than the list of checksums.
+ALWAYS_COMPARED = 1 << 27
+
+MOMENT = 0.2  # seconds; two renames in a row take much less
+LARGE_MAP = 256_000_000  # bytes of a file from which its pages are given back (``release_maps``)
+MAPPED_AROUND = 1 << 16  # bytes that are mapped with each place that is read, at most
+RELEASE_AFTER = 1 << 29  # bytes that are mapped in between
+_large_maps: list[weakref.ref] = []
+_bytes_mapped = 0
 
 
 class PlaceError(OSError):
@@ -218,6 +233,161 @@ def checksum(path: Path) -> str:
     """The SHA-256 of a file, in 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# -------------------------------------------------------------------- damage
+
+
+class DamageError(RuntimeError):
+    """A file that does not hold what was written into it; the message names it and the fault."""
+
+
+def known_checksum(path: Path) -> str:
+    """``checksum``, computed once by a process as long as size and date of the file stay."""
+    status = path.stat()
+    return _checksum_of(path.absolute(), status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _checksum_of(path: Path, size: int, date: int) -> str:
+    return checksum(path)
+
+
+def fault_of(path: Path, expected: str, listed_in: Path) -> str:
+    """What is wrong with a file whose checksum should be ``expected``; "" if nothing is.
+
+    ``listed_in`` is the file that holds the checksum. A large file that is older than that has been
+    compared before and is not read again: after a comparison, ``listed_in`` gets a new date.
+    """
+    status = path.stat()
+    if status.st_size > ALWAYS_COMPARED and status.st_mtime_ns < listed_in.stat().st_mtime_ns:
+        return ""
+    if known_checksum(path) != expected:
+        return "changed since it was written"
+    if status.st_size > ALWAYS_COMPARED:
+        with suppress(OSError):  # somebody else's; then every process compares it
+            listed_in.touch()
+    return ""
+
+
+def lasting(fault_now: Callable[[], str]) -> str:
+    """The fault that ``fault_now`` finds, if it still finds one after a moment; "" if none.
+
+    Another process may be in between two files that belong together, such as weights and card.
+    """
+    if not fault_now():
+        return ""
+    time.sleep(MOMENT)
+    return fault_now()
+
+
+def set_aside(path: Path, fault: str, remedy: str = "made again") -> None:
+    """Rename a damaged file or folder to ``path``.bad, and print a line that says so.
+
+    An older one of that name is replaced. PlaceError if it cannot be renamed.
+    """
+    aside = path.with_name(path.name + ".bad")
+    try:
+        if aside.is_dir():
+            shutil.rmtree(aside)
+        os.replace(path, aside)
+    except FileNotFoundError:  # another process was faster
+        return
+    except OSError as error:
+        raise PlaceError(
+            f"{path}: damaged ({fault}), and cannot be renamed ({error.strerror}); remove it"
+        ) from None
+    print(f"{path}: damaged ({fault}); set aside as {aside.name}, {remedy}", file=sys.stderr)
+
+
+def note_checksum(path: Path) -> None:
+    """Write ``path``.sha256, as the command sha256sum does, for ``open_or_set_aside``."""
+    write_text(_checksum_file(path), f"{checksum(path)}  {path.name}\n")
+
+
+def _checksum_file(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def fault_of_noted(path: Path) -> str:
+    """As ``fault_of``, for a file whose checksum ``note_checksum`` has written; "" without one."""
+    noted = _checksum_file(path)
+    if not noted.exists():  # written by an earlier version
+        return ""
+    expected = noted.read_text(errors="replace").partition(" ")[0]
+    return fault_of(path, expected, noted)
+
+
+def open_array(path: Path, mode: Literal["r", "c"] = "r") -> np.ndarray:
+    """Map a ``.npy`` file into memory; "c" gives an array that may be changed, but not the file.
+
+    DamageError if the file is no array, or has not as many bytes as it says.
+    """
+    import numpy as np
+
+    try:
+        with open(path, "rb") as file:
+            version = np.lib.format.read_magic(file)
+            readers = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }
+            shape, _, dtype = readers[version](file)
+            expected = file.tell() + math.prod(shape) * dtype.itemsize
+    except (ValueError, KeyError) as error:
+        fault = " ".join(str(error).split())[:80]
+        raise DamageError(f"{path}: not an array of numpy ({fault})") from None
+    size = path.stat().st_size
+    if size != expected:
+        raise DamageError(f"{path}: {size:,} bytes where {expected:,} are expected")
+    if not math.prod(shape):  # nothing to map
+        return np.load(path)
+    array = np.load(path, mmap_mode=mode)
+    if size > LARGE_MAP:
+        _large_maps.append(weakref.ref(array))
+    return array
+
+
+def release_maps(places: int) -> None:
+    """Give the pages of large mapped files back now and then, after so many more ``places`` read.
+
+    The operating system counts every page that was read from a map as memory of this process, and
+    with a page it maps those around it. Its own cache keeps them.
+    """
+    global _bytes_mapped
+    if not _large_maps or not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    _bytes_mapped += places * MAPPED_AROUND
+    if _bytes_mapped < RELEASE_AFTER:
+        return
+    _bytes_mapped = 0
+    for reference in list(_large_maps):
+        array = reference()
+        if array is None:
+            _large_maps.remove(reference)
+        else:
+            array._mmap.madvise(mmap.MADV_DONTNEED)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def open_or_set_aside(path: Path, mode: Literal["r", "c"] = "r") -> np.ndarray | None:
+    """``open_array`` of what can be made again, if it is there and whole; None otherwise.
+
+    It is then compared with the checksum of ``note_checksum``, too, and set aside if it is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        array = open_array(path, mode)
+        fault = fault_of_noted(path)
+    except DamageError as error:
+        fault = str(error).removeprefix(f"{path}: ")
+    if fault:
+        set_aside(path, fault)
+        return None
+    return array
+
+
+# -------------------------------------------------------------------- progress and numbers
 
 
 def progress(

@@ -46,6 +46,10 @@ class Provenance:
     ``settings`` and ``data`` are indexed by name: ``{"can": CanConfig()}``,
     ``{"corpus": "actors-1a2b3c"}``. ``version``, ``data`` and ``below`` are None in the record of a
     network that others have trained; they are then not compared.
+
+    ``computed`` says on which kind of device, on how many of them, and in which precision a network
+    was trained. It explains why two networks with the same record are not the same to the last
+    digit. But it is never compared: a network that was trained on a GPU is not stale on a laptop.
     """
 
     stage: str
@@ -56,12 +60,15 @@ class Provenance:
     fold: int | None = None
     classes: tuple[str, ...] = ()
     below: Mapping[str, Provenance] | None = field(default_factory=dict)
+    computed: Mapping[str, Any] | None = field(default=None, compare=False)
 
     def to_json(self) -> dict:
         """The record as JSON values, for a card; ``from_json`` reads it back."""
         record = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
         if self.below is not None:
             record["below"] = {name: other.to_json() for name, other in self.below.items()}
+        if self.computed is None:
+            del record["computed"]
         return record
 
     @classmethod
@@ -74,7 +81,8 @@ class Provenance:
 
     def fingerprint(self) -> str:
         """12 hexadecimal digits that follow from the record alone: the same on every Python."""
-        text = json.dumps(_canonical(self.to_json()), sort_keys=True, separators=(",", ":"))
+        record = dataclasses.replace(self, computed=None).to_json()
+        text = json.dumps(_canonical(record), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def differences(self, stored: Provenance) -> list[str]:

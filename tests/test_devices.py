@@ -4,12 +4,14 @@ import dataclasses
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import stopped_device
 import torch
 import two_devices
 from lightning_fabric import Fabric
@@ -51,9 +53,9 @@ def history_of(folder, name):
 
 
 def test_two_devices_learn_what_one_learns(folder):
-    model, history = train(one_device(), noise=False)
+    model, history = train(one_device(), **RUNS["plain"])
     untrained = dataclasses.replace(SETTINGS, epochs=0)
-    start, _ = train(one_device(), noise=False, settings=untrained)
+    start, _ = train(one_device(), **RUNS["plain"], settings=untrained)
     shared = weights(folder, "plain", 0)
     for key, value in model.state_dict().items():
         torch.testing.assert_close(
@@ -63,6 +65,25 @@ def test_two_devices_learn_what_one_learns(folder):
         assert (value - before).abs().max() > 1e-4, key  # it has learnt much more than that
     history = history.drop(columns="seconds")
     pd.testing.assert_frame_equal(history_of(folder, "plain-0"), history, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "name, least, most",
+    [
+        ("plain", 0, 1e-4),
+        ("batch norm", 1e-3, 0.5),
+        ("drawn noise", 1e-4, 0.5),
+        ("noise", 1e-3, 0.5),
+    ],
+)
+def test_the_losses_of_two_devices_differ_by_batch_norm_and_noise_alone(folder, name, least, most):
+    """The largest relative difference of any term from that of one device, in the first epoch."""
+    _, history = train(one_device(), **RUNS[name])
+    one = history.drop(columns=["seconds", "epoch"]).iloc[0]
+    two = history_of(folder, f"{name}-0").drop(columns="epoch").iloc[0]
+    differences = ((two - one) / one).abs()
+    print(f"{name}: " + ", ".join(f"{term} {value:.1e}" for term, value in differences.items()))
+    assert least <= differences.max() < most
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -81,7 +102,7 @@ def test_both_devices_end_alike_and_the_first_one_writes(folder, name):
 def test_a_batch_that_cannot_be_shared_is_refused():
     single = dataclasses.replace(SETTINGS, batch=1)
     with pytest.raises(loop.TrainingError, match="33 pictures in batches of 1 are too few"):
-        train(one_device(), noise=True, settings=single)
+        train(one_device(), settings=single)
 
 
 def test_train_command(corpus, tmp_path, monkeypatch, capsys):
@@ -108,3 +129,34 @@ def test_train_command(corpus, tmp_path, monkeypatch, capsys):
 def test_no_device_is_no_choice(capsys):
     assert main(["train", "face", "--devices", "0"]) == 1
     assert "devices" in capsys.readouterr().err
+
+
+def test_a_process_that_stands_still_is_waited_for_no_longer_than_the_timeout():
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("SLURM_")}
+    environment |= {"CM_QUIET": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, stopped_device.__file__],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    stopped = None
+    try:
+        for line in process.stdout:
+            if line.startswith("stopped"):
+                stopped = int(line.split()[1])
+            elif "waited in vain" in line:
+                break
+        else:
+            pytest.fail(process.stderr.read()[-2000:])
+        assert line.startswith(
+            "epoch 1, batch 2 of 2: process 1 of 2 waited in vain for the others"
+        )
+        assert "start the same command again" in line
+    finally:
+        if stopped:
+            os.kill(stopped, signal.SIGKILL)
+        process.kill()
+        process.communicate()

@@ -278,8 +278,10 @@ def test_context_is_learnt_beside_faces_of_the_crowd(toy, crowd_of, monkeypatch)
     monkeypatch.setattr(run_module, "train_can", train)
     run.train_can(run.settings("can"))
     own = len(material["labels"]) - 18
-    assert material["face"].mu.shape[1] == len(material["people"]) == own + 18
-    assert torch.equal(material["face"].mu[:, own:], faces.mu)
+    assert len(material["face"]) == len(material["people"]) == own + 18
+    for view in range(2):
+        of_crowd = material["face"].batch(np.arange(own, own + 18), view)
+        assert torch.equal(of_crowd.mu, faces.mu[view])
     actors, strangers = set(material["people"][:own]), set(material["people"][own:])
     assert not actors & strangers
 

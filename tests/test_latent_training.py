@@ -187,10 +187,10 @@ def test_imagined_faces_are_neutral_faces_of_nobody():
         epochs=1, pairing="emotion", neutral=0.5, directions=6, normalise=True, imagined=400
     )
     faces, all_labels, all_people = add_imagined(face, labels, people, settings, seed=0)
-    assert faces.mu.shape == faces.logvar.shape == (1, 470, 10)
-    assert torch.equal(faces.mu[:, :70], face.mu)
+    assert (faces.views, len(faces), faces.size) == (1, 470, 10)
+    assert torch.equal(faces.batch(np.arange(70)).mu, face.mu[0])
     assert set(all_labels[70:]) == {-1}
-    imagined = faces.mu[0, 70:]
+    imagined = faces.batch(np.arange(70, 470)).mu
     assert abs(imagined.mean()) < 0.1 and abs(imagined.std() - 1) < 0.1  # the prior
     with_imagined, _ = train_can(faces, voice, all_labels, settings, people=all_people)
     # The network has learnt from them, but they do not change the directions or the scale.

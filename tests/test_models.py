@@ -1,5 +1,7 @@
 """Shapes, options and the attention's equation."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from scipy.special import softmax
 from torch.nn import functional as F
 
-from cmlib import checkpoints
+from cmlib import checkpoints, files
 from cmlib.models import (
     Can,
     Classifier,
@@ -192,6 +194,11 @@ def test_eight_bits_are_a_quarter_of_the_bytes_and_nearly_the_same_network(tmp_p
         if k != "encoder.mean.weight" + checkpoints.SCALE
     }
     save_file(lost, tmp_path / "less.safetensors")
+    card_file = tmp_path / "less.json"
+    card = json.loads(card_file.read_text()) | {
+        "sha256": files.checksum(tmp_path / "less.safetensors")
+    }
+    card_file.write_text(json.dumps(card))
     with pytest.raises(checkpoints.CheckpointError, match="without their scale"):
         checkpoints.load(tmp_path / "less")
     with pytest.raises(ValueError, match="not 4"):

@@ -347,3 +347,13 @@ def test_a_comment_makes_nothing_stale_and_a_setting_what_depends_on_it(copy):
     settings.write_text(text.replace("CanConfig(epochs=2)", "CanConfig(epochs=2, voice_noise=0.5)"))
     reason = "started again: below.can: settings.can.voice_noise 0.0 → 0.5"
     assert reproduce(copy) == dict.fromkeys(NOTEBOOKS[4:], reason)
+
+
+def test_the_device_is_told_and_never_compared():
+    here = provenance.of_code("judge", {"epochs": 3})
+    told = {"device": "cuda", "devices": 2, "precision": "bf16-mixed"}
+    there = dataclasses.replace(here, computed=told)
+    assert there.to_json()["computed"] == told and "computed" not in here.to_json()
+    assert Provenance.from_json(there.to_json()) == there and there.computed == told
+    assert here.fingerprint() == there.fingerprint() and here == there
+    assert here.differences(there) == there.differences(here) == []

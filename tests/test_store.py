@@ -216,6 +216,12 @@ def test_damage_is_noticed(prepared, tmp_path):
     data[-1] ^= 1
     (folder / "mels.npy").write_bytes(data)
     assert "mels.npy: changed since it was written" in Store.open(folder).verify()[0]
+    (folder / "mels.npy").write_bytes(data[:-1])
+    with pytest.raises(
+        StoreError, match="mels.npy: .* bytes where .* are expected; run cm prepare"
+    ):
+        Store.open(folder)
+    (folder / "mels.npy").write_bytes(data)
     (folder / "frames.npy").unlink()
     with pytest.raises(StoreError, match="frames.npy missing"):
         Store.open(folder)

@@ -3,6 +3,7 @@
 It is no part of ``test_devices.py`` so that the processes need not import the whole library.
 """
 
+import contextlib
 import dataclasses
 import sys
 from pathlib import Path
@@ -35,32 +36,41 @@ EXPRESSIONS = dataclasses.replace(
     SETTINGS, adversarial_weight=0.0, feature_level=0, expression_weight=0.3
 )
 RUNS = {
-    "plain": {"noise": False},
-    "noise": {"noise": True},
-    "expressions": {"noise": True, "settings": EXPRESSIONS},
+    "plain": {"noise": False, "batch_norm": False},
+    "batch norm": {"noise": False},
+    "drawn noise": {"batch_norm": False},
+    "noise": {},
+    "expressions": {"settings": EXPRESSIONS},
 }
 
 
-def train(fabric: Fabric, noise: bool, settings: VaeGanConfig = SETTINGS, **more):
+def train(
+    fabric: Fabric,
+    noise: bool = True,
+    batch_norm: bool = True,
+    settings: VaeGanConfig = SETTINGS,
+    **more,
+):
     """(model, history) of 33 random pictures.
 
-    Without ``noise`` no picture depends on which others share a batch with it.
+    Two things differ between processes that share a batch and one that has all of it: each process
+    draws its own ``noise``, and its ``batch_norm`` takes the moments of its own share. Without both
+    no picture depends on which others it shares a batch with.
     """
     rng = np.random.default_rng(0)
     pictures = batches.Pictures(rng.integers(0, 256, size=(44, 32, 32, 3), dtype=np.uint8))
     data = batches.TrainingData(pictures, np.arange(33), np.arange(33, 44), np.arange(44) % 3)
-    if noise:
-        return vaegan.train_vaegan(data, settings, fabric=fabric, **more)
 
     def eval_mode(self, mode=True):
         """Batch norm takes its running statistics."""
         return torch.nn.Module.train(self, False)
 
-    with (
-        patch.object(VaeGan, "train", eval_mode),
-        patch.object(Posterior, "sample", lambda self: self.mu),
-        patch.object(torch, "randn_like", torch.ones_like),
-    ):
+    with contextlib.ExitStack() as patches:
+        if not noise:
+            patches.enter_context(patch.object(Posterior, "sample", lambda self: self.mu))
+            patches.enter_context(patch.object(torch, "randn_like", torch.ones_like))
+        if not batch_norm:
+            patches.enter_context(patch.object(VaeGan, "train", eval_mode))
         return vaegan.train_vaegan(data, settings, fabric=fabric, **more)
 
 

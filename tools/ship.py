@@ -84,10 +84,36 @@ def run_of(folder: Path) -> Run:
     return Run(numbers["corpus"], numbers["profile"], numbers["seed"], numbers["fold"], str(folder))
 
 
+def note_checksums(folder: Path) -> list[Path]:
+    """Add the checksum of the weights to every card below ``folder`` that lacks it; return these.
+
+    Cards of earlier versions have none. The weights and all other entries stay as they are.
+    """
+    changed = []
+    for weights in sorted(folder.rglob("*.safetensors")):
+        card_file = weights.with_suffix(".json")
+        text = card_file.read_text()
+        card = json.loads(text)
+        if "sha256" not in card:
+            end = text[len(text.rstrip()) :]
+            card["sha256"] = files.checksum(weights)
+            changed.append(files.write_text(card_file, json.dumps(card, indent=1) + end))
+    return changed
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="ship", description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run", type=Path, nargs="?")
+    parser.add_argument(
+        "--checksums", action="store_true", help="only add checksums to cards that lack them"
+    )
     options = parser.parse_args(arguments)
+    if options.checksums:
+        for path in note_checksums(files.ROOT / "checkpoints"):
+            print(path.relative_to(files.ROOT))
+        return 0
+    if options.run is None:
+        parser.error("name the folder of a run, such as runs/actors-quick")
     target = files.ROOT / "checkpoints" / options.run.resolve().name
     shipped = ship(options.run, target)
     shipped += ship_judges(run_of(options.run), target)

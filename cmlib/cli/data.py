@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -94,6 +95,13 @@ def prepare(
         Path | None,
         Parameter(help="Also write a picture with a face of each actor and emotion."),
     ] = None,
+    shard: Annotated[
+        str | None,
+        Parameter(
+            help="Of a large corpus only a part, as in 1/8: several jobs prepare a part each; then "
+            "the command without --shard joins them."
+        ),
+    ] = None,
 ) -> None:
     """Decode a corpus once into face crops and mel spectrograms."""
     from cmlib.preparation import prepare as preparation
@@ -102,10 +110,33 @@ def prepare(
         raise ValueError("--root and --faces name the same folder: choose one")
     if sheet and sheet.suffix.lower() not in SHEET_SUFFIXES:
         raise ValueError(f"{sheet}: the sheet's name should end in {', '.join(SHEET_SUFFIXES)}")
+    if shard:
+        number, count = _read_shard(shard)
+        places = faces or root, cache, workers, voices, labels
+        clips, of_all = preparation.prepare_shard(corpus, number, count, profile, *places)
+        next_step = "when all shards are done, the same command without --shard joins them"
+        print(f"{corpus}: shard {shard}, {clips} of {of_all} clips; {next_step}")
+        return
     started = time.monotonic()
     store = preparation.prepare(
         corpus, profile, faces or root, cache, workers, voices=voices, labels=labels
     )
+    _print_summary(store)
+    if sheet:
+        if sheet.exists() and sheet.resolve().is_relative_to(store.root):
+            raise ValueError(f"{sheet}: belongs to the corpus; name another file with --sheet")
+        _draw_contact_sheet(store, sheet)
+    # The card's seconds leave out what was done before a preparation was stopped and resumed.
+    print(
+        f"{store.folder} ({time.monotonic() - started:.1f} s now; "
+        f"preparing took {store.card['seconds']} s, counted from its last start)"
+    )
+    if root or faces or cache:
+        _print_where_others_look(store, corpus)
+
+
+def _print_summary(store: Store) -> None:
+    """Print how many clips there are, and what is wrong with pictures and sounds."""
     card = store.card
     print(
         f"{card['corpus']}: {card['clips']} clips of {card['actors']} actors, "
@@ -118,17 +149,14 @@ def prepare(
     _print_sounds(store)
     if card["skipped"]:
         _print_skipped(store)
-    if sheet:
-        if sheet.exists() and sheet.resolve().is_relative_to(store.root):
-            raise ValueError(f"{sheet}: belongs to the corpus; name another file with --sheet")
-        _draw_contact_sheet(store, sheet)
-    # The card's seconds leave out what was done before a preparation was stopped and resumed.
-    print(
-        f"{store.folder} ({time.monotonic() - started:.1f} s now; "
-        f"preparing took {card['seconds']} s, counted from its last start)"
-    )
-    if root or faces or cache:
-        _print_where_others_look(store, corpus)
+
+
+def _read_shard(text: str) -> tuple[int, int]:
+    """The numbers in "1/8"; ValueError if it is something else."""
+    match = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)
+    if not match:
+        raise ValueError(f"--shard {text}: two numbers are needed, as in 1/8")
+    return int(match[1]), int(match[2])
 
 
 def _print_where_others_look(store: Store, corpus: str) -> None:
@@ -241,15 +269,25 @@ def verify(
 ) -> int:
     """Check a corpus, and what was prepared from it, against checksums.
 
-    A corpus that is not prepared yet is prepared first, which may take a while.
+    What is damaged is made again by ``cm prepare``. A corpus that is not prepared yet is prepared
+    first, which may take a while.
     """
     from cmlib import corpora
+    from cmlib.config import get_profile
     from cmlib.preparation import prepare as preparation
+    from cmlib.preparation.store import Store
 
     folder = root or corpora.current_root(corpus, cache)
     faults = corpora.verify(folder)
     if not faults:
-        store = preparation.prepare(corpus, profile, root, cache)
+        # An existing folder is opened as it is: ``prepare`` would mend what is to be reported.
+        where = Path(cache or corpora.cache_root())
+        scanned = preparation.UnpreparedCorpus.scan(corpus, get_profile(profile), root, where)
+        prepared = scanned.folder_in(where)
+        if prepared.exists():
+            store = Store.open(prepared)
+        else:
+            store = preparation.prepare(corpus, profile, root, cache)
         faults = store.verify()
         print(f"{folder}, {store.folder}: {'damaged' if faults else 'as they were written'}")
     for fault in faults:

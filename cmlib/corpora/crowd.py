@@ -87,10 +87,13 @@ def load(size: int, limit: int | None = None, root: str | Path | None = None) ->
     settings, pictures = {"size": size, "zoom": ZOOM}, {"pictures": content}
     record = provenance.of_code("preparation", settings, pictures)
     path = cache_root() / f"crowd-{size}-{record.fingerprint()}.npy"
-    if not path.exists():
+    pictures_on_disk = files.open_or_set_aside(path)
+    if pictures_on_disk is None:
         with files.write_atomically(path) as temporary, open(temporary, "wb") as file:
             np.save(file, _decode(data, rows, size))
-    return np.load(path, mmap_mode="r")
+        files.note_checksum(path)
+        pictures_on_disk = files.open_array(path)
+    return pictures_on_disk
 
 
 def _decode(data: bytes, rows: pd.DataFrame, size: int) -> np.ndarray:

@@ -13,7 +13,9 @@ from cmlib import checkpoints, files
 from cmlib.config import CanConfig
 from cmlib.experiment.run import Run
 from cmlib.models import Can
+from cmlib.models.moments import blocks_of, mean_and_spread, weighted_mean
 from cmlib.training import losses
+from cmlib.training.latents import Latents, Means, Part, row_blocks
 
 # Changes to the settings of the context network in the profile.
 ABLATIONS = {
@@ -84,11 +86,18 @@ def _measure(run: Run, model: Can, strength: float) -> dict[str, float]:
     accuracy = run.scores(log_probabilities, frames)["clip_accuracy"]
 
     training_frames = run.frames_of(run.split.train)
-    spread = run.face_latents.mu[:, training_frames].flatten(0, 1).std(0)
-    face, voice = run.paired(frames)
-    shifted = model.shift(face, voice, strength)
-    kl = float(losses.kl_between(*face, *shifted).mean())
-    shift = float(((shifted.mu - face.mu) / spread).square().mean().sqrt())
+    latents = run.face_latents
+    every_view = Means(Latents(Part(latents)), training_frames, range(len(latents.mu)))
+    _, spread = mean_and_spread(blocks_of(every_view, latents.mu.shape[-1]))
+    divergences, changes = [], []
+    for rows in row_blocks(frames, 4 * latents.mu.shape[-1]):
+        face, voice = run.paired(rows)
+        shifted = model.shift(face, voice, strength)
+        divergences.append(losses.kl_between(*face, *shifted))  # (n,)
+        changes.append(((shifted.mu - face.mu) / spread).square().mean())
+    kl = float(torch.cat(divergences).mean())
+    sizes = [len(rows) for rows in row_blocks(frames, 4 * latents.mu.shape[-1])]
+    shift = float(weighted_mean(torch.stack(changes), sizes).sqrt())
     return {**accuracy, "kl": kl, "shift": shift}
 
 
@@ -102,10 +111,10 @@ def _context_network(run: Run, settings: CanConfig) -> Can:
     record = run.provenance("can")
     data = dict(record.data or {})
     for name in ("face", "voice", "classifier_face"):
-        data[name] = files.checksum(run.weights(name))
+        data[name] = files.known_checksum(run.weights(name))
     record = dataclasses.replace(record, settings={"can": settings}, data=data)
     path = run.folder / "ablations" / f"can-{record.fingerprint()}"
-    if not path.with_suffix(".json").exists():  # the card is written last
+    if not checkpoints.is_complete(path):
         network, _ = run.train_can(settings)
         card = {"stage": "can", "provenance": record.to_json()}
         checkpoints.save(path, network, card)

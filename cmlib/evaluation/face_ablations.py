@@ -14,9 +14,13 @@ from sklearn.preprocessing import StandardScaler
 
 from cmlib.config import Profile, VaeGanConfig, get_profile
 from cmlib.evaluation import judges
-from cmlib.evaluation.judges import judge_for_run
-from cmlib.evaluation.representations import decode_pictures
+from cmlib.evaluation.judges import CnnJudge, judge_for_run
+from cmlib.evaluation.leakage import MAX_PROBED
+from cmlib.evaluation.representations import decode_pictures, picture_blocks
 from cmlib.experiment.run import Run
+from cmlib.models import VaeGan
+from cmlib.models.moments import weighted_mean
+from cmlib.training.loop import best_device, on_device
 
 # What the reconstruction error compares; the index is ``VaeGanConfig.feature_level``.
 MEASURES = ("pixels, no features", "features of level 1", "features of level 2")
@@ -89,17 +93,13 @@ def face_ablations(run: Run, train: bool = False) -> pd.DataFrame:
         return pd.DataFrame()
 
     frames = run.frames_of(run.split.val)
-    real = run.faces.batch(frames)
     judge = judge_for_run(run, "training")
     rows = []
     for name, variant in trained.items():
-        mu = variant.face_latents.mu[0]  # (frames of the corpus, D)
-        reconstruction = decode_pictures(variant.vaegan("face"), mu[frames])
-        row = {"change": name, "mse": float((reconstruction - real).square().mean())}
-        log_probabilities = {
-            "judge": judges.predict(judge, reconstruction),
-            "probe": _probe(run, mu, frames),
-        }
+        latents = variant.face_latents.mu[0]  # (frames of the corpus, D)
+        error, judged = _reconstructions(run, variant.vaegan("face"), latents, frames, judge)
+        row = {"change": name, "mse": error}
+        log_probabilities = {"judge": judged, "probe": _probe(run, latents, frames)}
         for classifier in log_probabilities:
             accuracy = run.scores(log_probabilities[classifier], frames)["clip_accuracy"]
             row[classifier] = accuracy["value"]
@@ -107,6 +107,24 @@ def face_ablations(run: Run, train: bool = False) -> pd.DataFrame:
             row[f"{classifier}_high"] = accuracy["high"]
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _reconstructions(
+    run: Run, face_network: VaeGan, mu: torch.Tensor, frames: np.ndarray, judge: CnnJudge
+) -> tuple[float, np.ndarray]:
+    """The mean squared error of the ``frames``, and what the judge says about their pictures.
+
+    ``mu`` (frames of the corpus, D) are the latents of ``face_network``.
+    """
+    errors, answers, sizes = [], [], []
+    with on_device(best_device(), face_network, judge):
+        for rows in picture_blocks(frames, run.profile.data.image_size):
+            pictures = decode_pictures(face_network, mu[rows])
+            real = run.faces.batch(rows).to(pictures.device)
+            errors.append((pictures - real).square().mean().cpu())
+            answers.append(judges.predict(judge, pictures))
+            sizes.append(len(rows))
+    return float(weighted_mean(torch.stack(errors), sizes)), np.concatenate(answers)
 
 
 def _probe(run: Run, mu: torch.Tensor, frames: np.ndarray) -> np.ndarray:
@@ -117,6 +135,7 @@ def _probe(run: Run, mu: torch.Tensor, frames: np.ndarray) -> np.ndarray:
     """
     labels = run.clip_labels[run.frame_clip]
     train = run.frames_of(run.split.train)
+    train = train[:: 1 + (len(train) - 1) // MAX_PROBED]
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=500))
     probe.fit(mu[train], labels[train])
     log_probabilities = np.full((len(frames), len(run.classes)), -1e9)

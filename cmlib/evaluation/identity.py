@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 from cmlib.corpora import crowd
 from cmlib.experiment.run import Run
+from cmlib.models.moments import Rows, blocks_of, covariance
+from cmlib.training.latents import Latents, Means, Part
 
 # Pixels: identity shows in coarse features, and few people allow only few parameters.
 FISHERFACE_SIZE = 32
@@ -82,20 +84,21 @@ class Typicality:
     is not a typical face.
     """
 
-    def __init__(self, train: Tensor, unseen: Tensor):
+    def __init__(self, train: Rows, unseen: Rows):
         """Latent means (N, D) of training frames, and (M, D) of frames of validation actors."""
-        self.mean = train.mean(0)
-        covariance = torch.cov(train.T)
-        ridge = 1e-3 * covariance.diagonal().mean() * torch.eye(len(covariance))
-        self.precision = torch.linalg.inv(covariance + ridge)
-        self.limit = float(torch.quantile(self(unseen), 0.99))
+        latent = train[torch.arange(1)].shape[1]
+        self.mean, spread = covariance(train, latent)  # (D,), (D, D)
+        ridge = 1e-3 * spread.diagonal().mean() * torch.eye(latent)
+        self.precision = torch.linalg.inv(spread + ridge)
+        distances = torch.cat([self(mu) for mu in blocks_of(unseen, latent)])
+        self.limit = float(torch.quantile(distances, 0.99))
 
     @classmethod
     def of_run(cls, run: Run) -> Typicality:
-        mu = run.face_latents.mu[0]
+        latents = Latents(Part(run.face_latents))
         train = run.frames_of(run.split.train, labelled=False)
         validation = run.frames_of(run.split.val, labelled=False)
-        return cls(mu[train], mu[validation])
+        return cls(Means(latents, train), Means(latents, validation))
 
     def __call__(self, mu: Tensor) -> Tensor:
         """Latent means (N, D) -> squared distances (N,)."""

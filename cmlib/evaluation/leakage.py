@@ -15,6 +15,7 @@ from cmlib.experiment.run import Run
 
 NEVER = -1e9  # log probability of a class that a probe has not met
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)  # inverse strengths C of the penalty, from strong to weak
+MAX_PROBED = 200_000  # frames from which a probe learns
 Folds = list[tuple[np.ndarray, np.ndarray]]
 
 
@@ -49,7 +50,7 @@ def strangers_folds(run: Run, together: str, count: int = 5) -> Folds:
     "clip", so that clips are shuffled and every actor is on both sides. Rows count from 0 to the
     number of these frames.
     """
-    frames = run.frames_of(run.split.val)
+    frames = _validation_frames(run)
     clips = run.frame_clip[frames]
     labels = run.clip_labels[clips]
     if together == "actor":
@@ -78,7 +79,7 @@ def probe_score(
     ``together`` is "actor" or "clip": what the choice of the penalty keeps together.
     """
     _, latents, labels = probed_latents(run)
-    training_frames = run.frames_of(training_clips)
+    training_frames = _at_most(run.frames_of(training_clips), MAX_PROBED)
     test_frames = run.frames_of(test_clips)
     groups = _groups(run, training_frames, together)
     probe = fit_probe(latents[training_frames], labels[training_frames], groups)
@@ -90,13 +91,22 @@ def probe_score(
 def cross_validated_score(run: Run, together: str) -> dict:
     """Clip accuracy, with its interval, of validation clips in the folds of ``strangers_folds``."""
     _, latents, labels = probed_latents(run)
-    frames = run.frames_of(run.split.val)
+    frames = _validation_frames(run)
     groups = _groups(run, frames, together)
     answers = np.full((len(frames), len(run.classes)), NEVER)
     for train, test in strangers_folds(run, together):
         probe = fit_probe(latents[frames[train]], labels[frames[train]], groups[train])
         answers[np.ix_(test, probe.classes_)] = probe.predict_log_proba(latents[frames[test]])
     return run.scores(answers, frames)["clip_accuracy"]
+
+
+def _validation_frames(run: Run) -> np.ndarray:
+    return _at_most(run.frames_of(run.split.val), MAX_PROBED)
+
+
+def _at_most(frames: np.ndarray, count: int) -> np.ndarray:
+    """Frames (N,), or at most ``count`` of them, evenly spaced: a probe reads all at once."""
+    return frames[:: 1 + (len(frames) - 1) // count]
 
 
 def _groups(run: Run, frames: np.ndarray, together: str) -> np.ndarray:

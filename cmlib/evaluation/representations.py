@@ -9,13 +9,14 @@ apart. *Typicality* asks whether the decoded picture, encoded again, lies among 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cmlib import metrics
 from cmlib.corpora import crowd
@@ -24,9 +25,11 @@ from cmlib.evaluation.identity import Fisherfaces, Typicality, actor_vectors
 from cmlib.evaluation.judges import Judge
 from cmlib.experiment.kept import kept_table
 from cmlib.experiment.run import Run
-from cmlib.models import Can, Posterior, VaeGan
+from cmlib.models import Can, VaeGan
 from cmlib.models.vaegan import INFERENCE_BATCH
+from cmlib.training.loop import best_device, on_device
 
+PICTURE_BYTES = 1 << 30  # of decoded pictures that are in memory together
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the context
 
 
@@ -60,8 +63,21 @@ def middle_frames(run: Run) -> np.ndarray:
 
 
 def decode_pictures(face_network: VaeGan, mu: Tensor) -> Tensor:
-    """Latents (N, D) -> pictures (N, 3, S, S) in 0...1."""
-    return torch.cat([face_network.decoder(z).clamp(0, 1) for z in mu.split(INFERENCE_BATCH)])
+    """Latents (N, D) -> pictures (N, 3, S, S) in 0...1, on the device of the network."""
+    device = next(face_network.parameters()).device
+    decoder = face_network.decoder
+    return torch.cat([decoder(z.to(device)).clamp(0, 1) for z in mu.split(INFERENCE_BATCH)])
+
+
+def picture_blocks(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Cut rows (N,) into blocks whose pictures of ``size`` pixels fit into memory, at least one.
+
+    A block holds whole batches, so that each picture shares its batch with the same others.
+    """
+    pictures = PICTURE_BYTES // (4 * 3 * size**2)
+    count = max(1, pictures // INFERENCE_BATCH) * INFERENCE_BATCH
+    for start in range(0, max(len(rows), 1), count):
+        yield rows[start : start + count]
 
 
 # -------------------------------------------------------------------- one row for each picture
@@ -114,10 +130,7 @@ def measure(
     pairs = FaceVoicePairs(pairs.frames[known], pairs.clips[known])
     actor = table.actor.to_numpy()[pairs.clips]
     label = run.clip_labels[pairs.clips]
-    face = run.face_latents.map(lambda x: x[0, pairs.frames])
-    voice = _take(run.voice_latents, pairs.clips)
-    face_network = run.vaegan("face")
-    witness = _IdentityWitness(run, face_network, fisherfaces) if fisherfaces else None
+    witnesses = _Witnesses(run, can, judge, fisherfaces)
 
     every_pair = np.arange(len(label))
     _, first_pairs, face_of_pair = np.unique(pairs.frames, return_index=True, return_inverse=True)
@@ -126,37 +139,68 @@ def measure(
         # Without context the voice has no effect, so one picture per face is enough.
         rows = every_pair if strength else first_pairs
         picture_of_pair = every_pair if strength else face_of_pair
-        logits, shifted = can(_take(face, rows), _take(voice, rows), strength)
-        pictures = decode_pictures(face_network, shifted.mu)
+        with witnesses.on_device():
+            testimony = [
+                witnesses(FaceVoicePairs(pairs.frames[block], pairs.clips[block]), strength)
+                for block in picture_blocks(rows, run.profile.data.image_size)
+            ]
+        of_pictures = {
+            name: np.concatenate([block[name] for block in testimony])[picture_of_pair]
+            for name in testimony[0]
+        }
         columns = {
             "actor": actor,
             "emotion": [run.classes[k] for k in label],
             "strength": strength,
-            **_judge_columns(judge, pictures, label, picture_of_pair),
-            "network_hit": logits.argmax(1).numpy()[picture_of_pair] == label,
+            **_judge_columns(of_pictures["judge"], label),
+            "network_hit": of_pictures["network"] == label,
         }
-        if witness:
-            likeliest_actor, distance = witness(pictures)
-            columns["same_person"] = likeliest_actor[picture_of_pair] == actor
-            columns["distance"] = distance[picture_of_pair]
+        if fisherfaces:
+            columns["same_person"] = of_pictures["person"] == actor
+            columns["distance"] = of_pictures["distance"]
         tables.append(pd.DataFrame(columns))
     return pd.concat(tables, ignore_index=True)
 
 
-def _take(latents: Posterior, rows: np.ndarray) -> Posterior:
-    """Rows of posteriors (N, D)."""
-    return latents.map(lambda x: x[rows])
+class _Witnesses:
+    """What the networks say about faces in the context of voices, a block of pictures at a time."""
+
+    def __init__(self, run: Run, can: Can, judge: Judge, fisherfaces: Fisherfaces | None):
+        self.run, self.can, self.judge = run, can, judge
+        self.face_network = run.vaegan("face")
+        self.device = best_device()
+        self.identity = None
+        if fisherfaces:
+            self.identity = _IdentityWitness(run, self.face_network, fisherfaces)
+
+    def on_device(self) -> AbstractContextManager:
+        """Lend the networks to the device for as long as the context lasts."""
+        networks: list[nn.Module] = [self.can, self.face_network]
+        if isinstance(self.judge, nn.Module):
+            networks.append(self.judge)
+        return on_device(self.device, *networks)
+
+    def __call__(self, pairs: FaceVoicePairs, strength: float) -> dict[str, np.ndarray]:
+        """Columns of N pictures: "network" (N,), "judge" (N, classes), "person", "distance"."""
+        face = self.run.face_latents.map(lambda x: x[0, pairs.frames].to(self.device))
+        voice = self.run.voice_latents.map(lambda x: x[pairs.clips].to(self.device))
+        logits, shifted = self.can(face, voice, strength)
+        pictures = decode_pictures(self.face_network, shifted.mu)
+        columns = {
+            "network": logits.argmax(1).cpu().numpy(),
+            "judge": judges.predict(self.judge, pictures, INFERENCE_BATCH),
+        }
+        if self.identity:
+            columns["person"], columns["distance"] = self.identity(pictures)
+        return columns
 
 
-def _judge_columns(
-    judge: Judge, pictures: Tensor, label: np.ndarray, picture: np.ndarray
-) -> dict[str, np.ndarray]:
+def _judge_columns(log_probabilities: np.ndarray, label: np.ndarray) -> dict[str, np.ndarray]:
     """The columns probability and first_choice of N pairs with these labels (N,).
 
-    ``picture`` (N,) is the row of each pair in ``pictures``.
+    ``log_probabilities`` (N, classes) are the judge's about the picture of each pair.
     """
-    log_probabilities = judges.predict(judge, pictures, INFERENCE_BATCH)  # (pictures, classes)
-    probabilities = np.exp(log_probabilities)[picture]  # (N, classes)
+    probabilities = np.exp(log_probabilities)
     return {
         "probability": probabilities[np.arange(len(label)), label],
         "first_choice": probabilities.argmax(1) == label,
@@ -174,8 +218,8 @@ class _IdentityWitness:
 
     def __call__(self, pictures: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """(the actor most similar to each picture (N,), ``Typicality`` over its limit (N,))."""
-        similarity = self.fisherfaces(pictures) @ self.vectors.T  # (N, actors)
-        mu = torch.cat([self.encoder(x).mu for x in pictures.split(INFERENCE_BATCH)])
+        similarity = self.fisherfaces(pictures.cpu()) @ self.vectors.T  # (N, actors)
+        mu = torch.cat([self.encoder(x).mu.cpu() for x in pictures.split(INFERENCE_BATCH)])
         distance = self.typicality(mu).numpy() / self.typicality.limit
         return self.actors[similarity.argmax(1)], distance
 
@@ -193,19 +237,27 @@ def judge_frames(run: Run, judge: Judge) -> pd.DataFrame:
     known &= (table.n_frames > 0).to_numpy()
     clips = clips[known[clips]]
     frames = middle_frames(run)[clips]
-    pictures_of = {
-        "real": run.faces.batch(frames),
-        "reconstructed": decode_pictures(run.vaegan("face"), run.face_latents.mu[0, frames]),
-    }
+    face_network = run.vaegan("face")
+
+    def real(rows: np.ndarray) -> Tensor:
+        return run.faces.batch(rows)
+
+    def reconstructed(rows: np.ndarray) -> Tensor:
+        return decode_pictures(face_network, run.face_latents.mu[0, rows])
+
     tables = []
-    for name, pictures in pictures_of.items():
-        columns = {
-            "actor": table.actor.to_numpy()[clips],
-            "emotion": table.emotion.to_numpy()[clips],
-            "pictures": name,
-            **_judge_columns(judge, pictures, run.clip_labels[clips], np.arange(len(clips))),
-        }
-        tables.append(pd.DataFrame(columns))
+    lent = [face_network, judge] if isinstance(judge, nn.Module) else [face_network]
+    with on_device(best_device(), *lent):
+        for name, pictures in (("real", real), ("reconstructed", reconstructed)):
+            blocks = picture_blocks(frames, run.profile.data.image_size)
+            answers = [judges.predict(judge, pictures(rows), INFERENCE_BATCH) for rows in blocks]
+            columns = {
+                "actor": table.actor.to_numpy()[clips],
+                "emotion": table.emotion.to_numpy()[clips],
+                "pictures": name,
+                **_judge_columns(np.concatenate(answers), run.clip_labels[clips]),
+            }
+            tables.append(pd.DataFrame(columns))
     return pd.concat(tables, ignore_index=True)
 
 

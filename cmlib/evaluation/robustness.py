@@ -13,10 +13,13 @@ from cmlib import metrics
 from cmlib.evaluation.scoring import Predictions
 from cmlib.experiment.run import MODELS, Run
 from cmlib.models import Can, Posterior, VaeGan, fuse
+from cmlib.models.moments import weighted_mean
 from cmlib.models.vaegan import INFERENCE_BATCH
 from cmlib.preparation import media, spectrograms
 from cmlib.training import encoding
 from cmlib.training.batches import Pictures
+from cmlib.training.latents import row_blocks
+from cmlib.training.loop import best_device, on_device
 
 SNRS = (20, 10, 5, 0, -5)  # decibels from white noise up to the voice
 BLURS = (1, 2, 4)  # standard deviations of a Gaussian, pixels
@@ -140,11 +143,22 @@ def disturbed_latents(
     training = run.labelled(run.split.train)
     training_frames = run.frames_of(training)
     mean_voice = run.voice_latents.map(lambda x: x[training].mean(0))
-    mean_face = run.face_latents.map(lambda x: x[0, training_frames].mean(0))
+    mean_face = _mean_latent(run.face_latents, training_frames)
     silence = np.zeros((1, spectrograms.N_MELS, spectrograms.N_MELS), np.float32)
     yield "missing sense", "mean voice", face, mean_voice.map(for_every_frame)
     yield "missing sense", "mean face", mean_face.map(for_every_frame), voice
     yield "missing sense", "silence", face, _encode(voice_network, silence).map(for_every_frame)
+
+
+def _mean_latent(latents: Posterior, rows: np.ndarray) -> Posterior:
+    """The mean (D,) of the first view of stored posteriors (V, N, D) over the ``rows``."""
+
+    def mean(stored: torch.Tensor) -> torch.Tensor:
+        blocks = list(row_blocks(rows, stored.shape[-1]))
+        means = torch.stack([stored[0, block].mean(0) for block in blocks])  # (blocks, D)
+        return weighted_mean(means, [len(block) for block in blocks])
+
+    return latents.map(mean)
 
 
 def _waveforms(run: Run, clips: np.ndarray) -> list[np.ndarray]:
@@ -161,9 +175,9 @@ def _waveforms(run: Run, clips: np.ndarray) -> list[np.ndarray]:
 def _encode(network: VaeGan, pictures: np.ndarray) -> Posterior:
     """Pictures (N, S, S, 3) uint8 or spectrograms (N, S, S) -> latents (N, D)."""
     rows = np.arange(len(pictures))
-    return encoding.encode(network, Pictures(pictures), rows, batch=INFERENCE_BATCH).map(
-        lambda x: x[0]
-    )
+    with on_device(best_device(), network):
+        latents = encoding.encode(network, Pictures(pictures), rows, batch=INFERENCE_BATCH)
+    return latents.map(lambda x: x[0])
 
 
 def _logits(

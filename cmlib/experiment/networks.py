@@ -133,8 +133,12 @@ class StoredNetworks(CorpusRows):
             print(f"{name}: trained again: {'; '.join(reasons[:4])}{more}")
         return path
 
-    def card(self, name: str, scores: dict) -> dict:
-        """What every checkpoint of this experiment says about itself."""
+    def card(self, name: str, scores: dict, computed: dict | None = None) -> dict:
+        """What every checkpoint of this experiment says about itself.
+
+        ``computed`` is that of ``provenance.Provenance``.
+        """
+        record = dataclasses.replace(self.provenance(name), computed=computed)
         return {
             "stage": name,
             "corpus": self.corpus,
@@ -142,7 +146,7 @@ class StoredNetworks(CorpusRows):
             "fold": self.fold,
             "seed": self.seed,
             "classes": list(self.classes),
-            "provenance": self.provenance(name).to_json(),
+            "provenance": record.to_json(),
             "validation": scores,
         }
 
@@ -153,9 +157,11 @@ class StoredNetworks(CorpusRows):
         history: pd.DataFrame,
         scores: dict,
         more: dict | None = None,
+        computed: dict | None = None,
     ) -> None:
         """Keep a trained network, its card with ``more`` and, unless it is empty, its history."""
-        checkpoints.save(self.path(name), model, self.card(name, scores) | (more or {}))
+        card = self.card(name, scores, computed) | (more or {})
+        checkpoints.save(self.path(name), model, card)
         path = self.path(name).with_suffix(".history.csv")
         if len(history):
             with files.write_atomically(path) as temporary:

@@ -29,8 +29,15 @@ from cmlib.perceiver import Perceiver, as_released
 from cmlib.training.batches import Pictures, TrainingData, batches
 from cmlib.training.can import add_imagined, train_can
 from cmlib.training.classifier import train_classifier
-from cmlib.training.encoding import encode
-from cmlib.training.loop import launch
+from cmlib.training.encoding import encode_to_file
+from cmlib.training.latents import FusedLatents, Latents, Part, row_blocks
+from cmlib.training.loop import (
+    best_device,
+    computed_on,
+    launch,
+    on_device,
+    waiting_for_others,
+)
 from cmlib.training.vaegan import train_vaegan
 
 if TYPE_CHECKING:
@@ -109,9 +116,11 @@ class Run(StoredNetworks):
         if fabric.is_global_zero:
             scores = {"reconstruction_mse": history.validation.iloc[-1]}
             limits = self._limits(kind, model, pictures, validation)
-            self.save(kind, model, history, scores, {strangeness.KEY: limits})
+            more, computed = {strangeness.KEY: limits}, computed_on(fabric)
+            self.save(kind, model, history, scores, more, computed)
             state.unlink(missing_ok=True)
-        fabric.barrier()
+        with waiting_for_others(f"end of the training of {kind}", fabric):
+            fabric.barrier()
 
     def _limits(self, kind: str, model: VaeGan, pictures: Pictures, rows: np.ndarray) -> dict:
         """The entry of the card with the limits of strangeness, from the validation people."""
@@ -169,27 +178,37 @@ class Run(StoredNetworks):
     def _encoded(self, source: str) -> Posterior:
         """Latents (views, N, D) of the "face", the "voice" or the "crowd", kept in a file.
 
-        The file name contains a hash of the weights and pictures.
+        The file name contains a hash of the weights and pictures. The latents are mapped from the
+        file, so that only what is read takes memory.
         """
         kind = "voice" if source == "voice" else "face"
         pictures, rows, places, key = self._pictures_to_encode(source)
         model = self.vaegan(kind)
-        data = {"weights": files.checksum(self.weights(kind)), "pictures": key}
+        data = {"weights": files.known_checksum(self.weights(kind)), "pictures": key}
         record = provenance.of_code("encoding", data=data)
         # All folds and seeds share the latents of a network that none of them trains.
         folder = cache_root() if self.fixed_network(kind) else self.folder
         file = folder / "latents" / f"{source}-{record.fingerprint()}.npy"
-        if not file.exists():
+        latents = files.open_or_set_aside(file, "c")
+        if latents is None:
             files.make_folder(file.parent)
             # Cells of a study that start together need not encode the same pictures side by side.
             with files.locked(file.with_suffix(".lock"), f"encoding the same pictures ({source})"):
                 if not file.exists():
-                    flips = kind == "face"
-                    latents = encode(model, pictures, rows, flips=flips, batch=INFERENCE_BATCH)
-                    latents = latents.map(lambda views: views[:, places])
-                    with files.write_atomically(file) as temporary, open(temporary, "wb") as out:
-                        np.save(out, torch.stack(latents).numpy())
-        return Posterior(*torch.from_numpy(np.load(file)))
+                    with files.write_atomically(file) as temporary:
+                        encode_to_file(
+                            temporary,
+                            model,
+                            pictures,
+                            rows,
+                            places,
+                            flips=kind == "face",
+                            batch=INFERENCE_BATCH,
+                            device=best_device(),
+                        )
+                    files.note_checksum(file)
+            latents = files.open_array(file, "c")
+        return Posterior(*torch.from_numpy(latents))
 
     def _pictures_to_encode(self, source: str) -> tuple[Pictures, np.ndarray, np.ndarray, str]:
         """The pictures, their rows to encode, the place of each latent, and the key of the data."""
@@ -211,6 +230,7 @@ class Run(StoredNetworks):
 
         Faces are (N, D), or with ``views`` (2 views, N, D); voices are (N, D).
         """
+        files.release_maps(2 * len(rows))  # mu and logvar
         face = self.face_latents.map(lambda x: x[:, rows] if views else x[0, rows])
         return face, self.voice_latents.map(lambda x: x[self.frame_clip[rows]])
 
@@ -223,6 +243,16 @@ class Run(StoredNetworks):
         face, voice = self.paired(rows, views=True)
         views = [fuse(name, Posterior(mu, logvar), voice) for mu, logvar in zip(*face)]
         return Posterior(torch.stack([p.mu for p in views]), torch.stack([p.logvar for p in views]))
+
+    def latents(self, name: str, rows: np.ndarray) -> Latents | FusedLatents:
+        """As ``fused``, but read batch by batch: a large corpus does not fit into memory."""
+        voice = Latents(
+            Part(self.voice_latents.map(lambda clips: clips[None]), self.frame_clip[rows])
+        )
+        if name == "voice":
+            return voice
+        face = Latents(Part(self.face_latents, rows))
+        return face if name == "face" else FusedLatents(name, face, voice)
 
     # ---------------------------------------------------------------- classifiers and context
 
@@ -241,13 +271,15 @@ class Run(StoredNetworks):
             history = pd.DataFrame()
         else:
             model, history = train_classifier(
-                self.fused(name, rows),
+                self.latents(name, rows),
                 labels,
                 self.profile.classifier,
                 classes=len(self.classes),
                 seed=self.seed,
+                device=best_device(),
             )
-        self.save(f"classifier_{name}", model, history, self._validation(name, model))
+        scores = self._validation(name, model)
+        self.save(f"classifier_{name}", model, history, scores, computed=_alone_on(best_device()))
         return model
 
     def can(self, name: str = "can", retrain: bool = False) -> Can:
@@ -259,7 +291,8 @@ class Run(StoredNetworks):
         model, history = self.train_can(settings)
         if model.config["directions"] < settings.directions:
             print(f"{name}: {self._missing_directions(model, settings)}")
-        self.save(name, model, history, self._validation(name, model))
+        scores = self._validation(name, model)
+        self.save(name, model, history, scores, computed=_alone_on(best_device()))
         return model
 
     def _missing_directions(self, model: Can, settings: CanConfig) -> str:
@@ -282,11 +315,11 @@ class Run(StoredNetworks):
         """
         rows = self.frames_of(self.split.train, labelled=False)
         clips = self.frame_clip[rows]
-        face, voice = self.paired(rows, views=True)
+        face, voice = Latents(Part(self.face_latents, rows)), self.latents("voice", rows)
         labels, people = self.clip_labels[clips], self.store.clips.actor.to_numpy()[clips]
         if settings.crowd:
             crowd_latents, crowd_labels, crowd_people = self.crowd_faces()
-            face = Posterior.cat([face, crowd_latents], dim=1)
+            face = Latents(*face.parts, Part(crowd_latents))
             labels = np.concatenate([labels, crowd_labels])
             # Negative numbers, so that nobody of the crowd is taken for an actor.
             people = np.concatenate([people, -1 - crowd_people])
@@ -305,6 +338,7 @@ class Run(StoredNetworks):
             teacher=self.classifier("concatenation") if settings.distill_weight else None,
             classes=len(self.classes),
             seed=self.seed,
+            device=best_device(),
         )
 
     def classifying_network(self, name: str, retrain: bool = False) -> nn.Module:
@@ -342,11 +376,25 @@ class Run(StoredNetworks):
         ``name`` is one of ``MODELS``. ``model`` takes the place of the experiment's own network.
         """
         network = model or self.classifying_network(name)
-        if isinstance(network, Can):
-            logits, _ = network(*self.paired(rows), strength)
-        else:
-            logits = network(self.fused(name, rows).mu[0])
-        return logits.log_softmax(1).numpy()
+        device = best_device()
+        parts = []
+        with on_device(device, network):
+            for block in row_blocks(rows, self._numbers_per_frame(name)):
+                if isinstance(network, Can):
+                    face, voice = self.paired(block)
+                    to_device = [p.map(lambda x: x.to(device)) for p in (face, voice)]
+                    logits, _ = network(*to_device, strength)
+                else:
+                    mu = self.latents(name, np.asarray(block)).batch(np.arange(len(block))).mu
+                    logits = network(mu.to(device))
+                parts.append(logits.log_softmax(1).cpu())
+        return torch.cat(parts).numpy()
+
+    def _numbers_per_frame(self, name: str) -> int:
+        """How many numbers of a frame are in memory while a network reads it, approximately."""
+        senses = [] if name == "voice" else [self.face_latents]
+        senses += [] if name == "face" else [self.voice_latents]
+        return 2 * sum(latents.mu.shape[-1] for latents in senses)
 
     def scores(self, log_probabilities: np.ndarray, rows: np.ndarray) -> dict:
         """Frame, clip and recall scores of predictions for ``rows``, with intervals over actors."""
@@ -359,6 +407,11 @@ class Run(StoredNetworks):
     def _validation(self, name: str, model: nn.Module) -> dict:
         rows = self.frames_of(self.split.val)
         return self.scores(self.log_probabilities(name, rows, model), rows)
+
+
+def _alone_on(device: torch.device) -> dict:
+    """As ``loop.computed_on``, for what one device trains on latents."""
+    return {"device": device.type, "devices": 1, "precision": "32-true"}
 
 
 # -------------------------------------------------------------------- clips to look at

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cmlib.models.moments import InUnits, Rows, blocks_of, in_blocks, mean_and_spread
 from cmlib.models.vaegan import Posterior
 
 
@@ -58,31 +59,40 @@ class LinearShift(nn.Module):
         return self.map(torch.cat([face, voice], dim=1))
 
 
-def directions_of_labels(v: Tensor, labels: Tensor, people: Tensor, count: int) -> Tensor:
+def directions_of_labels(v: Rows, labels: Tensor, people: Tensor, count: int) -> Tensor:
     """The main differences between the faces of all labels: (N, D), (N,), (N,) -> (D, count).
 
     The attribute vector of a class is its mean latent minus the mean of all (Larsen et al. 2016,
     arXiv 1512.09300, section 4.1). Here the difference is taken within each person and averaged
     over people, so that it does not depend on who a face is. The first singular vectors of these
     attribute vectors are returned. One attribute vector follows from the others, so ValueError is
-    raised unless ``count`` is smaller than the number of labels.
+    raised unless ``count`` is smaller than the number of labels. ``v`` is read once, person by
+    person.
     """
     classes = labels.unique()
     if len(classes) <= count:
         raise ValueError(f"{count} directions of expression need more than {len(classes)} classes")
-    attributes = []
-    for label in classes:
-        within_people = []
-        for person in people[labels == label].unique():
-            of_person = people == person
-            with_label = of_person & (labels == label)
-            within_people.append(v[with_label].mean(0) - v[of_person].mean(0))  # (D,)
-        attributes.append(torch.stack(within_people).mean(0))
+    within_people: dict[int, list[Tensor]] = {int(label): [] for label in classes}
+    for rows in _rows_of_each(people):
+        of_person = v[rows]  # (faces of the person, D)
+        labels_of_person = labels[rows]
+        mean = of_person.mean(0)
+        for label in labels_of_person.unique():
+            with_label = of_person[labels_of_person == label]
+            within_people[int(label)].append(with_label.mean(0) - mean)  # (D,)
+    attributes = [torch.stack(differences).mean(0) for differences in within_people.values()]
     _, _, right = torch.linalg.svd(torch.stack(attributes), full_matrices=False)  # (classes, D)
     return right[:count].T
 
 
-def directions_of_classifier(v: Tensor, people: Tensor, weight: Tensor, count: int) -> Tensor:
+def _rows_of_each(people: Tensor) -> tuple[Tensor, ...]:
+    """The rows of each person, in their order; people (N,) in the order of their numbers."""
+    order = people.argsort(stable=True)
+    _, counts = people.unique(return_counts=True)
+    return order.split(counts.tolist())
+
+
+def directions_of_classifier(v: Rows, people: Tensor, weight: Tensor, count: int) -> Tensor:
     """The changes within people that a classifier follows: (N, D), (N,), (C, D) -> (D, count).
 
     Of all shifts that move the scores ``weight v`` by a wanted amount, the one with the smallest
@@ -98,20 +108,29 @@ def directions_of_classifier(v: Tensor, people: Tensor, weight: Tensor, count: i
     return left[:, :count]
 
 
-def covariance_within_people(v: Tensor, people: Tensor, shrinkage: float = 0.1) -> Tensor:
+def covariance_within_people(v: Rows, people: Tensor, shrinkage: float = 0.1) -> Tensor:
     """Covariance (D, D) of how the latents (N, D) of each person differ from their mean.
 
     ``people`` (N,) are numbers. Few faces cannot tell D dimensions apart, so a ``shrinkage`` of 0.1
     replaces a tenth of the covariance by a multiple of the identity with the same trace (Ledoit &
     Wolf 2004, Journal of Multivariate Analysis 88(2); their estimate of the share is not used).
+    ``v`` is read twice, in blocks.
     """
     numbers, position = people.unique(return_inverse=True)
-    counts = position.bincount().to(v)[:, None]  # (people, 1)
-    means = torch.zeros(len(numbers), v.shape[1]).index_add_(0, position, v) / counts
-    deviations = v - means[position]  # (N, D)
-    covariance = deviations.T @ deviations / max(len(v) - len(numbers), 1)
+    latent = v[torch.arange(1)].shape[1]
+    counts = position.bincount().to(v[torch.arange(1)])[:, None]  # (people, 1)
+    sums = torch.zeros(len(numbers), latent)
+    blocks = in_blocks(torch.arange(len(v)), latent)
+    for rows in blocks:
+        sums.index_add_(0, position[rows], v[rows])
+    means = sums / counts
+    scatter = torch.zeros(latent, latent)
+    for rows in blocks:
+        deviations = v[rows] - means[position[rows]]  # (n, D)
+        scatter += deviations.T @ deviations
+    covariance = scatter / max(len(v) - len(numbers), 1)
     mean_variance = covariance.diagonal().mean().clamp_min(1e-6)
-    return (1 - shrinkage) * covariance + shrinkage * mean_variance * torch.eye(v.shape[1])
+    return (1 - shrinkage) * covariance + shrinkage * mean_variance * torch.eye(latent)
 
 
 class Can(nn.Module):
@@ -167,17 +186,18 @@ class Can(nn.Module):
         if directions:
             self.register_buffer("basis", torch.eye(latent)[:, :directions].clone())
 
-    def fit_scale(self, face_mu: Tensor, voice_mu: Tensor) -> None:
+    def fit_scale(self, face_mu: Rows, voice_mu: Rows) -> None:
         """Set mean and spread to those of the training latents (N, D), if ``normalise`` is set."""
         if not self.config["normalise"]:
             return
         for name, mu in (("face", face_mu), ("voice", voice_mu)):
             mean, spread = getattr(self, f"{name}_mean"), getattr(self, f"{name}_spread")  # (D,)
-            mean.copy_(mu.mean(0))
-            spread.copy_(mu.std(0).clamp_min(1e-3))  # an unused dimension has a spread of 0
+            new_mean, new_spread = mean_and_spread(blocks_of(mu, len(mean)))
+            mean.copy_(new_mean)
+            spread.copy_(new_spread.clamp_min(1e-3))  # an unused dimension has a spread of 0
 
     def fit_directions(
-        self, face_mu: Tensor, labels: Tensor, people: Tensor, of: str = "labels"
+        self, face_mu: Rows, labels: Tensor, people: Tensor, of: str = "labels"
     ) -> None:
         """Set the basis to directions of expression of training faces, if ``directions`` is set.
 
@@ -190,7 +210,7 @@ class Can(nn.Module):
         count = self.config["directions"]
         if not count:
             return
-        v = (face_mu - self.face_mean) / self.face_spread  # (N, D)
+        v = InUnits(face_mu, self.face_mean, self.face_spread)  # (N, D)
         if of == "labels":
             basis = directions_of_labels(v, labels, people, count)
         else:

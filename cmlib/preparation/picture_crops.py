@@ -70,12 +70,14 @@ def crop_folder(
     path = cache / f"{kind}-{size}-{key}.npy"
     files.make_folder(cache)
     with files.locked(path.with_suffix(".lock"), f"cropping the pictures of {root}"):
-        if not path.exists():
+        pictures = files.open_or_set_aside(path)
+        if pictures is None:
             chunks = path.with_suffix(".part")
             chunks.mkdir(exist_ok=True)
             _crop_chunks(root, table, size, chunks, workers)
             _assemble(root, table, left_out, size, chunks, path)
             shutil.rmtree(chunks, ignore_errors=True)
+            pictures = files.open_array(path)
     options: dict = {"keep_default_na": False, "dtype": str, "encoding_errors": "surrogateescape"}
     crops = pd.read_csv(path.with_suffix(".csv"), **options)
     # Crops depend on the pictures that are used. What else is left out may have changed since.
@@ -88,7 +90,7 @@ def crop_folder(
     remarks_file = path.with_suffix(".remarks.csv")
     if remarks_file.exists():  # caches of earlier versions have none
         remarks = pd.read_csv(remarks_file, **options)
-    return PictureSet(np.load(path, mmap_mode="r"), crops, skipped, remarks, kind, key)
+    return PictureSet(pictures, crops, skipped, remarks, kind, key)
 
 
 def _key(root: Path, table: pd.DataFrame, size: int) -> str:
@@ -240,3 +242,4 @@ def _assemble(
     with files.write_atomically(path) as temporary:
         blocks = (np.load(file)["crops"] for file in chunk_files)
         save_in_blocks(temporary, (len(usable), size, size, 3), "|u1", blocks)
+    files.note_checksum(path)

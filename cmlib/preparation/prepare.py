@@ -44,9 +44,18 @@ from cmlib.corpora.names import label
 from cmlib.preparation import media, spectrograms
 from cmlib.preparation.clip_arrays import load_face_crops, load_spectrogram, prepare_clip
 from cmlib.preparation.left_out import with_todays_report
-from cmlib.preparation.store import ARRAYS, TABLES, Store, StoreError, save_in_blocks
+from cmlib.preparation.store import (
+    ARRAYS,
+    TABLES,
+    Store,
+    StoreError,
+    open_or_set_aside,
+    save_in_blocks,
+)
 
 HASHED_EDGE_BYTES = 16 * 1024  # at either end of an input file
+LARGE_CORPUS = 2000  # clips from which their files are not opened at each start
+REMEMBERED_KEYS = 20  # of one corpus: with other settings, from another folder, ...
 CLIPS_PER_WORKER = 64  # at least, since a process takes seconds to start
 
 
@@ -68,6 +77,7 @@ class UnpreparedCorpus:
     # Folder of the sounds, where faces and voices are of two corpora; ``root`` has the pictures.
     voices: Path | None = None
     labels: Path | None = None  # the table of the pictures, if it lies elsewhere
+    cache: Path | None = None  # where the key of a large corpus is remembered
 
     @classmethod
     def scan(
@@ -113,6 +123,7 @@ class UnpreparedCorpus:
             settings,
             Path(voices) if voices else None,
             Path(labels) if labels else None,
+            cache,
         )
 
     @property
@@ -129,7 +140,10 @@ class UnpreparedCorpus:
     @cached_property
     def key(self) -> str:
         """As ``Store.key``."""
-        return inputs_key(self.recordings, self.root, self.settings, self.voices)
+        inputs = self.recordings, self.root, self.settings, self.voices
+        if self.cache is None:
+            return inputs_key(*inputs)
+        return remembered_key(self.corpus, self.cache, *inputs)
 
     def folder_in(self, cache: Path) -> Path:
         """The folder of the prepared corpus, whether it exists yet or not."""
@@ -174,8 +188,7 @@ def open_or_scan(
     """The prepared corpus if there is one, else the corpus itself, to look at a few clips."""
     cache = Path(cache or corpora.cache_root())
     unprepared = UnpreparedCorpus.scan(corpus, profile, None, cache)
-    folder = unprepared.folder_in(cache)
-    return Store.open(folder) if folder.exists() else unprepared
+    return open_or_set_aside(unprepared.folder_in(cache)) or unprepared
 
 
 def _last_labels(corpus: str, cache: Path) -> Path | None:
@@ -218,13 +231,7 @@ def inputs_key(clips: list[Clip], root: Path, settings: dict, voices: Path | Non
     ``voices``: the folder of the sounds, if it is another one than that of the pictures.
     """
     digest = hashlib.sha256()
-    folder_of: dict[Path, Path] = {}
-    for clip in clips:
-        folder_of[clip.path] = root
-        for sound in (clip.audio_path, clip.spare_audio_path):
-            if sound is not None:
-                folder_of.setdefault(sound, voices or root)
-    for path, folder in sorted(folder_of.items()):
+    for path, folder in _files_of(clips, root, voices):
         name = path.relative_to(folder).as_posix()
         digest.update(f"\n{name} ".encode(errors="surrogateescape"))
         digest.update(archives.fingerprint(path, HASHED_EDGE_BYTES))
@@ -235,6 +242,54 @@ def inputs_key(clips: list[Clip], root: Path, settings: dict, voices: Path | Non
         if clip.frames:  # of ready-made pictures only the first is read; the others are counted
             digest.update(f"\n{clip.name} {len(clip.frames)}".encode())
     return provenance.of_preparation(settings, {"files": digest.hexdigest()}).fingerprint()
+
+
+def _files_of(clips: list[Clip], root: Path, voices: Path | None = None) -> list[tuple[Path, Path]]:
+    """Each file of the clips, sorted, and the folder to which its name is relative."""
+    folder_of: dict[Path, Path] = {}
+    for clip in clips:
+        folder_of[clip.path] = root
+        for sound in (clip.audio_path, clip.spare_audio_path):
+            if sound is not None:
+                folder_of.setdefault(sound, voices or root)
+    return sorted(folder_of.items())
+
+
+def remembered_key(
+    corpus: str,
+    cache: Path,
+    clips: list[Clip],
+    root: Path,
+    settings: dict,
+    voices: Path | None = None,
+) -> str:
+    """``inputs_key``, without opening the files of a large corpus at each start.
+
+    Beside the prepared corpora, ``corpus.keys.json`` holds the key that belongs to the names,
+    sizes and dates of all files. Where one of them is another than before, all are opened again.
+    """
+    if len(clips) < LARGE_CORPUS:
+        return inputs_key(clips, root, settings, voices)
+    digest = hashlib.sha256(provenance.of_preparation(settings, {}).fingerprint().encode())
+    for path, _ in _files_of(clips, root, voices):
+        outer, _ = archives.split(path)
+        status = outer.stat()
+        line = f"\n{path} {status.st_size} {status.st_mtime_ns}"
+        digest.update(line.encode(errors="surrogateescape"))
+    for clip in clips:
+        digest.update(f"\n{clip.name} {clip.actor} {clip.emotion} {len(clip.frames)}".encode())
+    seen = digest.hexdigest()
+    note = cache / f"{corpus}.keys.json"
+    try:
+        keys = dict(json.loads(note.read_text()))
+    except (OSError, ValueError, TypeError):  # there is none, or it is damaged
+        keys = {}
+    if seen not in keys:
+        keys = dict(list(keys.items())[-REMEMBERED_KEYS:])
+        keys[seen] = inputs_key(clips, root, settings, voices)
+        with contextlib.suppress(OSError):  # a cache of somebody else stays as it is
+            files.write_text(note, json.dumps(keys, indent=1) + "\n")
+    return keys[seen]
 
 
 def clip_columns(clip: Clip, root: Path, voices: Path | None = None) -> dict:
@@ -286,7 +341,7 @@ def prepare(
     unprepared = UnpreparedCorpus.scan(corpus, profile, root, cache, voices, labels)
     folder = unprepared.folder_in(cache)
     try:
-        if not folder.exists():
+        if open_or_set_aside(folder) is None:
             files.make_folder(cache)
             lock = folder.with_name(f"{folder.name}.lock")
             with files.locked(lock, f"preparing {folder.name}"):
@@ -308,6 +363,41 @@ def prepare(
     return store
 
 
+def prepare_shard(
+    corpus: str,
+    number: int,
+    count: int,
+    profile: Profile | str = "quick",
+    root: str | Path | None = None,
+    cache: str | Path | None = None,
+    workers: int | None = None,
+    voices: str | Path | None = None,
+    labels: str | Path | None = None,
+) -> tuple[int, int]:
+    """Prepare every ``count``-th clip, from the ``number``-th on; return (clips, all clips).
+
+    Several jobs with one cache prepare a shard each, at the same time. Then ``prepare`` finds all
+    clips finished and joins them. It waits for shards that are still being prepared. ValueError if
+    there is no such shard.
+    """
+    if not 1 <= number <= count:
+        raise ValueError(f"shard {number}/{count}: choose a number from 1 to {count}")
+    if isinstance(profile, str):
+        profile = get_profile(profile)
+    cache = Path(cache or corpora.cache_root())
+    unprepared = UnpreparedCorpus.scan(corpus, profile, root, cache, voices, labels)
+    folder = unprepared.folder_in(cache)
+    numbers = range(number - 1, len(unprepared.recordings), count)
+    if not folder.exists():
+        clips = files.make_folder(folder.with_name(folder.name + ".part") / "clips")
+        lock = folder.with_name(f"{folder.name}.shard-{number}-of-{count}.lock")
+        with files.locked(lock, f"preparing shard {number} of {count} of {folder.name}"):
+            _prepare_clips(
+                unprepared.recordings, clips, unprepared.settings, workers, None, numbers
+            )
+    return len(numbers), len(unprepared.recordings)
+
+
 def _prepare_into(
     folder: Path, unprepared: UnpreparedCorpus, workers: int | None, progress: bool | None
 ) -> None:
@@ -315,22 +405,35 @@ def _prepare_into(
     started = time.monotonic()
     unfinished = folder.with_name(folder.name + ".part")
     (unfinished / "clips").mkdir(parents=True, exist_ok=True)
-    _prepare_clips(
-        unprepared.recordings, unfinished / "clips", unprepared.settings, workers, progress
-    )
-    assemble(unfinished, unprepared, started)
-    os.replace(unfinished, folder)
+    with contextlib.ExitStack() as shards:
+        for lock in sorted(folder.parent.glob(f"{folder.name}.shard-*.lock")):
+            shards.enter_context(files.locked(lock, f"preparing {lock.stem}"))
+        _prepare_clips(
+            unprepared.recordings, unfinished / "clips", unprepared.settings, workers, progress
+        )
+        assemble(unfinished, unprepared, started)
+        os.replace(unfinished, folder)
     shutil.rmtree(folder / "clips", ignore_errors=True)
 
 
 def _prepare_clips(
-    clips: list[Clip], folder: Path, settings: dict, workers: int | None, progress: bool | None
+    clips: list[Clip],
+    folder: Path,
+    settings: dict,
+    workers: int | None,
+    progress: bool | None,
+    numbers: range | None = None,
 ) -> None:
-    """Write the file in ``folder`` of every clip that does not have one yet."""
-    for leftover in folder.glob("*.part"):  # of a process that was killed
-        leftover.unlink()
+    """Write the file in ``folder`` of every clip that does not have one yet.
+
+    ``numbers`` are those of the clips of a shard; default: all.
+    """
+    numbers = range(len(clips)) if numbers is None else numbers
+    for leftover in folder.glob("*.part"):  # of a process that was killed, or of another shard
+        if int(leftover.name.partition(".")[0]) in numbers:
+            leftover.unlink()
     finished = {path.stem for path in folder.iterdir()}
-    remaining = [(i, clip) for i, clip in enumerate(clips) if f"{i:06d}" not in finished]
+    remaining = [(i, clips[i]) for i in numbers if f"{i:06d}" not in finished]
     if not remaining:
         return
     _check_room(folder, len(remaining), settings)
@@ -357,8 +460,8 @@ def _prepare_clips(
             outcomes,
             f"preparing {clips[0].corpus}",
             shown=progress,
-            total=len(clips),
-            initial=len(clips) - len(remaining),
+            total=len(numbers),
+            initial=len(numbers) - len(remaining),
             unit="clip",
         )
         counts = Counter()

@@ -30,7 +30,10 @@ class Store:
 
     @classmethod
     def open(cls, path: str | Path) -> Store:
-        """Open a prepared folder; raises StoreError if it is not one, or is of another format."""
+        """Open a prepared folder.
+
+        Raises StoreError if it is not one, if it is of another format, or if an array is cut short.
+        """
         store = cls(Path(path))
         names = ["card.json"]
         names += [f"{name}.csv" for name in TABLES]
@@ -46,6 +49,11 @@ class Store:
                 f"{path}: format {store.card['format']}, expected {version}; "
                 "remove it and run cm prepare"
             )
+        for name in ARRAYS:
+            try:
+                files.open_array(store.folder / f"{name}.npy")
+            except files.DamageError as error:
+                raise StoreError(f"{error}; run cm prepare, which makes it again") from None
         return store
 
     def __reduce__(self):
@@ -60,7 +68,7 @@ class Store:
             return json.loads(path.read_text())
         except ValueError as error:
             raise StoreError(
-                f"{path}: damaged ({error}); remove {self.folder} and run cm prepare"
+                f"{path}: damaged ({error}); run cm prepare, which makes it again"
             ) from None
 
     @property
@@ -114,9 +122,7 @@ class Store:
         return self._array("mels")
 
     def _array(self, name: str) -> np.ndarray:
-        # An array without rows cannot be memory-mapped.
-        is_empty = name != "mels" and not self.card["frames"]
-        return np.load(self.folder / f"{name}.npy", mmap_mode=None if is_empty else "r")
+        return files.open_array(self.folder / f"{name}.npy")
 
     @property
     def has_faces(self) -> bool:
@@ -145,6 +151,17 @@ class Store:
         """The mel spectrogram of a row of ``clips``: (128, 128) float32 in 0...1."""
         return np.asarray(self.mels[clip], np.float32)
 
+    def fault(self) -> str:
+        """What is wrong with the first file that is damaged; "" if none is.
+
+        Large arrays are read only if they are newer than the card (``files.fault_of``).
+        """
+        for name, expected in self.card["sha256"].items():
+            fault = files.fault_of(self.folder / name, expected, self.folder / "card.json")
+            if fault:
+                return f"{name} {fault}"
+        return ""
+
     def verify(self) -> list[str]:
         """Compare the files with the checksums in the card: a line for each fault."""
         faults = []
@@ -170,3 +187,25 @@ def save_in_blocks(
         np.lib.format.write_array_header_2_0(file, header)
         for block in blocks:
             file.write(np.ascontiguousarray(block).tobytes())
+
+
+def open_or_set_aside(folder: Path) -> Store | None:
+    """The prepared corpus in ``folder``; None if there is none.
+
+    A damaged one is set aside as ``folder``.bad, and a line says so. It can be made again.
+    """
+    if not folder.exists():
+        return None
+    fault = files.lasting(lambda: _fault_in(folder))
+    if fault:
+        files.set_aside(folder, fault, "prepared again")
+        return None
+    return Store.open(folder)
+
+
+def _fault_in(folder: Path) -> str:
+    """What is wrong with a prepared corpus; "" if nothing is."""
+    try:
+        return Store.open(folder).fault()
+    except (StoreError, OSError, KeyError, TypeError, AttributeError) as error:
+        return str(error).partition("; ")[0].removeprefix(f"{folder}/")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+import queue
+import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +19,7 @@ from torch.nn import functional as F
 # RELEASE_AFTER bytes were read.
 LARGE_MAPS = 256_000_000
 RELEASE_AFTER = 16_000_000
+READ_AHEAD = 3  # batches that wait on a GPU for the one that is computed
 
 
 class Pictures:
@@ -97,6 +101,66 @@ def batches(
         batch = rows[start : start + size]
         if rng is None or len(batch) >= min_size:
             yield batch
+
+
+def prefetched(items: Iterable[Any], device: torch.device) -> Iterator[Any]:
+    """Batches on their way to ``device``: tensors, or tuples of which some are tensors.
+
+    With a GPU a thread reads the next batches while this one is computed. On a CPU both would only
+    take time from each other, so each batch is read when it is asked for. ``items`` may draw random
+    numbers: they are drawn in the same order either way.
+    """
+    if device.type == "cpu":
+        yield from items
+        return
+    ready: queue.Queue = queue.Queue(READ_AHEAD)
+    stopped = threading.Event()
+
+    def put(item: Any, error: BaseException | None = None) -> None:
+        while not stopped.is_set():
+            try:
+                return ready.put((item, error), timeout=0.1)
+            except queue.Full:
+                continue
+
+    def read() -> None:
+        try:
+            for item in items:
+                put(_moved(item, device))
+                if stopped.is_set():
+                    return
+            put(_END)
+        except BaseException as error:  # is raised where the batch is asked for
+            put(None, error)
+
+    thread = threading.Thread(target=read, name="batches", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = ready.get()
+            if error is not None:
+                raise error
+            if item is _END:
+                return
+            yield item
+    finally:
+        stopped.set()
+        thread.join()
+
+
+_END = object()
+
+
+def _moved(item: Any, device: torch.device) -> Any:
+    """A tensor, or the tensors in a tuple, on ``device``; the copy need not be over yet."""
+    if isinstance(item, tuple):
+        values = [_moved(value, device) for value in item]
+        return type(item)(*values) if hasattr(item, "_fields") else tuple(values)
+    if not isinstance(item, Tensor):
+        return item
+    if device.type == "cuda":  # only from pinned memory does a copy run beside the computation
+        item = item.pin_memory()
+    return item.to(device, non_blocking=True)
 
 
 def randomly_translated(x: Tensor, limits: tuple[int, int], rng: np.random.Generator) -> Tensor:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,18 +17,21 @@ from cmlib.config import CanConfig
 from cmlib.files import progress
 from cmlib.models import Can, Classifier, Posterior, concatenation
 from cmlib.models.can import covariance_within_people
+from cmlib.models.moments import InUnits
 from cmlib.training import losses
-from cmlib.training.batches import batches
-from cmlib.training.loop import check_finite, seed_epoch
+from cmlib.training.batches import batches, prefetched
+from cmlib.training.latents import Latents, Means, Part
+from cmlib.training.loop import RunningMeans, seed_epoch
 
 NEUTRAL = -1  # the label of a neutral face
+FACES_OF_MEDIAN = 200_000  # of which the variance of imagined faces is the median
 NOBODY = np.iinfo(np.int64).min  # the number of the person whom an imagined face shows
 
 
 @torch.enable_grad()  # also where the caller is inside no_grad
 def train_can(
-    face: Posterior,
-    voice: Posterior,
+    face: Posterior | Latents,
+    voice: Posterior | Latents,
     labels: np.ndarray,
     settings: CanConfig,
     *,
@@ -36,6 +41,7 @@ def train_can(
     classes: int = 7,
     seed: int = 0,
     on_epoch: Callable[[Can, dict], None] | None = None,
+    device: torch.device | None = None,
 ) -> tuple[Can, pd.DataFrame]:
     """Train the context attention network; return (network in eval mode, history by epoch).
 
@@ -47,27 +53,37 @@ def train_can(
     ``settings.person_weight`` need them. The network's classifier starts from the weights of
     ``classifier``, which was trained on face latents, and keeps learning with
     ``settings.finetune``. ``teacher`` was trained on latents of face and voice side by side; only
-    ``settings.distill_weight`` needs it.
+    ``settings.distill_weight`` needs it. The training runs on ``device`` (default: the CPU), and
+    the network comes back from there.
 
     ValueError where ``settings`` need ``people`` or ``teacher`` and there are none, pair neutral
     faces with their own voices, or ask for unknown directions.
     """
     _check_settings(settings, people, teacher)
     torch.manual_seed(seed)
-    pairs = Pairs(labels.astype(np.int64), len(voice.mu), settings)
-    model = _set_up_model(face, voice, pairs, settings, people, classifier, classes)
-    guides = _set_up_guides(model, face.mu[0], settings, people, teacher)
+    device = device or torch.device("cpu")
+    faces, voices = Latents.of(face), Latents.of(_one_view(voice))
+    pairs = Pairs(labels.astype(np.int64), len(voices), settings)
+    model = _set_up_model(faces, voices, pairs, settings, people, classifier, classes)
+    guides = _set_up_guides(model, faces, settings, people, teacher, device)
+    model.to(device)
     optimiser = _set_up_optimiser(model, settings)
     history = []
     for epoch in progress(range(settings.epochs), "context attention", unit="epoch"):
         rng = seed_epoch(seed, epoch)
         row = {"epoch": epoch + 1}
         where = f"epoch {epoch + 1}"
-        row |= _train_epoch(model, optimiser, face, voice, pairs, guides, rng, where)
+        drawn = _drawn_batches(faces, voices, pairs, rng)
+        row |= _train_epoch(model, optimiser, prefetched(drawn, device), pairs, guides, where)
         history.append(row)
         if on_epoch:
             on_epoch(model.eval(), row)
-    return model.eval().requires_grad_(False), pd.DataFrame(history)
+    return model.cpu().eval().requires_grad_(False), pd.DataFrame(history)
+
+
+def _one_view(voice: Posterior | Latents) -> Posterior | Latents:
+    """Voices (N, E) as posteriors of one view, (1, N, E)."""
+    return voice if isinstance(voice, Latents) else voice.map(lambda x: x[None])
 
 
 def _check_settings(
@@ -126,48 +142,73 @@ class Guides:
 
 def _set_up_guides(
     model: Can,
-    face_mu: Tensor,
+    faces: Latents,
     settings: CanConfig,
     people: np.ndarray | None,
     teacher: Classifier | None,
+    device: torch.device,
 ) -> Guides:
-    """The guides that have a weight; ``face_mu`` (N + M, D) are all training faces."""
+    """The guides that have a weight, on ``device``; ``faces`` are all training faces."""
     precision = None
     if people is not None and settings.person_weight:
         real = np.flatnonzero(people != NOBODY)
-        in_units = (face_mu[real] - model.face_mean) / model.face_spread  # (real faces, D)
+        in_units = InUnits(Means(faces, real), model.face_mean, model.face_spread)
         covariance = covariance_within_people(in_units, torch.from_numpy(people[real]))
-        precision = torch.linalg.inv(covariance)
-    return Guides(precision, teacher if settings.distill_weight else None)
+        precision = torch.linalg.inv(covariance).to(device)
+    if teacher is None or not settings.distill_weight:
+        return Guides(precision)
+    return Guides(precision, copy.deepcopy(teacher).to(device))
+
+
+class Drawn(NamedTuple):
+    """A batch of pairs: posteriors of faces (B, D) and voices (B, E), and three columns (B,).
+
+    ``targets`` are the classes to predict. ``expressive`` says of which faces the label is known
+    to be a class, so that the voice is that of their own expression.
+    """
+
+    face: Posterior
+    voice: Posterior
+    targets: Tensor
+    expressive: Tensor
+
+
+def _drawn_batches(
+    faces: Latents, voices: Latents, pairs: Pairs, rng: np.random.Generator
+) -> Iterator[Drawn]:
+    """Every expressive face once, in random order, each in a random view and with a voice."""
+    for rows in batches(pairs.expressive, pairs.settings.batch, rng):
+        face_rows, voice_rows = pairs.draw(rows, rng)  # (B,) each
+        view = rng.integers(faces.views, size=len(rows))
+        yield Drawn(
+            faces.batch(face_rows, view),
+            voices.batch(voice_rows),
+            torch.from_numpy(pairs.labels[rows]),
+            torch.from_numpy(pairs.labels[face_rows] >= 0),
+        )
 
 
 def _train_epoch(
     model: Can,
     optimiser: torch.optim.Optimizer,
-    face: Posterior,
-    voice: Posterior,
+    drawn_batches: Iterable[Drawn],
     pairs: Pairs,
     guides: Guides,
-    rng: np.random.Generator,
     where: str,
 ) -> dict[str, float]:
     """Train on every expressive face once; return the means of the terms and the accuracy."""
     settings = pairs.settings
-    sums: dict[str, float] = {}
-    correct = 0
+    means = RunningMeans(where)
     model.train()
-    for rows in batches(pairs.expressive, settings.batch, rng):
-        # Pair faces and voices.
-        faces, voices = pairs.draw(rows, rng)  # (B,) each
-        v, a = _latents(face, voice, faces, voices, rng)  # (B, D) and (B, E)
+    for drawn in drawn_batches:
+        v, a = drawn.face, drawn.voice  # (B, D) and (B, E)
         if settings.voice_noise:
             a = _with_noise(a, settings.voice_noise * model.voice_spread)
 
         # Compute the losses.
-        targets = torch.from_numpy(pairs.labels[rows])  # (B,)
         shifted = model.shift(v, a)  # (B, D)
         logits = model.classifier(shifted.sample() if settings.sample else shifted.mu)
-        cross_entropy = F.cross_entropy(logits, targets)
+        cross_entropy = F.cross_entropy(logits, drawn.targets)
         kl = _divergence(v, shifted, settings.kl_direction)
         terms = {"cross-entropy": cross_entropy, "kl": kl}
         loss = cross_entropy + settings.kl_weight * kl
@@ -175,22 +216,17 @@ def _train_epoch(
             terms["person"] = guides.person((shifted.mu - v.mu) / model.face_spread)
             loss = loss + settings.person_weight * terms["person"]
         if guides.teacher is not None:
-            expressive = torch.from_numpy(pairs.labels[faces] >= 0)  # (B,)
-            terms["distillation"] = guides.distilled(v, a, logits, expressive)
+            terms["distillation"] = guides.distilled(v, a, logits, drawn.expressive)
             loss = loss + settings.distill_weight * terms["distillation"]
-        check_finite(terms, where)
+        correct = (logits.argmax(1) == drawn.targets).sum()
+        means.add(terms, len(drawn.targets), {"train accuracy": correct})
 
         # Update weights.
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-
-        correct += int((logits.argmax(1) == targets).sum())
-        for name, value in terms.items():
-            sums[name] = sums.get(name, 0.0) + value.item() * len(rows)
-    count = len(pairs.expressive)
-    means = {name: total / count for name, total in sums.items()}
-    return means | {"train accuracy": correct / count}
+    means.read()
+    return means.over(len(pairs.expressive))
 
 
 class Pairs:
@@ -246,32 +282,42 @@ def _any_with_label(
 
 
 def add_imagined(
-    face: Posterior, labels: np.ndarray, people: np.ndarray, settings: CanConfig, seed: int
-) -> tuple[Posterior, np.ndarray, np.ndarray]:
+    face: Posterior | Latents,
+    labels: np.ndarray,
+    people: np.ndarray,
+    settings: CanConfig,
+    seed: int,
+) -> tuple[Latents | Posterior, np.ndarray, np.ndarray]:
     """Add ``settings.imagined`` neutral faces that are drawn from the prior N(0, 1).
 
     A corpus has few people, and a context network that has met only those hardly moves the face of
     a stranger. ``face`` (V, N, D), ``labels`` and ``people`` (N,) are those of the corpus; M
     further faces come after them, which show nobody. All views of such a face are the same, and
-    its variance is the median of the others.
+    its variance is the median of the others (of ``FACES_OF_MEDIAN``, if there are more).
     """
     count = settings.imagined
     if not count:
         return face, labels, people
+    faces = Latents.of(face)
     generator = torch.Generator().manual_seed(seed)
-    views, _, latent = face.mu.shape
-    mu = torch.randn(count, latent, generator=generator).expand(views, -1, -1)
-    logvar = face.logvar.median(1, keepdim=True).values.expand(-1, count, -1)
+    mu = torch.randn(count, faces.size, generator=generator).expand(faces.views, -1, -1)
+    rows = np.arange(len(faces))[:: 1 + len(faces) // FACES_OF_MEDIAN]
+    logvar = torch.stack(
+        [
+            faces.batch(rows, view).logvar.median(0, keepdim=True).values.expand(count, -1)
+            for view in range(faces.views)
+        ]
+    )
     return (
-        Posterior.cat([face, Posterior(mu, logvar)], dim=1),
+        Latents(*faces.parts, Part(Posterior(mu, logvar))),
         np.concatenate([labels, np.full(count, NEUTRAL)]),
         np.concatenate([people, np.full(count, NOBODY)]),
     )
 
 
 def _set_up_model(
-    face: Posterior,
-    voice: Posterior,
+    faces: Latents,
+    voices: Latents,
     pairs: Pairs,
     settings: CanConfig,
     people: np.ndarray | None,
@@ -279,23 +325,22 @@ def _set_up_model(
     classes: int,
 ) -> Can:
     """The network before its first epoch, with scale, directions of expression and classifier."""
-    latent, voice_latent = face.mu.shape[-1], voice.mu.shape[-1]
     model = Can(
-        latent,
+        faces.size,
         classes,
         settings.normalise,
         settings.directions,
         settings.attention,
-        voice_latent,
+        voices.size,
     )
-    expressive_faces = face.mu[:, pairs.expressive].flatten(0, 1)  # all views: (V * expressive, D)
-    model.fit_scale(expressive_faces, voice.mu[pairs.expressive])
+    every_view = Means(faces, pairs.expressive, range(faces.views))  # (V * expressive, D)
+    model.fit_scale(every_view, Means(voices, pairs.expressive))
     if classifier is not None:
         model.classifier.load_state_dict(classifier.linear.state_dict())
     if settings.directions and people is not None:
         real = np.flatnonzero(people != NOBODY)
         model.fit_directions(
-            face.mu[0, real],
+            Means(faces, real),
             torch.from_numpy(pairs.labels[real]),
             torch.from_numpy(people[real]),
             of=settings.directions_of,
@@ -317,18 +362,6 @@ def _set_up_optimiser(model: Can, settings: CanConfig) -> torch.optim.Optimizer:
         classifier = list(model.classifier.parameters())
         groups.append({"params": classifier, "weight_decay": settings.classifier_decay})
     return torch.optim.Adam(groups, lr=settings.learning_rate)
-
-
-def _latents(
-    face: Posterior,
-    voice: Posterior,
-    faces: np.ndarray,
-    voices: np.ndarray,
-    rng: np.random.Generator,
-) -> tuple[Posterior, Posterior]:
-    """Latents (B, D) of the rows ``faces``, each in a random view, and of the rows ``voices``."""
-    view = torch.from_numpy(rng.integers(len(face.mu), size=len(faces)))
-    return face.map(lambda x: x[view, faces]), voice.map(lambda x: x[voices])
 
 
 def _with_noise(voice: Posterior, deviation: Tensor) -> Posterior:

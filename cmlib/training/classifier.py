@@ -2,60 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from cmlib.config import ClassifierConfig
 from cmlib.files import progress
 from cmlib.models import Classifier, Posterior
-from cmlib.training.batches import batches
-from cmlib.training.loop import check_finite, seed_epoch
+from cmlib.training.batches import batches, prefetched
+from cmlib.training.latents import FusedLatents, Latents
+from cmlib.training.loop import RunningMeans, seed_epoch
 
 
 @torch.enable_grad()  # also where the caller is inside no_grad
 def train_classifier(
-    posterior: Posterior,
+    posterior: Posterior | Latents | FusedLatents,
     labels: np.ndarray,
     settings: ClassifierConfig,
     *,
     classes: int = 7,
     seed: int = 0,
+    device: torch.device | None = None,
 ) -> tuple[Classifier, pd.DataFrame]:
     """Train one linear layer on latents; return (classifier in eval mode, history by epoch).
 
     ``posterior`` (V, N, D) holds V views of each picture, for example the picture and its mirror
-    image; each epoch draws one of them at random. ``labels`` (N,) are in 0 ... classes - 1.
+    image; each epoch draws one of them at random. ``labels`` (N,) are in 0 ... classes - 1. The
+    training runs on ``device`` (default: the CPU), and the classifier comes back from there.
     """
     torch.manual_seed(seed)
-    views, count, latent = posterior.mu.shape
+    device = device or torch.device("cpu")
+    latents = Latents.of(posterior) if isinstance(posterior, Posterior) else posterior
     targets = torch.from_numpy(labels).long()  # (N,)
-    model = Classifier(latent, classes)
+    model = Classifier(latents.size, classes).to(device)
     optimiser = torch.optim.Adam(
         model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
+
+    def read(rng: np.random.Generator) -> Iterator[tuple[Posterior, Tensor]]:
+        for rows in batches(np.arange(len(latents)), settings.batch, rng):
+            view = rng.integers(latents.views, size=len(rows))
+            yield latents.batch(rows, view), targets[rows]  # (B, D), (B,)
+
     history = []
     for epoch in progress(range(settings.epochs), "classifier", unit="epoch"):
         rng = seed_epoch(seed, epoch)
-        total_loss = 0.0
-        correct = 0
-        for rows in batches(np.arange(count), settings.batch, rng):
-            view = torch.from_numpy(rng.integers(views, size=len(rows)))
-            z = Posterior(posterior.mu[view, rows], posterior.logvar[view, rows])  # (B, D)
+        means = RunningMeans(f"epoch {epoch + 1}")
+        for z, wanted in prefetched(read(rng), device):
             logits = model(z.sample() if settings.sample else z.mu)  # (B, classes)
-            loss = F.cross_entropy(logits, targets[rows])
-            check_finite({"cross-entropy": loss}, f"epoch {epoch + 1}")
+            loss = F.cross_entropy(logits, wanted)
+            correct = (logits.argmax(1) == wanted).sum()
+            means.add({"cross-entropy": loss}, len(wanted), {"train accuracy": correct})
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            total_loss += loss.item() * len(rows)
-            correct += int((logits.argmax(1) == targets[rows]).sum())
-        history.append(
-            {
-                "epoch": epoch + 1,
-                "cross-entropy": total_loss / count,
-                "train accuracy": correct / count,
-            }
-        )
-    return model.eval(), pd.DataFrame(history)
+        means.read()
+        history.append({"epoch": epoch + 1} | means.over(len(latents)))
+    return model.cpu().eval(), pd.DataFrame(history)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,19 +19,28 @@ from cmlib.config import VaeGanConfig
 from cmlib.files import progress
 from cmlib.models import Posterior, VaeGan
 from cmlib.training import losses
-from cmlib.training.batches import Pictures, TrainingData, batches, randomly_translated
+from cmlib.training.batches import (
+    Pictures,
+    TrainingData,
+    batches,
+    prefetched,
+    randomly_translated,
+)
 from cmlib.training.expression_critic import train_expression_critic
 from cmlib.training.loop import (
+    RunningMeans,
     TrainingError,
     across_devices,
     average_gradients,
     average_terms,
-    check_finite,
     launch,
     load_state,
+    on_device,
     open_log,
     save_state,
     seed_epoch,
+    set_aside_damaged_state,
+    waiting_for_others,
 )
 
 if TYPE_CHECKING:
@@ -217,6 +226,17 @@ def train_vaegan(
     return training.finished_model(), pd.DataFrame(training.history)
 
 
+class Share(NamedTuple):
+    """A device's share of a batch: pictures (B, C, S, S), their labels (B,) if they are needed.
+
+    ``batch_size`` is the number of pictures in the shares of all devices.
+    """
+
+    x: Tensor
+    labels: Tensor | None
+    batch_size: int
+
+
 class VaeGanTraining:
     """A VAE-GAN in training: its networks, its optimisers, and its history so far."""
 
@@ -297,7 +317,11 @@ class VaeGanTraining:
         return [self.autoencoder_optimiser, self.discriminator_optimiser]
 
     def resume(self, path: Path | None) -> None:
-        """Continue from the state file ``path``, if there is one."""
+        """Continue from the state file ``path``, if there is one; a damaged one is set aside."""
+        if self.fabric.is_global_zero:
+            set_aside_damaged_state(path)
+        with waiting_for_others("start of the training", self.fabric):
+            self.fabric.barrier()  # all devices find the same file, or none
         state = load_state(path, self.modules, self.optimisers)
         if state is not None:
             self.history = state["history"]
@@ -343,18 +367,16 @@ class VaeGanTraining:
         self._set_train_mode()
         self._set_learning_rate(epoch)
 
-        sums: dict[str, float] = {}
-        count = 0
-        batches_of_epoch = batches(self.data.train, self.settings.batch, rng, self.min_batch)
-        for number, rows in enumerate(batches_of_epoch, 1):
-            terms = self.train_step(number, rows, rng)
-            count += len(rows)
-            for name, value in terms.items():
-                sums[name] = sums.get(name, 0.0) + float(value) * len(rows)
-            self._show(bar, {name: total / count for name, total in sums.items()})
+        means = RunningMeans(f"epoch {epoch + 1}")
+        shares = prefetched(self._shares(rng), self.fabric.device)
+        for number, share in enumerate(shares, 1):
+            terms = self.train_step(number, share)
+            is_read = means.add(terms, share.batch_size)
+            self._show(bar, means if is_read else None)
+        means.read()
 
         self._average_running_statistics()
-        row = {"epoch": epoch + 1} | {name: total / count for name, total in sums.items()}
+        row = {"epoch": epoch + 1} | means.over(means.rows_read)
         row["validation"] = self.validate()
         row["seconds"] = time.perf_counter() - started
         self.history.append(row)
@@ -362,16 +384,12 @@ class VaeGanTraining:
         self._remember_best()
         return row
 
-    def train_step(
-        self, number: int, rows: np.ndarray, rng: np.random.Generator
-    ) -> dict[str, Tensor]:
+    def train_step(self, number: int, share: Share) -> dict[str, Tensor]:
         """Learn from batch ``number`` of an epoch; return its terms, averaged over the devices."""
         settings, fabric = self.settings, self.fabric
-
-        # Fetch this device's share of the batch. ``weight`` turns the average over the devices into
-        # one over pictures.
-        x, labels = self._share_of_batch(rows, rng)
-        weight = len(x) * fabric.world_size / len(rows)
+        x, labels = share.x, share.labels
+        # This turns the average over the devices into one over pictures.
+        weight = len(x) * fabric.world_size / share.batch_size
 
         # Compute the losses.
         with fabric.autocast():
@@ -381,8 +399,8 @@ class VaeGanTraining:
         if self.label_classifier is not None and fabric.world_size > 1:
             # All devices must average the same terms, but one may have had no known label.
             terms.setdefault("labels", torch.zeros_like(terms["kl"]))
-        terms = average_terms(terms, weight, fabric)
-        check_finite(terms, f"epoch {self.epochs_done + 1}")
+        step = f"epoch {self.epochs_done + 1}, batch {number} of {self.steps}"
+        terms = average_terms(terms, weight, fabric, step)
 
         # Accumulate gradients. The last step of an epoch may average over fewer batches than the
         # other steps.
@@ -396,9 +414,9 @@ class VaeGanTraining:
 
         # Update weights.
         if number % settings.accumulate == 0 or number == self.steps:
-            self._update(self.autoencoder_optimiser, self.autoencoder_parameters)
+            self._update(self.autoencoder_optimiser, self.autoencoder_parameters, step)
             if discriminator_loss is not None:
-                self._update(self.discriminator_optimiser, self.discriminator_parameters)
+                self._update(self.discriminator_optimiser, self.discriminator_parameters, step)
         return terms
 
     def _set_train_mode(self) -> None:
@@ -411,42 +429,50 @@ class VaeGanTraining:
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(self.settings, epoch)
 
-    def _share_of_batch(
-        self, rows: np.ndarray, rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor | None]:
-        """This device's pictures (B, C, S, S), augmented, and their labels (B,) if needed."""
-        data, device = self.data, self.fabric.device
-        share = slice(self.fabric.global_rank, None, self.fabric.world_size)
-        # Every device draws for the whole batch, so that augmentation does not depend on the number
-        # of devices.
-        mirrored = rng.random(len(rows))[share] < 0.5 if data.flips else None
-        x = data.pictures.batch(rows[share], mirrored)
-        x = x.to(device, memory_format=torch.channels_last)
-        x = randomly_translated(x, self.settings.translate, rng)
-        if self.label_classifier is None or data.labels is None:
-            return x, None
-        return x, torch.from_numpy(data.labels[rows[share]]).to(device)
+    def _shares(self, rng: np.random.Generator) -> Iterator[Share]:
+        """This device's share of each batch of an epoch, in random order and augmented."""
+        data, settings = self.data, self.settings
+        mine = slice(self.fabric.global_rank, None, self.fabric.world_size)
+        for rows in batches(data.train, settings.batch, rng, self.min_batch):
+            # Every device draws for the whole batch, so that augmentation does not depend on the
+            # number of devices.
+            mirrored = rng.random(len(rows))[mine] < 0.5 if data.flips else None
+            x = data.pictures.batch(rows[mine], mirrored)
+            x = x.contiguous(memory_format=torch.channels_last)
+            x = randomly_translated(x, settings.translate, rng)
+            labels = None
+            if self.label_classifier is not None and data.labels is not None:
+                labels = torch.from_numpy(data.labels[rows[mine]])
+            yield Share(x, labels, len(rows))
 
     def _gates(self, terms: dict[str, Tensor]) -> tuple[bool, bool]:
         """(train the discriminator?, train the autoencoder?): both, unless one is far ahead."""
         if not self.settings.equilibrium or "discriminator" not in terms:
             return True, True
+        # To read this number from a GPU is to wait for it, once in each step.
         # The loss is the sum of three cross-entropies: of pictures, of reconstructions, and of
         # samples from the prior. Their mean stands both for real and for decoded pictures.
         cross_entropy = float(terms["discriminator"]) / 3
         return losses.equilibrium_gates(cross_entropy, cross_entropy)
 
-    def _update(self, optimiser: torch.optim.Optimizer, parameters: Sequence[nn.Parameter]) -> None:
-        average_gradients(parameters, self.fabric)
+    def _update(
+        self, optimiser: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], step: str
+    ) -> None:
+        average_gradients(parameters, self.fabric, step)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
 
-    def _show(self, bar: tqdm, means: dict[str, float]) -> None:
-        """Advance the bar by a step; show the errors of this epoch and the latest validation."""
-        errors = {name: means[name] for name in ("pixels", "features") if name in means}
-        if self.history:
-            errors["validation"] = self.history[-1]["validation"]
-        bar.set_postfix({name: f"{value:.5f}" for name, value in errors.items()}, refresh=False)
+    def _show(self, bar: tqdm, means: RunningMeans | None) -> None:
+        """Advance the bar by a step; show the errors of this epoch and the latest validation.
+
+        ``means`` is None where the errors are still on the device, and the old ones stay.
+        """
+        if means is not None:
+            known = means.over(means.rows_read)
+            errors = {name: known[name] for name in ("pixels", "features") if name in known}
+            if self.history:
+                errors["validation"] = self.history[-1]["validation"]
+            bar.set_postfix({name: f"{value:.5f}" for name, value in errors.items()}, refresh=False)
         bar.update()
 
     # ------------------------------------------------------------ after an epoch
@@ -473,7 +499,8 @@ class VaeGanTraining:
         if self.fabric.world_size > 1:
             for buffer in self.model.buffers():
                 if buffer.is_floating_point():
-                    buffer.copy_(across_devices(buffer, "mean", self.fabric))
+                    step = f"end of epoch {self.epochs_done + 1}"
+                    buffer.copy_(across_devices(buffer, "mean", self.fabric, step))
 
     def _remember_best(self) -> None:
         errors = [row["validation"] for row in self.history]
@@ -504,12 +531,24 @@ def reconstruction_error(
 ) -> float:
     """Mean squared error of reconstructions from the latent mean; devices share the ``rows``."""
     model.eval()
+    mine = rows[fabric.global_rank :: fabric.world_size]
+
+    def read() -> Iterator[Tensor]:
+        for indices in batches(mine, batch):
+            yield pictures.batch(indices).contiguous(memory_format=torch.channels_last)
+
+    errors = []
+    with on_device(fabric.device, model):
+        for x in prefetched(read(), fabric.device):
+            with fabric.autocast():
+                reconstruction, _ = model(x)
+            errors.append((reconstruction.float() - x).square().mean())
     total = 0.0
-    for indices in batches(rows[fabric.global_rank :: fabric.world_size], batch):
-        x = pictures.batch(indices).to(fabric.device, memory_format=torch.channels_last)
-        with fabric.autocast():
-            reconstruction, _ = model(x)
-        total += float((reconstruction.float() - x).square().mean()) * len(indices)
+    if errors:
+        values = torch.stack(errors).cpu().tolist()
+        for error, indices in zip(values, batches(mine, batch), strict=True):
+            total += error * len(indices)
     if fabric.world_size > 1:
-        total = float(across_devices(torch.tensor(total, device=fabric.device), "sum", fabric))
+        total_here = torch.tensor(total, device=fabric.device)
+        total = float(across_devices(total_here, "sum", fabric, "validation"))
     return total / max(len(rows), 1)

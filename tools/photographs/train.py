@@ -31,7 +31,14 @@ from cmlib.corpora.names import CLASSES
 from cmlib.models import VaeGan
 from cmlib.provenance import VERSIONS, Provenance
 from cmlib.training import losses
-from cmlib.training.loop import check_finite, launch, load_state, save_state, seed_epoch
+from cmlib.training.loop import (
+    check_finite,
+    launch,
+    load_state,
+    save_state,
+    seed_epoch,
+    set_aside_damaged_state,
+)
 
 from .components import Principal, start
 from .data import Photographs
@@ -166,6 +173,7 @@ class PhotographTraining:
 
     def resume(self, path: Path) -> None:
         """Go on from the state file ``path``, if it is there."""
+        set_aside_damaged_state(path)
         state = load_state(path, [self.model, self.label_classifier], [self.optimiser])
         if state is not None:
             self.history = state["history"]
