@@ -132,10 +132,13 @@ def read_card(path: Path) -> dict:
 
 def _remedy(path: Path) -> str:
     """What to do about a damaged file: it is restored if it ships with the repository."""
-    path = path.absolute()
-    if path.is_relative_to(files.ROOT / "checkpoints"):
-        return f"get it again: git checkout -- {path.relative_to(files.ROOT)}"
+    if _is_shipped(path):
+        return f"get it again: git checkout -- {path.absolute().relative_to(files.ROOT)}"
     return "train the stage again, which sets the damaged file aside"
+
+
+def _is_shipped(path: Path) -> bool:
+    return path.absolute().is_relative_to(files.ROOT / "checkpoints")
 
 
 def fault_of(path: Path) -> str:
@@ -161,12 +164,13 @@ def is_complete(path: Path) -> bool:
     """Whether weights and card of a network that can be trained again are there and undamaged.
 
     The card is missing if a run was killed just after it had written the weights. Damaged files are
-    set aside as ``.bad``, and a line says so.
+    set aside as ``.bad``, and a line says so. But what ships with the repository stays where it is,
+    and counts as whole: whoever loads it is told how to restore it.
     """
     both = [path.with_suffix(suffix) for suffix in (".safetensors", ".json")]
     if not all(file.exists() for file in both):
         return False
-    fault = files.lasting(lambda: fault_of(path))
+    fault = "" if _is_shipped(path) else files.lasting(lambda: fault_of(path))
     if not fault:
         return True
     files.set_aside(both[0], fault, "trained again when it is needed")
