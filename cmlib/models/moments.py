@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-BLOCK_BYTES = 1 << 28  # of float32 latents that are in memory together
+BLOCK_BYTES = 1 << 26  # of float32 latents that are in memory together
 
 
 class Rows(Protocol):

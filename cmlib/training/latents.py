@@ -56,24 +56,32 @@ class Latents:
 
     def batch(self, rows: np.ndarray, view: np.ndarray | int = 0) -> Posterior:
         """Posteriors (B, D) of the rows (B,), each in its ``view``."""
+        return Posterior(self.mu(rows, view), self._values("logvar", rows, view))
+
+    def mu(self, rows: np.ndarray, view: np.ndarray | int = 0) -> Tensor:
+        """The means alone of the rows (B,), each in its ``view``: (B, D)."""
+        return self._values("mu", rows, view)
+
+    def _values(self, name: str, rows: np.ndarray, view: np.ndarray | int) -> Tensor:
+        """The values "mu" or "logvar" (B, D) of the rows (B,)."""
         rows = np.asarray(rows)
         view = np.broadcast_to(view, rows.shape)
-        files.release_maps(2 * len(rows))  # mu and logvar
+        files.release_maps(len(rows))
         if len(self.parts) == 1:
-            return self._read(self.parts[0], rows, view)
-        mu, logvar = torch.empty(len(rows), self.size), torch.empty(len(rows), self.size)
+            return self._read(self.parts[0], name, rows, view)
+        values = torch.empty(len(rows), self.size)
         part_of_row = np.searchsorted(self.starts, rows, side="right") - 1
         for number in np.unique(part_of_row):
             chosen = np.flatnonzero(part_of_row == number)
             local = rows[chosen] - self.starts[number]
-            mu[chosen], logvar[chosen] = self._read(self.parts[number], local, view[chosen])
-        return Posterior(mu, logvar)
+            values[chosen] = self._read(self.parts[number], name, local, view[chosen])
+        return values
 
     @staticmethod
-    def _read(part: Part, rows: np.ndarray, view: np.ndarray) -> Posterior:
+    def _read(part: Part, name: str, rows: np.ndarray, view: np.ndarray) -> Tensor:
         stored_rows = rows if part.rows is None else part.rows[rows]
-        at = torch.from_numpy(view.copy()), torch.from_numpy(stored_rows)
-        return part.stored.map(lambda x: x[at])
+        stored: Tensor = getattr(part.stored, name)
+        return stored[torch.from_numpy(view.copy()), torch.from_numpy(stored_rows)]
 
 
 class FusedLatents:
@@ -111,7 +119,7 @@ class Means:
     def __getitem__(self, places: Tensor) -> Tensor:
         at = places.numpy()
         rows = self.rows[at % len(self.rows)]
-        return self.latents.batch(rows, self.views[at // len(self.rows)]).mu
+        return self.latents.mu(rows, self.views[at // len(self.rows)])
 
 
 def row_blocks(rows: np.ndarray, numbers_per_row: int) -> Iterator[np.ndarray]:
