@@ -149,7 +149,7 @@ def context(run: SimulatedRun) -> None:
     )
     people = run.store.clips.actor.to_numpy()[run.frame_clip[rows]]
     faces = Latents(Part(run.face_latents, rows))
-    train_can(faces, run.latents("voice", rows), labels, settings, people=people)
+    train_can(faces, run.voices_of(rows), labels, settings, people=people)
 
 
 def prediction(run: SimulatedRun) -> None:

@@ -246,13 +246,15 @@ class Run(StoredNetworks):
 
     def latents(self, name: str, rows: np.ndarray) -> Latents | FusedLatents:
         """As ``fused``, but read batch by batch: a large corpus does not fit into memory."""
-        voice = Latents(
-            Part(self.voice_latents.map(lambda clips: clips[None]), self.frame_clip[rows])
-        )
         if name == "voice":
-            return voice
+            return self.voices_of(rows)
         face = Latents(Part(self.face_latents, rows))
-        return face if name == "face" else FusedLatents(name, face, voice)
+        return face if name == "face" else FusedLatents(name, face, self.voices_of(rows))
+
+    def voices_of(self, rows: np.ndarray) -> Latents:
+        """The voice of the own clip of each of the frames ``rows``, read batch by batch."""
+        clips = self.voice_latents.map(lambda clips: clips[None])  # (1 view, clips, D)
+        return Latents(Part(clips, self.frame_clip[rows]))
 
     # ---------------------------------------------------------------- classifiers and context
 
@@ -315,7 +317,7 @@ class Run(StoredNetworks):
         """
         rows = self.frames_of(self.split.train, labelled=False)
         clips = self.frame_clip[rows]
-        face, voice = Latents(Part(self.face_latents, rows)), self.latents("voice", rows)
+        face, voice = Latents(Part(self.face_latents, rows)), self.voices_of(rows)
         labels, people = self.clip_labels[clips], self.store.clips.actor.to_numpy()[clips]
         if settings.crowd:
             crowd_latents, crowd_labels, crowd_people = self.crowd_faces()

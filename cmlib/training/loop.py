@@ -42,7 +42,7 @@ def launch(
     """
     # Imported here because only training needs it: it takes a second and 150 MB.
     from lightning_fabric import Fabric
-    from lightning_fabric.strategies import DDPStrategy
+    from lightning_fabric.strategies.ddp import DDPStrategy
 
     if precision == "auto":
         # Private, because no public function says whether this processor computes in bfloat16.
