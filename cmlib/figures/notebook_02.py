@@ -125,7 +125,8 @@ def small_training(run: Run, name: str) -> tuple[VaeGan, pd.DataFrame, list, lis
 
 def by_epoch(steps: pd.DataFrame) -> pd.DataFrame:
     """The means of ``GAME`` in each epoch."""
-    return steps[GAME].drop(columns="step").astype(float).groupby("epoch", as_index=False).mean()
+    table = pd.DataFrame(steps[GAME]).drop(columns="step").astype(float)
+    return pd.DataFrame(table.groupby("epoch", as_index=False).mean())
 
 
 @notebook.figure(
