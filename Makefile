@@ -50,7 +50,7 @@ WHERE       = $(if $(CLUSTER),--profile "$$PWD/profiles/$(CLUSTER)" $(CORES_ASKE
 SNAKEMAKE   = $(PY) -m snakemake $(if $(CM_RUNS),--directory "$$CM_RUNS") $(WHERE) \
   $(if $(filter-out 0,$(FRESH)),--forceall) --rerun-triggers mtime params input --rerun-incomplete --keep-going --nolock --quiet rules progress host reason
 
-.PHONY: help reproduce study figures lint test test-browser test-cluster bench demo lab site lock clean distclean always
+.PHONY: help reproduce study figures lint review test test-browser test-cluster bench demo lab site lock clean distclean always
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -78,6 +78,10 @@ lint: $(READY)  ## ruff (rules and format) and pyright, as CI runs them
 	$(PY) -m ruff format --check .
 	$(PY) -m pyright --pythonpath "$$(command -v $(PY))"
 
+review: $(READY)  ## from now on, git diff shows notebooks of this clone as text, without outputs
+	@$(PY) -m pip install -q -e '.[review]'
+	git config diff.notebook.textconv '$(PY) -m jupytext --quiet --to py:percent --opt notebook_metadata_filter=-all --output -'
+
 test: $(READY)  ## unit and parity tests, and every notebook in profile smoke
 	@OMP_NUM_THREADS=1 MPLBACKEND=agg $(PY) -m pytest -q -n $(CORES) --dist loadfile
 
@@ -99,7 +103,7 @@ site: $(READY)  ## the demo as a page that needs no Python, and the book, into s
 	@$(PY) -m pip install -q -e '.[site]' && MPLBACKEND=agg $(PY) -m tools.site build --repository '$(REPOSITORY)'
 
 lab: $(READY)  ## the notebooks in JupyterLab
-	@$(PY) -m jupyter lab notebooks
+	@$(PY) -m jupyter lab --LabApp.default_url=/lab/tree/notebooks
 
 .venv/ready: requirements.lock pyproject.toml $(MOVED)
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.11 ...")'

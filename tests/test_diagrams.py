@@ -13,6 +13,8 @@ from tools.diagrams.__main__ import SHOWN, pages
 from tools.diagrams.catalogue import FOLDER, diagrams
 from tools.diagrams.drawing import GROUND, KINDS, SIZES, WIDTH
 from tools.diagrams.pipeline import NOTEBOOKS, STAGES, stage_of
+from tools.notebooks.execute import redirect_links
+from tools.site.pages import without_pictures
 
 ROOT = Path(__file__).parents[1]
 AGAIN = "python -m tools.diagrams draws it again"
@@ -115,3 +117,25 @@ def test_a_notebook_begins_with_the_map_and_its_own_stage(path):
     assert float(thick[0].get("x")) == stage.x - stage.width / 2
     assert float(thick[0].get("y")) == stage.y - stage.height / 2
     assert stage.name.replace("\n", " ") in DRAWN[f"pipeline_{number}"].description
+
+
+def test_an_executed_notebook_shows_the_same_diagrams(tmp_path):
+    """A run may keep its executed notebooks anywhere."""
+    executed = tmp_path / "runs" / "actors-smoke" / "notebooks" / "01.ipynb"
+    executed.parent.mkdir(parents=True)
+    prose = "![the map](../docs/figures/diagrams/pipeline_01.svg) and [results](../docs/results.md)"
+    cells = [
+        {"cell_type": "markdown", "source": prose},
+        {"cell_type": "code", "source": "x = y[0](../z)", "outputs": []},
+    ]
+    executed.write_text(json.dumps({"cells": cells}))
+    redirect_links(ROOT / "notebooks" / "01_data_preparation.ipynb", executed)
+    changed, code = json.loads(executed.read_text())["cells"]
+    targets = re.findall(r"\]\(([^)]+)\)", changed["source"])
+    assert len(targets) == 2
+    assert all((executed.parent / target).exists() for target in targets)
+    assert code["source"] == cells[1]["source"]
+
+
+def test_a_diagram_is_not_taken_for_what_a_figure_below_it_shows():
+    assert without_pictures("![the map](../map.svg)\n\nLook at it.") == "Look at it."

@@ -82,7 +82,26 @@ def execute(source: Path, target: Path, parameters: dict, progress: bool = False
         if not is_disk_full(error, target.parent):
             raise
         raise NotebookError(f"{target}: {remedy_of_full_disk(target.parent)}") from None
+    redirect_links(source, target)
     return time.monotonic() - started
+
+
+def redirect_links(source: Path, executed: Path) -> None:
+    """Let pictures and links of an executed notebook lead where those of its source lead.
+
+    They are relative to the folder of the source, and the executed notebook lies in another one.
+    Only what begins with ``../`` is changed, in the prose.
+    """
+    here, there = source.resolve().parent, executed.resolve().parent
+    if here == there:
+        return
+    prefix = os.path.relpath(here.parent, there)
+    book = json.loads(executed.read_text(encoding="utf-8"))
+    for cell in book["cells"]:
+        if cell["cell_type"] == "markdown":
+            prose = "".join(cell["source"])
+            cell["source"] = prose.replace("](../", f"]({prefix}/")
+    write_text(executed, json.dumps(book, indent=1, ensure_ascii=False) + "\n")
 
 
 def duration(seconds: float) -> str:

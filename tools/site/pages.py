@@ -165,7 +165,7 @@ def notebook_page(path: Path, name: str, documents: Sequence[Path], repository: 
     for cell in book["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            prose = source
+            prose = without_pictures(source) or prose
             cell["source"] = with_links(source, name, documents, repository)
         elif any("image/png" in output.get("data", {}) for output in cell["outputs"]):
             cell["metadata"]["mystnb"] = {"image": {"alt": alternative_text(source, prose)}}
@@ -183,6 +183,11 @@ def run_elsewhere(name: str, repository: str) -> str:
     binder = f"https://mybinder.org/v2/gh/{project}/HEAD?labpath={name}"
     needs = f"{'../' * name.count('/')}docs/site.md#run-a-notebook-online"
     return f"Run it: [Colab]({colab}) · [Binder]({binder}) · [what they need]({needs})"
+
+
+def without_pictures(text: str) -> str:
+    """Markdown without its pictures, each of which has an alternative text of its own."""
+    return re.sub(r"!\[[^\]]*\]\([^)]*\)", "", text).strip()
 
 
 def alternative_text(source: str, prose: str) -> str:
