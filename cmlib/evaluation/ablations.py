@@ -113,9 +113,12 @@ def _context_network(run: Run, settings: CanConfig) -> Can:
     for name in ("face", "voice", "classifier_face"):
         data[name] = files.known_checksum(run.weights(name))
     record = dataclasses.replace(record, settings={"can": settings}, data=data)
-    path = run.folder / "ablations" / f"can-{record.fingerprint()}"
-    if not checkpoints.is_complete(path):
-        network, _ = run.train_can(settings)
-        card = {"stage": "can", "provenance": record.to_json()}
-        checkpoints.save(path, network, card)
+    folder = run.folder / "ablations"
+    for card_file in sorted(folder.glob("can-*.json")):
+        path = card_file.with_suffix("")
+        if checkpoints.is_current(path, record):
+            return checkpoints.load(path, Can)[0]
+    path = folder / f"can-{record.fingerprint()}"
+    network, _ = run.train_can(settings)
+    checkpoints.save(path, network, {"stage": "can", "provenance": record.to_json()})
     return checkpoints.load(path, Can)[0]
