@@ -115,6 +115,7 @@ EXTRAS = {
     "reproduce": ["snakemake"],
     "test": ["pytest", "pytest_timeout", "xdist"],
     "lint": ["pyright", "ruff"],
+    "cluster": ["snakemake_executor_plugin_slurm"],
     "browser": ["axe_playwright_python", "playwright"],
     "site": ["furo", "myst_nb", "onnx", "onnxscript", "sphinx"],
     "recogniser": ["ai_edge_litert", "facex"],
