@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from test_perceiver import SIZE, networks
 
 from cmlib.apps import rating
@@ -72,17 +73,9 @@ def test_the_key_of_an_item_changes_with_its_picture_and_only_with_it(run):
     assert [a.key == b.key for a, b in zip(items, weaker)] == 2 * [True, True, False, False]
 
 
-def test_every_rater_has_one_random_order_of_all(items):
-    first = rating.random_order(items, "a")
-    assert first == rating.random_order(items, "a")
-    assert first != rating.random_order(items, "b")
-    assert first != rating.random_order(items, "a", seed=1)
-    assert sorted(item.key for item in first) == sorted(item.key for item in items)
-
-
 def test_every_answer_is_on_the_disk_at_once(items, tmp_path):
     study = Study(items, tmp_path)
-    study.begin("ann")
+    study.begin("ann", agrees=True)
     for number in range(1, 4):
         study.answer("sad", number, 8 - number)
         table = pd.read_csv(tmp_path / "ann.csv")
@@ -92,37 +85,38 @@ def test_every_answer_is_on_the_disk_at_once(items, tmp_path):
 
 def test_a_rater_who_comes_back_goes_on_where_they_stopped(items, tmp_path):
     study = Study(items, tmp_path)
-    study.begin("ann")
+    study.begin("ann", agrees=True)
     order = [item.key for item in study.queue]
     for _ in range(3):
         study.answer("sad", 1, 1)
     back = Study(items, tmp_path)
-    back.begin("ann")
+    back.begin("ann", agrees=True)
     assert back.item == study.item
-    assert back.progress.description == f"3 of {len(items)}"
+    assert back.progress.description == f"3 of {len(items) + 3}"
     while back.item:
         back.answer("happy", 1, 1)
     assert "thank you" in back.status.value
     table = rating.read_ratings(tmp_path)
     assert table.item.tolist() == order
-    assert table.position.tolist() == list(range(1, 46))
+    assert table.position.tolist() == list(range(1, 49))
     assert not table.simulated.any() and list(table.columns) == rating.COLUMNS
 
 
 def test_a_picture_that_has_changed_is_asked_again(items, tmp_path):
     study = Study(items, tmp_path)
-    study.begin("bo")
+    study.begin("bo", agrees=True)
     study.answer("sad", 1, 1)
     changed = [Item(i.kind, i.actor, i.voice, i.picture, i.key + "x") for i in items]
     study = Study(changed, tmp_path)
-    study.begin("bo")
-    assert len(study.queue) == len(items)
+    study.begin("bo", agrees=True)
+    assert len(study.queue) == len(items) + 3  # with the attention checks
 
 
 def test_buttons_do_the_same_and_wait_for_all_three_answers(items, tmp_path):
     study = Study(items, tmp_path)
     assert study.questions.layout.display == "none"
     study.name.value = " eve "
+    study.agreement.value = True
     study.start.click()
     assert study.rater == "eve" and study.questions.layout.display == "flex" and study.next.disabled
     assert study.image.value[:4] == b"\x89PNG" and study.image.value
@@ -140,7 +134,7 @@ def test_buttons_do_the_same_and_wait_for_all_three_answers(items, tmp_path):
 
 def test_nothing_on_the_screen_gives_the_kind_away(items, tmp_path):
     study = Study(items, tmp_path)
-    study.begin("kim")
+    study.begin("kim", agrees=True)
     texts = [
         w.value if hasattr(w, "value") else ""
         for w in (*study.questions.children, study.progress, study.status)
@@ -155,6 +149,7 @@ def test_nothing_on_the_screen_gives_the_kind_away(items, tmp_path):
 def test_a_name_that_is_no_file_name_is_one_line(items, tmp_path, name):
     study = Study(items, tmp_path)
     study.name.value = name
+    study.agreement.value = True
     study.start.click()
     assert (
         "1 to 32 letters" in study.status.value
@@ -170,7 +165,7 @@ def test_an_answer_off_the_scale_is_not_kept(items, tmp_path, answer):
     study = Study(items, tmp_path)
     with pytest.raises(RatingError, match="begin first"):
         study.answer("sad", 1, 1)
-    study.begin("joe")
+    study.begin("joe", agrees=True)
     with pytest.raises(RatingError, match="answer all three"):
         study.answer(*answer)
     assert not study.file.exists()
@@ -180,6 +175,7 @@ def test_a_spoiled_file_is_named_and_left_alone(items, tmp_path):
     (file := tmp_path / "ann.csv").write_text("rater,item\nann,1\n")
     study = Study(items, tmp_path)
     study.name.value = "ann"
+    study.agreement.value = True
     study.start.click()
     assert "ann.csv: no column" in study.status.value and file.read_text() == "rater,item\nann,1\n"
     table = rating.simulate_ratings(items, 1).assign(intensity=9)
@@ -239,9 +235,25 @@ def test_the_model_is_least_squares_within_raters_where_all_see_all(items):
     np.testing.assert_allclose(table.value, expected, atol=1e-4)
 
 
+def test_the_rise_over_raters_is_a_paired_t_test(items):
+    named = rating.score_naming(rating.simulate_ratings(items, 12, seed=1))
+    rise = rating.rise_over_raters(named)
+    shares = named.groupby(["kind", "rater"], observed=True).named.mean()
+    with_voice, without = shares["mental representation"], shares["reconstruction"]
+    assert rise["value"] == pytest.approx((with_voice - without).mean())
+    assert rise["p"] == pytest.approx(stats.ttest_rel(with_voice, without).pvalue)
+    assert rise["low"] < rise["value"] < rise["high"]
+    # All raters see all pictures, so the mixed model finds the same difference of means.
+    effects = rating.fixed_effects(rating.fit_mixed_model(named, "named"))
+    assert effects.value.iloc[1] == pytest.approx(rise["value"], abs=1e-4)
+
+
 def test_two_raters_are_too_few(items):
+    answers = rating.simulate_ratings(items, 2)
     with pytest.raises(RatingError, match="at least three"):
-        rating.fit_mixed_model(rating.simulate_ratings(items, 2), "realism")
+        rating.fit_mixed_model(answers, "realism")
+    with pytest.raises(RatingError, match="at least three"):
+        rating.rise_over_raters(rating.score_naming(answers))
 
 
 def test_means_are_over_raters(items):

@@ -19,18 +19,25 @@ SCALES = ("intensity", "realism")
 def ratings(run: Run) -> tuple[pd.DataFrame, str, bool]:
     """Answers about the pictures of this run: (table, the raters in words, simulated?).
 
-    People have given them where at least ``FEWEST_RATERS`` have answered; otherwise they are
-    simulated.
+    People have given them where at least ``FEWEST_RATERS`` have answered whom no rule of the
+    protocol leaves out; otherwise they are simulated.
     """
     answers = rating.read_ratings(run.folder / "ratings")
+    is_check = answers.kind == rating.ATTENTION_CHECK
     of_this_run = answers.item.isin([item.key for item in items(run)])
-    answers = answers[~answers.simulated.astype(bool) & of_this_run]
+    answers = answers[~answers.simulated.astype(bool) & (of_this_run | is_check)]
+    invited = answers.rater.nunique()
+    answers = rating.to_analyse(answers, len(items(run)))
     people = answers.rater.nunique()
     simulated = people < FEWEST_RATERS
     if simulated:
         answers = rating.simulate_ratings(items(run), seed=run.seed)
     answers = answers.assign(kind=pd.Categorical(answers.kind, rating.KINDS))
-    raters = "SIMULATED raters, not people" if simulated else f"{people} raters"
+    raters = f"{people} raters"
+    if invited > people:
+        raters += f", {invited - people} left out"
+    if simulated:
+        raters = "SIMULATED raters, not people"
     return answers, raters, simulated
 
 

@@ -1,0 +1,333 @@
+"""What the notebooks say about their figures is what the published run shows.
+
+Before a figure stands a question, after it a paragraph "In the published run". Each number of such
+a paragraph comes from what the notebook recorded or printed: ``RECORDED`` and ``PRINTED`` say from
+where, and with which words around it it has to stand in the prose.
+"""
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+METRICS = ROOT / "docs" / "metrics"
+BOOKS = {path.stem[:2]: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+BEFORE, AFTER = "**Before you look:**", "**In the published run:**"
+NUMBER = r"\d+(?:\.\d+)? (?:%|points|nats)|\d+\.\d+"  # a number that was measured
+
+
+@cache
+def cells(number: str) -> list[dict]:
+    return json.loads(BOOKS[number].read_text(encoding="utf-8"))["cells"]
+
+
+def prose(number: str) -> str:
+    """The markdown of a notebook, each paragraph on one line."""
+    texts = ["".join(c["source"]) for c in cells(number) if c["cell_type"] == "markdown"]
+    paragraphs = "\n\n".join(texts).split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+def recorded(number: str) -> dict:
+    path = METRICS / "fold_1" / f"{BOOKS[number].stem}.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def printed(number: str, pattern: str) -> tuple[str, ...]:
+    """The groups of ``pattern`` in what the published notebook printed."""
+    outputs = [output for cell in cells(number) for output in cell.get("outputs", [])]
+    tables = [output.get("data", {}).get("text/plain", "") for output in outputs]
+    text = "\n".join("".join(o.get("text", table)) for o, table in zip(outputs, tables))
+    match = re.search(pattern, text)
+    assert match, f"notebook {number} did not print {pattern!r}"
+    return match.groups()
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def tenths(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def interval(score: dict) -> str:
+    """Such as "71 % (65 to 78)"."""
+    value, low, high = (f"{100 * score[key]:.0f}" for key in ("value", "low", "high"))
+    return f"{value} % ({low} to {high})"
+
+
+def points(score: dict) -> str:
+    """Such as "10.3 points (6.7 to 14.3)"."""
+    value, low, high = (tenths(score[key]) for key in ("value", "low", "high"))
+    return f"{value} points ({low} to {high})"
+
+
+FORMATS = {
+    "percent": percent,
+    "tenths": tenths,
+    "interval": interval,
+    "points": points,
+    "thousandths": "{:.3f}".format,
+    "scale": "{:.1f}".format,
+}
+
+# Words of each notebook, with a gap for each number, and where the numbers are in what it recorded.
+RECORDED = {
+    "01": [("in {percent} of the clips", "face_found")],
+    "03": [
+        (
+            "reads {interval} of the clips of strangers, against {interval} for the simple",
+            "test/linear on the latent/clip_accuracy",
+            "test/mean spectrum + SVM/clip_accuracy",
+        ),
+    ],
+    "04": [
+        (
+            "{percent} of the surprised faces but {percent} of the surprised voices",
+            "recall_validation/face/surprised",
+            "recall_validation/voice/surprised",
+        ),
+        (
+            "{percent} of the angry voices but {percent} of the angry faces",
+            "recall_validation/voice/angry",
+            "recall_validation/face/angry",
+        ),
+        (
+            "from {percent} to {percent}, by",
+            "leakage/actors apart/value",
+            "leakage/random split/value",
+        ),
+        (
+            "from {percent} to {percent}, by",
+            "leakage/strangers, actors apart/value",
+            "leakage/strangers, clips mixed/value",
+        ),
+        (
+            "the face reads {interval} and the voice {interval}",
+            "test/face/clip_accuracy",
+            "test/voice/clip_accuracy",
+        ),
+    ],
+    "06": [
+        (
+            "{interval} for the face and {interval} for the voice",
+            "models/face/clip_accuracy",
+            "models/voice/clip_accuracy",
+        ),
+        ("context attention with {interval}", "models/can/clip_accuracy"),
+        ("concatenation with {interval}", "models/concatenation/clip_accuracy"),
+        ("by {points} above the face", "gain_of_can/face"),
+        ("by {points} above the voice", "gain_of_can/voice"),
+        ("({tenths} points, as context attention minus", "gain_of_can/concatenation/value"),
+        (
+            "{percent} of the fearful clips by the face, {percent} by the voice, {percent} by both",
+            "recall/face/fearful",
+            "recall/voice/fearful",
+            "recall/can/fearful",
+        ),
+        (
+            "from {percent} and {percent} to {percent}",
+            "recall/face/happy",
+            "recall/voice/happy",
+            "recall/can/happy",
+        ),
+        (
+            "{percent} of the sad clips, and with the face only {percent}",
+            "recall/voice/sad",
+            "recall/can/sad",
+        ),
+        (
+            "from {percent} at $t = 0$ over {percent} at $t = 0.5$ to {percent}.",
+            "strength/value/0",
+            "strength/value/5",
+            "strength/value/10",
+        ),
+        ("{percent} at $t = 0.6$", "strength/value/6"),
+        (
+            "{thousandths} for concatenation, {thousandths} for context attention and"
+            " {thousandths} for the product of experts",
+            "calibration_error/concatenation",
+            "calibration_error/can",
+            "calibration_error/product_of_experts",
+        ),
+        ("falls to {percent}, exactly as low as strength 0", "ablations/KL weight 1e-2"),
+        ("other direction of the divergence reads {percent}", "ablations/KL(shifted || face)"),
+        (
+            "without neutral faces it reads {percent} instead of {percent}",
+            "ablations/no neutral faces (released)",
+            "ablations/as in the profile",
+        ),
+    ],
+    "07": [
+        (
+            "from {thousandths} for calm to {thousandths} for surprised",
+            "shift/calm/value",
+            "shift/surprised/value",
+        ),
+        (
+            "{percent} follow the voice and {percent} the face",
+            "conflict/voice",
+            "conflict/face",
+        ),
+        ("angry by {points}", "congruence/angry"),
+        ("fearful by {points}", "congruence/fearful"),
+        ("in {tenths} % of the happy ones", "congruence/happy/named"),
+        ("{points} over all emotions", "congruence/all"),
+        ("in {percent} of the pictures the nearest person is", "kept/same person/value"),
+        ("surprise in {percent} of the neutral faces", "congruence/surprised/before"),
+    ],
+    "10": [
+        ("a rise of {points}", "named/mental representation against it"),
+        ("{scale} points more real", "realism/original against it/value"),
+    ],
+    "11": [
+        (
+            "angry by {tenths} and {tenths} points",
+            "congruence/judge/angry/value",
+            "congruence/strict judge/angry/value",
+        ),
+        ("happy by {tenths} points", "congruence/recogniser/happy/value"),
+        ("{tenths} points for angry", "congruence/recogniser/angry/value"),
+        (
+            "from {percent} to {percent}, the strict judge's to {percent}",
+            "recognised/judge/neutral, no context/value",
+            "recognised/judge/mental representation/value",
+            "recognised/strict judge/mental representation/value",
+        ),
+        (
+            "from {percent} to {percent}. In all three panels",
+            "recognised/recogniser/neutral, no context/value",
+            "recognised/recogniser/mental representation/value",
+        ),
+        (
+            "from {percent} of real frames to {percent} of reconstructed ones",
+            "recognised/judge/real/value",
+            "recognised/judge/reconstructed/value",
+        ),
+    ],
+    "12": [
+        (
+            "{percent} from the face, {percent} from the voice, {percent} from both",
+            "recognition/face/value",
+            "recognition/voice/value",
+            "recognition/can/value",
+        ),
+        ("{percent} by concatenation", "recognition/concatenation/value"),
+        (
+            "from {percent} to {percent} of the observers",
+            "seen_by_observers/surprised/before",
+            "seen_by_observers/surprised/after",
+        ),
+        ("fearful stays at {percent}", "seen_by_observers/fearful/after"),
+        ("in {percent} of its own pictures", "read_by_the_network"),
+        ("in {percent} of them", "seen_by_observers/all/after"),
+    ],
+}
+
+# The same for what was only printed: the words, and a pattern that finds the numbers.
+PRINTED = {
+    "03": [
+        ("ends at {:.4f} on voices that taught nothing", r"last validation error (\S+)"),
+        ("{:.0f} % of what the mean spectrogram leaves open", r"explained: (\d+)%"),
+    ],
+    "04": [
+        ("{:.1f} points, although the intervals overlap", r"random split: \+(\S+) points"),
+        ("{:.1f} points. One reason", r"clips mixed: \+(\S+) points"),
+    ],
+    "06": [
+        (
+            "{:.0f} times wider at half strength and {:.0f} times wider at full strength",
+            r"t = 0.5: .* is (\d+) times[\s\S]*t = 1.0: .* is (\d+) times",
+        ),
+        (
+            "{:,.0f} nats at half strength, {:,.0f} nats at full strength",
+            r"t = 0.5: .* costs (\d+) nats[\s\S]*t = 1.0: .* costs (\d+) nats",
+        ),
+    ],
+    "07": [
+        (
+            "{:.3f} between two voices, {:.3f} from the reconstruction and {:.3f} lost by coding",
+            r"between two voices (\S+), from the reconstruction (\S+), lost by coding (\S+)",
+        ),
+        ("from {:.0f} % to {:.0f} %", r"before: (\d+)% .*\nafter: (\d+)%"),
+    ],
+    "12": [
+        (
+            "in {:.0%} of the London portraits without a voice, and in {:.0%} with it",
+            r"voices of others +0 +(\S+) [\s\S]*voices of others +1 +(\S+) ",
+        ),
+    ],
+}
+
+
+def at(numbers: dict, path: str):
+    """What stands at a path of keys, and of places in lists."""
+    for key in path.split("/"):
+        numbers = numbers[int(key)] if isinstance(numbers, list) else numbers[key]
+    return numbers
+
+
+@cache
+def expected(number: str) -> list[str]:
+    """Words with their numbers, as they have to stand in a notebook."""
+    words = []
+    for template, *paths in RECORDED.get(number, []):
+        gaps = iter(paths)
+
+        def fill(gap: re.Match, gaps=gaps) -> str:
+            return FORMATS[gap.group(1)](at(recorded(number), next(gaps)))
+
+        words.append(re.sub(r"{(\w+)}", fill, template))
+    for template, pattern in PRINTED.get(number, []):
+        values = [float(text) for text in printed(number, pattern)]
+        words.append(template.format(*values).replace("%", " %").replace("  %", " %"))
+    return words
+
+
+GUIDED = ("01", "03", "04", "06", "07", "08", "09", "10", "11", "12")
+
+
+@pytest.mark.parametrize("number", sorted({*RECORDED, *PRINTED}))
+def test_sentences_about_figures_agree_with_the_run(number):
+    text = prose(number)
+    assert [words for words in expected(number) if words not in text] == []
+
+
+@pytest.mark.parametrize("number", GUIDED)
+def test_every_number_about_a_figure_is_compared(number):
+    for paragraph in prose(number).split("\n\n"):
+        if paragraph.startswith(AFTER):
+            for words in expected(number):
+                paragraph = paragraph.replace(words, "")
+            paragraph = re.sub(r"\$[^$]+\$", "", paragraph)  # such as t = 0.5, which is set
+            assert not re.findall(NUMBER, paragraph), paragraph
+
+
+def shows_a_figure(cell: dict) -> bool:
+    kinds = [kind for output in cell.get("outputs", []) for kind in output.get("data", {})]
+    return any(kind.startswith("image/") for kind in kinds)
+
+
+@pytest.mark.parametrize("number", GUIDED)
+def test_a_question_stands_before_each_figure_and_what_to_see_after_it(number):
+    book = cells(number)
+    for place, cell in enumerate(book):
+        if shows_a_figure(cell):
+            before, after = ("".join(book[place + step]["source"]) for step in (-1, 1))
+            assert BEFORE in before, f"no question before the figure of cell {cell['id']}"
+            assert AFTER in after, f"nothing to see after the figure of cell {cell['id']}"
+
+
+@pytest.mark.parametrize("number", GUIDED)
+def test_a_notebook_ends_with_take_aways_a_quiz_and_exercises(number):
+    text = "\n\n".join("".join(c["source"]) for c in cells(number) if c["cell_type"] == "markdown")
+    headings = re.findall(r"^## (Take-aways|Quiz|Exercises)$", text, flags=re.M)
+    assert headings == ["Take-aways", "Quiz", "Exercises"]
+    take_aways, quiz = re.split(r"^## (?:Take-aways|Quiz|Exercises)$", text, flags=re.M)[1:3]
+    assert 3 <= len(re.findall(r"^- ", take_aways, flags=re.M)) <= 5
+    assert re.findall(r"^\*\*(\d)\.\*\*", quiz, flags=re.M) == list("12345")
+    assert quiz.count("<details><summary>Answer</summary>") == quiz.count("</details>") == 5
