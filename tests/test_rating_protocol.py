@@ -1,5 +1,7 @@
 """The rating study as a protocol: orders, checks, exclusions, export, and how many to ask."""
 
+import json
+import re
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +18,8 @@ from cmlib.apps.rating.items import CHECKS, williams_row
 from cmlib.apps.rating.protocol import DICTIONARY
 from cmlib.corpora.names import EMOTIONS
 
-PAGE = Path(__file__).parents[1] / "docs" / "rating_study.md"
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "rating_study.md"
 
 
 @pytest.mark.parametrize("n", [1, 2, 4, 5, 9])
@@ -203,3 +206,41 @@ def test_the_page_explains_every_column():
     text = PAGE.read_text(encoding="utf-8")
     for column, (values, meaning) in DICTIONARY.items():
         assert f"| `{column}` | {values} | {meaning} |" in text
+
+
+def recorded(name: str) -> dict:
+    return json.loads((ROOT / "docs" / "metrics" / name).read_text(encoding="utf-8"))
+
+
+def test_the_assumptions_are_those_that_were_measured():
+    text = " ".join(PAGE.read_text(encoding="utf-8").split())
+    seen = recorded("five_folds.json")["congruence"]["all"]
+    rise = 100 * (seen["named"] - seen["before"])
+    assert f"**{rise:.1f} points**: how much more often the judge" in text
+    results = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert "**4.4 points**" in text and "4.4 (3.2" in " ".join(results.split())
+    book = json.loads((ROOT / "notebooks" / "10_rating_analysis.ipynb").read_text())
+    assert f'"drawn faces": {rise / 100:.3f}' in "".join(
+        line for cell in book["cells"] for line in cell["source"]
+    )
+    # The interval over 24 actors tells how much they differ: half width = 1.96 sd / sqrt(24).
+    spread = (seen["high"] - seen["low"]) / 2 / 1.96 * np.sqrt(24)
+    assert rating.Assumptions().actor_variation == pytest.approx(spread / seen["value"], abs=0.05)
+
+
+def test_the_page_and_notebook_10_ask_for_as_many_raters():
+    needed = recorded("fold_1/10_rating_analysis.json")["raters_needed"]
+    text = PAGE.read_text(encoding="utf-8")
+    rows = {
+        "5 points": "worth a sentence",
+        "4.4 points": "real portraits, own voices",
+        "14.0 points": "drawn faces",
+    }
+    for label, name in rows.items():
+        cells = " | ".join(str(raters) for raters in needed[name].values())
+        assert f"| {label} | {cells} |" in text
+    power = recorded("fold_1/10_rating_analysis.json")["power_for_other_faces"]
+    for raters, column in (("10 raters", 0), ("80 raters", 3)):
+        for actors in ("5 actors", "24 actors"):
+            cells = re.search(rf"\| {actors} \| (.+) \|", text).group(1).split(" | ")
+            assert float(cells[column]) == pytest.approx(power[raters][actors], abs=0.0051)
