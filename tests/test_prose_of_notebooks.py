@@ -320,12 +320,22 @@ def shows_a_figure(cell: dict) -> bool:
     return any(kind.startswith("image/") for kind in kinds)
 
 
+def words(book: list[dict]) -> str:
+    """The markdown from the first of these cells up to the next cell of code."""
+    texts = []
+    for cell in book:
+        if cell["cell_type"] == "code":
+            break
+        texts.append("".join(cell["source"]))
+    return "\n\n".join(texts)
+
+
 @pytest.mark.parametrize("number", GUIDED)
 def test_a_question_stands_before_each_figure_and_what_to_see_after_it(number):
     book = cells(number)
     for place, cell in enumerate(book):
         if shows_a_figure(cell):
-            before, after = ("".join(book[place + step]["source"]) for step in (-1, 1))
+            before, after = words(book[:place][::-1]), words(book[place + 1 :])
             assert BEFORE in before, f"no question before the figure of cell {cell['id']}"
             assert AFTER in after, f"nothing to see after the figure of cell {cell['id']}"
 
