@@ -136,8 +136,8 @@ def test_a_full_disk_is_one_line_with_its_remedy(tmp_path, monkeypatch):
     not hasattr(os, "geteuid") or os.geteuid() or not os.path.exists("/bin/mount"),
     reason="needs root",
 )
-@pytest.mark.parametrize("kind", ["weights", "state"])
-def test_weights_and_states_on_a_disk_that_is_really_full(tmp_path, kind):
+@pytest.mark.parametrize("kind", ["weights", "state", "history"])
+def test_what_a_training_writes_on_a_disk_that_is_really_full(tmp_path, kind):
     from cmlib import checkpoints
     from cmlib.models import Classifier
     from cmlib.training import loop
@@ -152,6 +152,8 @@ def test_weights_and_states_on_a_disk_that_is_really_full(tmp_path, kind):
         with pytest.raises(PlaceError, match="the disk is full; make room, or choose a larger one"):
             if kind == "weights":
                 checkpoints.save(small / "net", network, {})
+            elif kind == "history":
+                loop.open_log(small / "net.history.csv", 0)([{"epoch": i} for i in range(30_000)])
             else:
                 loop.save_state(small / "face.state.pt", [network], [], [], None)
         assert list(small.iterdir()) == []

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cmlib.files import make_folder, set_aside, write_atomically
+from cmlib.files import make_folder, set_aside, write_atomically, write_text
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -268,8 +268,12 @@ def open_log(log: Path | None, epochs_done: int) -> Callable[[list[dict]], None]
         return lambda history: None
     make_folder(log.parent)
     if log.suffix == ".csv":
-        # Written anew each time, so that a killed and resumed run leaves no row twice.
-        return lambda history: pd.DataFrame(history).to_csv(log, index=False)
+
+        def write_table(history: list[dict]) -> None:
+            # Anew each time, so that a killed and resumed run leaves no row twice.
+            write_text(log, pd.DataFrame(history).to_csv(index=False))
+
+        return write_table
     from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
     try:
