@@ -213,6 +213,9 @@ CUT = {
     "a hundredth of an AVI file": (".avi", odd_media.cut(odd_media.avi(2), 0.99)),
     "half of an AVI file": (".avi", odd_media.cut(odd_media.avi(0), 0.5)),
     "a trimmed clip": (".mov", odd_media.cut(contents(".mov"), 0.8)),
+    "half of a Matroska file": (".mkv", odd_media.cut(contents(".mkv"), 0.5)),
+    "half of a WebM file": (".webm", odd_media.cut(encoded("webm", "libvpx", "libopus"), 0.5)),
+    "half of a Flash file": (".flv", odd_media.cut(encoded("flv", "libx264", "aac"), 0.5)),
 }
 
 
@@ -261,6 +264,45 @@ def test_a_real_cut_is_told(name, prepare, command, tmp_path):
     status, store, printed = prepare(path)
     assert status == 0 and list(store.clips.actor) == [1]
     assert "skipped: 1 unreadable" in printed and "cut short" in printed
+
+
+CUT_SOUNDS = {
+    "half of a WAV file": (".wav", odd_media.cut(odd_media.sound_bytes(lambda wav: wav), 0.5)),
+    "with another suffix": (".mp3", odd_media.cut(odd_media.sound_bytes(lambda wav: wav), 0.5)),
+    "half of a FLAC file": (
+        ".flac",
+        odd_media.cut(odd_media.sound_bytes(lambda flac: flac, "FLAC"), 0.5),
+    ),
+    "the sound of a Matroska file": (".mkv", odd_media.cut(contents(".mkv"), 0.5)),
+    "the sound of a Flash file": (".flv", odd_media.cut(encoded("flv", "libx264", "aac"), 0.5)),
+}
+WHOLE_SOUNDS = {
+    "whole": (".wav", odd_media.sound_bytes(lambda wav: wav)),
+    "the last hundredth is missing": (
+        ".wav",
+        odd_media.cut(odd_media.sound_bytes(lambda wav: wav), 0.99),
+    ),
+    "a stream": (".wav", odd_media.sound_bytes(odd_media.endless)),
+    "Matroska": (".mkv", contents(".mkv")),
+    "Flash": (".flv", encoded("flv", "libx264", "aac")),
+}
+
+
+@pytest.mark.parametrize("name", CUT_SOUNDS)
+def test_a_cut_sound_is_told(name, command, tmp_path):
+    suffix, write = CUT_SOUNDS[name]
+    path = write_or_skip(write, tmp_path / f"voice{suffix}")
+    with pytest.raises(media.MediaError, match=f"{path.name}: .*; .*again"):
+        media.read_audio(path)
+    assert command(audio=path)[0] == 1 and command()[0] == 0
+
+
+@pytest.mark.parametrize("name", WHOLE_SOUNDS)
+def test_a_whole_sound_is_not_called_cut(name, tmp_path):
+    suffix, write = WHOLE_SOUNDS[name]
+    path = write_or_skip(write, tmp_path / f"voice{suffix}")
+    sound, rate = media.read_audio(path)
+    assert len(sound) / rate == pytest.approx(odd_media.SECONDS, abs=0.1)
 
 
 # -------------------------------------------------------------------- voices

@@ -16,7 +16,10 @@ import pandas as pd
 import pytest
 import torch
 import torchaudio
+import yaml
+from PIL import Image
 
+from cmlib import strangeness
 from cmlib.preparation import cropping, spectrograms
 from tools.site import pages
 from tools.site.links import faults
@@ -40,7 +43,8 @@ SCRIPT = """
 import fs from 'node:fs';
 import {cutSquare} from './page/crop.js';
 import {melSpectrogram} from './page/spectrogram.js';
-const {squares, sounds, width, height} = JSON.parse(fs.readFileSync('plan.json'));
+import {strangenessOf} from './page/strangeness.js';
+const {squares, sounds, faces, width, height} = JSON.parse(fs.readFileSync('plan.json'));
 const picture = {width, height, pixels: new Uint8Array(fs.readFileSync('picture.bin'))};
 squares.forEach(([x, y, side, roll, size], i) =>
   fs.writeFileSync(`crop${i}.bin`, cutSquare(picture, {x, y, side, roll}, size).pixels));
@@ -49,6 +53,9 @@ sounds.forEach((rate, i) => {
   const mel = melSpectrogram(new Float32Array(buffer), rate);
   fs.writeFileSync(`mel${i}.bin`, Buffer.from(mel.buffer));
 });
+const numbers = name => new Float32Array(new Uint8Array(fs.readFileSync(name)).buffer);
+fs.writeFileSync('strangeness.json', JSON.stringify(faces.map(({size, limits}, i) =>
+  strangenessOf(numbers(`face${i}.bin`), numbers(`drawn${i}.bin`), numbers(`mu${i}.bin`), size, limits))));
 """
 
 
@@ -67,6 +74,23 @@ def made_up_sound(rate: int, seconds: float) -> np.ndarray:
     return (0.3 * np.sin(2 * np.pi * (200 * t + 300 * t * t)) + noise).astype(np.float32)
 
 
+# Of pictures with 64 and 128 pixels; in each case another measure is the largest.
+FACES = (
+    {"size": 64, "limits": {"error": 1e-4, "detail": 9.0, "distance": 9.0}},
+    {"size": 128, "limits": {"error": 9.0, "detail": 1e-3, "distance": 9.0}},
+    {"size": 128, "limits": {"error": 9.0, "detail": 9.0, "distance": 0.5}},
+    {"size": 64, "limits": None},
+)
+
+
+def made_up_face(which: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A picture (3, S, S) in 0...1, another that a network may have drawn, and a latent mean."""
+    rng, size = np.random.default_rng(which), FACES[which]["size"]
+    picture = rng.uniform(0, 1, (3, size, size))
+    drawn = np.clip(picture + rng.normal(0, 0.1, picture.shape), 0, 1)
+    return tuple(x.astype(np.float32) for x in (picture, drawn, rng.normal(0, 1, 40)))
+
+
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory):
     """A folder with what the page's modules made of the made-up picture and sounds."""
@@ -78,8 +102,11 @@ def answers(tmp_path_factory):
     (folder / "picture.bin").write_bytes(picture.tobytes())
     for i, rate in enumerate(RATES):
         (folder / f"sound{i}.bin").write_bytes(made_up_sound(rate, 1.5 + i).tobytes())
+    for i in range(len(FACES)):
+        for name, values in zip(("face", "drawn", "mu"), made_up_face(i)):
+            (folder / f"{name}{i}.bin").write_bytes(values.tobytes())
     height, width, _ = picture.shape
-    plan = {"squares": SQUARES, "sounds": RATES, "width": width, "height": height}
+    plan = {"squares": SQUARES, "sounds": RATES, "faces": FACES, "width": width, "height": height}
     (folder / "plan.json").write_text(json.dumps(plan))
     subprocess.run([str(NODE), "script.js"], cwd=folder, check=True)
     return folder
@@ -123,6 +150,77 @@ def test_the_page_hears_the_same_spectrogram(answers, which):
     np.testing.assert_allclose(got[is_precise], wanted[is_precise], atol=1e-3)
 
 
+@needs_node
+def test_the_page_finds_the_same_faces_strange(answers):
+    got = json.loads((answers / "strangeness.json").read_text())
+    assert got.pop() is None, "a network without limits"
+    for which, value in enumerate(got):
+        picture, drawn, mu = (torch.from_numpy(x)[None] for x in made_up_face(which))
+        measures = strangeness.measures(picture, drawn, mu)
+        (wanted,) = strangeness.strangeness(measures, FACES[which]["limits"])
+        assert value > 1 and value == pytest.approx(wanted, rel=1e-4)
+
+
+def test_components_are_kept_as_a_picture_without_loss(tmp_path):
+    networks = pytest.importorskip("tools.site.networks", reason="pip install -e '.[site]'")
+    components = np.random.default_rng(0).integers(-127, 128, (48, 3, 8, 8)).astype(np.int8)
+    plan = networks.write_components(components, tmp_path / "components.webp")
+    assert plan == {"columns": 24, "count": 48, "side": 8}
+    with Image.open(tmp_path / "components.webp") as picture:
+        pixels = np.asarray(picture).astype(int) - 128
+    for i in (0, 23, 24, 47):
+        row, column = 8 * (i // 24), 8 * (i % 24)
+        square = pixels[row : row + 8, column : column + 8]
+        np.testing.assert_array_equal(square.transpose(2, 0, 1), components[i])
+
+
+def test_encoder_and_decoder_ask_for_the_same_components():
+    networks = pytest.importorskip("tools.site.networks", reason="pip install -e '.[site]'")
+    onnx = pytest.importorskip("onnx")
+    components = np.random.default_rng(0).integers(-127, 128, (6, 30)).astype(np.int8)
+    rounded_differently = components.copy()
+    rounded_differently[2, 3] -= 1 if components[2, 3] > 0 else -1
+    for kept, is_asked in (
+        (components, True),
+        (rounded_differently.T, True),
+        (components + (components < 100), False),
+        (components[:5], False),
+    ):
+        array = onnx.numpy_helper.from_array(np.ascontiguousarray(kept.astype(np.int8)), "weight")
+        graph = onnx.helper.make_graph([], "graph", [], [], [array])
+        networks.share_components(graph, components)
+        (initializer,) = graph.initializer
+        assert (initializer.data_location == onnx.TensorProto.EXTERNAL) == is_asked
+        assert len(graph.node) == (is_asked and kept.shape == (30, 6)), "a transposition"
+
+
+def test_the_workflow_builds_what_it_publishes():
+    """It runs the command of the README, and hands over the folder that this command writes."""
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "site.yml").read_text())
+    (job,) = workflow["jobs"].values()
+    assert workflow["permissions"] == {"contents": "read", "pages": "write", "id-token": "write"}
+    assert workflow[True] == {"push": {"branches": ["main"]}, "workflow_dispatch": None}  # "on"
+    steps = {step.get("uses", step.get("run")).split("@")[0]: step for step in job["steps"]}
+    (command,) = (name for name in steps if name.startswith("make "))
+    assert command.startswith("make site REPOSITORY=")
+    assert steps["actions/upload-pages-artifact"]["with"]["path"] == "site"
+    assert job["environment"]["name"] == "github-pages"
+    for step in job["steps"]:
+        assert "run" in step or re.fullmatch(r"actions/[a-z-]+@v\d+", step["uses"])
+
+
+def test_the_page_and_the_demo_have_the_same_controls_in_the_same_order():
+    """But for the GIF, which the page does not make."""
+    page = (PAGE / "index.html").read_text(encoding="utf-8")
+    buttons = re.findall(r"<button [^>]*>([^<]+)<", page)
+    demo = (ROOT / "cmlib" / "apps" / "demo" / "demo.py").read_text(encoding="utf-8")
+    places = [demo.index(f'"{button}"') for button in buttons if "your own" not in button]
+    named = [button for button in buttons if "your own" not in button]
+    in_context = places[named.index("best effect") :]
+    assert in_context == sorted(in_context) and len(in_context) == 5
+    assert {"use the camera", "record a voice"} <= set(named)
+
+
 def test_eight_bits_lose_nothing_or_are_refused():
     networks = pytest.importorskip("tools.site.networks", reason="pip install -e '.[site]'")
     rng = np.random.default_rng(0)
@@ -157,6 +255,7 @@ def test_the_page_about_the_site_has_the_numbers_of_the_table():
     text = (ROOT / "docs" / "site.md").read_text(encoding="utf-8")
     assert (table.page_reads == table.python_reads).all()
     assert f"All {len(table)} pairs" in text
+    assert set(table.groupby("networks").face.nunique()) == {20}
     rows = dict(re.findall(r"^\| ([a-z ]+) \| ([\d.e-]+) \|$", text, flags=re.M))
     columns = {
         "mel spectrogram": "mel_error",

@@ -79,6 +79,9 @@ def _check_out(out: Path, sources: tuple[Path, ...]) -> None:
     if out.is_dir():
         raise ValueError(f"{out}: a folder; name the picture to write")
     written = (out, out.with_suffix(".json"))
+    for path in written:
+        if path.is_symlink() and not path.exists():
+            raise ValueError(f"{path}: a link to a file that is not there; name another file")
     for source in sources:
         if source.exists() and any(path.exists() and path.samefile(source) for path in written):
             raise ValueError(f"{source}: -o {out} would overwrite it; name another file")

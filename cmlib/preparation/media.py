@@ -35,6 +35,12 @@ MIN_FRAME_SHARE = 0.98
 MIN_ESTIMATED_SHARE = 0.8
 # Some packets have no picture of their own. Fewer pictures than this are a sign of damage.
 MIN_DECODED_SHARE = 0.5
+# Of formats that count no frames, the header states how long the file lasts.  Less than this share
+# of it, by more than these seconds, means that the end is missing.
+MIN_DURATION_SHARE = 0.9
+MIN_MISSING_SECONDS = 0.25
+STATE_THEIR_DURATION = ("matroska,webm", "flv")
+MAX_WAV_BYTES = 0x7FFF0000  # of sound; a stream whose length is not known states more
 MAX_FRAME_PIXELS = 40_000_000  # 8K video has 33 million
 MAX_PIXEL_ASPECT = 3  # CinemaScope has 2
 MAX_SAMPLES = 1 << 40  # more than this means that the number is unknown
@@ -205,6 +211,7 @@ def video_info(path: str | Path) -> VideoInfo:
         if not frames or _is_cut_short(path, container, stored, stream.frames):
             count = f"{stored} of {stream.frames} frames"
             raise MediaError(f"{path}: {count}, the file is cut short; {GET_IT_AGAIN}")
+        _check_duration(path, container)
         fps = float(stream.average_rate or stream.guessed_rate or 25)
         # Matroska does not state the length of a track: take the end of the last packet.
         ticks = stream.duration or max(0, end - (stream.start_time or 0))
@@ -226,6 +233,25 @@ def _is_cut_short(path: str | Path, container: InputContainer, stored: int, anno
     with _open_container(path, {"ignore_editlist": "1"}) as unedited:
         packets = unedited.demux(unedited.streams.video[0])
         return sum(packet.size > 0 for packet in packets) < MIN_FRAME_SHARE * announced
+
+
+def _check_duration(path: str | Path, container: InputContainer) -> None:
+    """Raise MediaError if a file ends long before the duration that its header states."""
+    if container.format.name not in STATE_THEIR_DURATION or not container.duration:
+        return
+    stated = container.duration / av.time_base
+    end = 0.0
+    with _open_container(path) as file:  # its packets have been read already, or will be
+        for packet in file.demux():
+            if packet.pts is not None and packet.time_base:
+                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+    _check_seconds(path, end, stated)
+
+
+def _check_seconds(path: str | Path, present: float, stated: float) -> None:
+    if present < MIN_DURATION_SHARE * stated and stated - present > MIN_MISSING_SECONDS:
+        share = f"{present:.1f} of {stated:.1f} seconds"
+        raise MediaError(f"{path}: {share}, the file is cut short; {GET_IT_AGAIN}")
 
 
 def _video_stream(container: InputContainer, path: str | Path) -> av.VideoStream:
@@ -399,8 +425,35 @@ def _read_by_soundfile(path: Path, max_seconds: float) -> tuple[Sound | None, st
         except (soundfile.SoundFileError, OSError, RuntimeError) as error:
             detail = " ".join(str(error).split())
             raise MediaError(f"{path}: sound cannot be read ({detail}); {GET_IT_AGAIN}") from None
+        _check_seconds(path, len(channels) / file.samplerate, _stated_seconds(source))
         mono, remarks = _to_mono(channels)
         return Sound(mono, int(file.samplerate), remarks), ""
+
+
+def _stated_seconds(source: str | io.BytesIO) -> float:
+    """How long a WAV file says it lasts, because libsndfile does not tell; 0 where it is unknown."""
+    file = source if isinstance(source, io.BytesIO) else open(source, "rb")
+    bytes_a_second = stated = 0
+    with file:
+        file.seek(0)
+        if file.read(4) != b"RIFF":
+            return 0.0
+        file.seek(12)
+        while not stated:
+            head = file.read(8)
+            if len(head) < 8:
+                return 0.0
+            size = int.from_bytes(head[4:], "little")
+            if head[:4] == b"data":
+                stated = size
+            elif head[:4] == b"fmt ":
+                bytes_a_second = int.from_bytes(file.read(size)[8:12], "little")
+                file.seek(size % 2, io.SEEK_CUR)
+            else:
+                file.seek(size + size % 2, io.SEEK_CUR)
+            if not size:
+                return 0.0
+    return stated / bytes_a_second if bytes_a_second and stated < MAX_WAV_BYTES else 0.0
 
 
 def _read_by_pyav(path: Path, fault: str, max_seconds: float) -> Sound:
@@ -446,6 +499,7 @@ def _sound_of_video(path: Path, max_seconds: float) -> Sound:
     with _open_container(path) as container:
         if not container.streams.audio:
             raise NoSoundTrack(f"{path}: no sound track; use a recording with sound")
+        _check_duration(path, container)
         stream = container.streams.audio[0]
         if stream.codec_context is None:
             raise MediaError(f"{path}: sound of a kind that cannot be decoded; convert the file")

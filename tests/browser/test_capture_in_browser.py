@@ -4,25 +4,14 @@ Chromium plays a test picture and beeps in place of the devices.
 """
 
 import base64
-import importlib.util
 
 import numpy as np
 import pytest
-from test_demo_in_browser import CHROMIUM, FLAGS
 
 from cmlib.apps.demo import html
 from cmlib.preparation import media
 from cmlib.preparation.inputs import open_picture
 
-pytestmark = [
-    pytest.mark.skipif(
-        CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)"
-    ),
-    pytest.mark.skipif(
-        importlib.util.find_spec("playwright") is None,
-        reason="no playwright here: pip install -e '.[browser]'",
-    ),
-]
 ADDRESS = "http://localhost/demo"  # browsers lend their devices to pages of this computer
 # The upload widget is a button that clicks a hidden input, as that of ipywidgets is.
 WIDGET = """
@@ -35,16 +24,6 @@ input.addEventListener('change', async () => {
   reader.readAsDataURL(file);
 });
 """
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS.split())
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

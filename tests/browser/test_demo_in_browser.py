@@ -5,11 +5,9 @@ Chromium and the extra `browser`. CM_SCREENSHOT=FILE keeps a picture of the app
 (docs/figures/demo.png).
 """
 
-import importlib.util
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,47 +19,15 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import wavfile
+from somebody import Somebody
 
 from cmlib.preparation.media import read_video
 
 ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "notebooks" / "08_generation_demo.ipynb"
-CLIP = ROOT / "data" / "actors" / "Actor_05" / "01-01-03-02-01-01-05.mp4"
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync "
-    # A camera that shows a moving test picture and a microphone that beeps, and no question
-    "--use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
-)
-PATIENCE = 120_000  # milliseconds; on a busy machine the page needs a while
 ORIGINAL, RECONSTRUCTION, PERCEIVED, DIFFERENCE = range(4)
 
-pytestmark = [
-    pytest.mark.skipif(
-        CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)"
-    ),
-    pytest.mark.skipif(
-        importlib.util.find_spec("playwright") is None,
-        reason="no playwright here: pip install -e '.[browser]'",
-    ),
-    pytest.mark.skipif(not CLIP.exists(), reason="the corpus actors is not there"),
-]
-
-
 # -------------------------------------------------------------------- the two front ends
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS.split())
-        yield browser
-        browser.close()
 
 
 def serve(command: list[str], port: int, folder: Path, **more: str) -> subprocess.Popen:
@@ -96,17 +62,13 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
-class Person:
-    """Somebody in front of the demo.
-
-    It has the ``page``, the browser's complaints, and the folder where the kernel writes.
-    """
+class Person(Somebody):
+    """Somebody in front of the demo of a kernel, which writes to ``folder``; ``front`` shows it."""
 
     def __init__(self, page, folder: Path, front: str):
-        self.page, self.folder, self.front, self.complaints = page, folder, front, []
+        super().__init__(page)
+        self.folder, self.front = folder, front
         page.on("console", lambda m: self.complaints.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url}"))
 
     def picture(self, which: int) -> np.ndarray:
         """One of the four large pictures as the browser shows it: (64, 64, 3) floats in 0...255."""
@@ -146,34 +108,12 @@ class Person:
             "document.querySelector('.cm-demo').innerHTML.length"
             " + document.querySelector('.cm-row').innerHTML"
         )
-        before = None
-        for _ in range(40):
-            self.page.wait_for_timeout(500)
-            now = self.page.evaluate(look)
-            if now == before:
-                return
-            before = now
-        raise AssertionError("the page does not come to rest")
-
-    def message(self) -> str:
-        return self.page.inner_text(".cm-lines").strip()
-
-    def wait_for_message(self, words: str) -> str:
-        """The line under the controls, as soon as it holds ``words``."""
-        self.page.wait_for_function(
-            "t => document.querySelector('.cm-lines').innerText.includes(t)",
-            arg=words,
-            timeout=PATIENCE,
-        )
-        return self.message()
+        super().settled(look, 500)
 
     def choose(self, label: str, option: str) -> None:
         self.page.locator(".cm-demo .widget-dropdown", has_text=label).locator(
             "select"
         ).select_option(label=option)
-
-    def press(self, name: str) -> None:
-        self.page.get_by_role("button", name=name, exact=True).click()
 
     def drag(self, to: float, steps: int = 40) -> None:
         """Drag the strength from where it is."""
@@ -191,13 +131,11 @@ class Person:
 
     def upload(self, what: str, path: Path) -> None:
         """Give a file to the button "your own picture" or "your own sound"."""
-        with self.page.expect_file_chooser() as chooser:
-            self.page.locator(f".cm-demo button[title='your own {what}']").click()
-        chooser.value.set_files(path)
+        self.choose_file(f".cm-demo button[title='your own {what}']", path)
 
 
 @pytest.fixture(scope="module", params=["app", "lab"])
-def person(request, chromium, tmp_path_factory):
+def person(request, browser, clip, tmp_path_factory):
     folder, port = tmp_path_factory.mktemp(request.param), free_port()
     book = json.loads(BOOK.read_text())
     for cell in book["cells"]:
@@ -221,18 +159,13 @@ def person(request, chromium, tmp_path_factory):
             for name in (f"port={port}", f"root_dir={folder}", "allow_root=True")
         ]
         options += ["--IdentityProvider.token=", "--no-browser"]
-        (
-            news := folder
-            / "settings"
-            / "@jupyterlab"
-            / "apputils-extension"
-            / "notification.jupyterlab-settings"
-        ).parent.mkdir(parents=True)
+        extension = folder / "settings" / "@jupyterlab" / "apputils-extension"
+        extension.mkdir(parents=True)
+        news = extension / "notification.jupyterlab-settings"
         news.write_text('{"fetchNews": "false"}')  # a question about news would lie on top
         server = serve([sys.executable, "-m", "jupyterlab", *options], port, folder)
         address = f"lab/tree/{BOOK.name}"
-    page = chromium.new_page(viewport={"width": 1000, "height": 1200})
-    page.set_default_timeout(PATIENCE)
+    page = browser.new_page(viewport={"width": 1000, "height": 1200})
     somebody = Person(page, folder, request.param)
     try:
         page.goto(f"http://localhost:{port}/{address}", wait_until="domcontentloaded")
@@ -354,10 +287,11 @@ def test_presets_and_reset(person):
     assert np.array_equal(person.picture(PERCEIVED), start)
 
 
-def test_own_picture_and_own_sound(person, tmp_path):
-    frames, _ = read_video(CLIP, 1)
+def test_own_picture_and_own_sound(person, clip, tmp_path):
+    frames, _ = read_video(clip, 1)
     photo = Image.fromarray(frames[0])
-    photo.resize((photo.width * 3, photo.height * 3)).save(mine := tmp_path / "me & you.jpg")
+    mine, song = tmp_path / "me & you.jpg", tmp_path / "song.wav"
+    photo.resize((photo.width * 3, photo.height * 3)).save(mine)
     before, sound = person.picture(ORIGINAL), person.page.get_attribute(".cm-demo audio", "src")
     person.upload("picture", mine)
     assert person.wait_for_message("face found") == "me & you.jpg: face found and cropped"
@@ -369,13 +303,11 @@ def test_own_picture_and_own_sound(person, tmp_path):
     )
     person.changed(ORIGINAL, before, 5)
     wave = np.sin(2 * np.pi * 200 * np.arange(44_100 * 6) / 44_100)
-    wavfile.write(
-        song := tmp_path / "song.wav", 44_100, (np.stack([wave, wave], 1) * 9_000).astype(np.int16)
-    )
+    wavfile.write(song, 44_100, (np.stack([wave, wave], 1) * 9_000).astype(np.int16))
     person.upload("sound", song)
     assert "song.wav: only the middle 3.8 s are heard" in person.wait_for_message("song.wav")
     assert person.page.get_attribute(".cm-demo audio", "src") != sound
-    person.upload("picture", CLIP)
+    person.upload("picture", clip)
     assert "a video, its middle frame was taken" in person.wait_for_message("a video")
 
 
@@ -396,8 +328,7 @@ def test_a_recording_of_the_microphone(person):
     person.press("record a voice")
     person.page.wait_for_function(
         "() => [...document.querySelectorAll('.cm-demo option')]"
-        ".some(option => option.textContent.includes('recording.'))",
-        timeout=PATIENCE,
+        ".some(option => option.textContent.includes('recording.'))"
     )
     person.settled()
     assert person.page.get_attribute(".cm-demo audio", "src") != sound
@@ -406,44 +337,8 @@ def test_a_recording_of_the_microphone(person):
     assert "recording." in person.message(), "a beep is unlike a voice, or too long"
 
 
-def spoiled(folder: Path) -> dict[str, tuple[str, Path, str]]:
-    """Bad files: what they are -> (button, file, words of the line that they deserve)."""
-    noise, rng = folder / "noise.png", np.random.default_rng(0)
-    Image.fromarray(rng.integers(0, 256, (300, 300, 3), dtype=np.uint8)).save(noise)
-    (words := folder / "words.png").write_text("this is no picture\n" * 20)
-    (nothing := folder / "nothing.png").write_bytes(b"")
-    Image.new("L", (8000, 5000)).save(
-        wide := folder / "wide.png", compress_level=1
-    )  # 40 megapixels, a small file
-    wavfile.write(blip := folder / "blip.wav", 22_050, np.ones(1_102, np.int16))
-    wavfile.write(silence := folder / "silence.wav", 22_050, np.zeros(44_100, np.int16))
-    (torn := folder / "torn.mp4").write_bytes(CLIP.read_bytes()[:3_000])
-    with open(whale := folder / "whale.jpg", "wb") as file:
-        file.truncate(200_000_000)
-    (mute := folder / "mute.wav").write_text("no sound at all")
-    return {
-        "no face": ("picture", noise, "noise.png: no face found, so the middle of it was taken"),
-        "text": (
-            "picture",
-            words,
-            "words.png: not a readable picture (no picture inside); use a PNG or JPEG file",
-        ),
-        "zero bytes": ("picture", nothing, "nothing.png: an empty file; copy or download it again"),
-        "40 megapixels": (
-            "picture",
-            wide,
-            "wide.png: 40 megapixels, more than 25; make it smaller, or save it as a JPEG",
-        ),
-        "a torn video": ("picture", torn, "torn.mp4: "),
-        "200 MB": ("picture", whale, "whale.jpg: 200 MB, more than 9; use a smaller file"),
-        "0.05 s": ("sound", blip, "blip.wav: 0.05 s of sound is too short; use at least 0.3 s"),
-        "silence": ("sound", silence, "silence.wav: silent, so it says nothing"),
-        "text as sound": ("sound", mute, "mute.wav: "),
-    }
-
-
-def test_bad_files_get_one_line_and_the_demo_lives_on(person, tmp_path):
-    for kind, (what, path, words) in spoiled(tmp_path).items():
+def test_bad_files_get_one_line_and_the_demo_lives_on(person, bad_files, tmp_path):
+    for kind, (what, path, words) in bad_files.items():
         person.upload(what, path)
         line = person.wait_for_message(words)
         assert str(tmp_path) not in line, kind

@@ -13,8 +13,8 @@ from cmlib import files
 from cmlib.perceiver import Perceiver
 from cmlib.plots.palette import ACCENT, EMOTION_COLORS
 
-from .examples import SETS, NetworkSet, write_examples
-from .networks import write_face_finder, write_set
+from .examples import SETS, NetworkSet, effects, write_examples, write_people
+from .networks import components_of, write_components, write_face_finder, write_set
 from .registry import write_runtime
 
 PAGE = Path(__file__).parent / "page"
@@ -35,13 +35,23 @@ def write_demo(folder: Path) -> int:
     shutil.copytree(PAGE, folder)
     shutil.copy(STYLE, folder)
     write_runtime(folder / "runtime")
-    write_face_finder(folder / "find_face.onnx")
+    write_face_finder(folder / "find_face.onnx.gz")
+    sets, examples = [], {}
+    for networks in SETS:
+        entry, perceiver = write_networks(networks, folder)
+        sets.append(entry)
+        if not examples:
+            examples = write_examples(perceiver, folder / "examples")
+        stored = write_people(perceiver, folder / networks.name / "people.f32")
+        examples["faces"] += [{**face, "set": networks.name} for face in stored]
     manifest = {
-        "find_face": "find_face.onnx",
+        "find_face": "find_face.onnx.gz",
         "accent": ACCENT,
         "colours": EMOTION_COLORS,
         "colour_map": colour_map("magma"),
-        "sets": [write_networks(networks, folder) for networks in SETS],
+        "sets": sets,
+        **examples,
+        "effects": effects(),
     }
     files.write_text(folder / "manifest.json", json.dumps(manifest, indent=1))
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -50,25 +60,30 @@ def write_demo(folder: Path) -> int:
     return size
 
 
-def write_networks(networks: NetworkSet, folder: Path) -> dict:
-    """Write one set with its examples; its entry in the manifest, with paths from ``folder``."""
+def write_networks(networks: NetworkSet, folder: Path) -> tuple[dict, Perceiver]:
+    """Write one set; its entry in the manifest, with paths from ``folder``, and its perceiver."""
     perceiver = Perceiver.load(networks.where)
     if perceiver.released:
         raise ValueError(f"{networks.where}: its voice network wants spectrograms of another kind")
     written = write_set(perceiver, folder / networks.name)
-    examples = write_examples(networks, perceiver, folder / networks.name)
-    for rows in examples.values():
-        for row in rows:
-            row["file"] = f"{networks.name}/{row['file']}"
-    return {
+    entry = {
         "name": networks.name,
-        "title": networks.title,
+        "title": perceiver.title,
         "about": networks.about,
         "size": perceiver.size,
+        "latent": perceiver.face.config["latent"],
         "classes": list(perceiver.classes),
-        "networks": {name: f"{networks.name}/{name}.onnx" for name in written},
-        **examples,
+        "limits": perceiver.limits["face"],
+        "networks": {name: f"{networks.name}/{file}" for name, file in written.items()},
     }
+    components = components_of(perceiver)
+    if components is not None:
+        path = folder / networks.name / "components.webp"
+        entry["components"] = {
+            **write_components(components, path),
+            "file": f"{networks.name}/{path.name}",
+        }
+    return entry, perceiver
 
 
 def colour_map(name: str) -> list[list[int]]:

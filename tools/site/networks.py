@@ -2,15 +2,20 @@
 
 There are four for each set of networks: ``encode_face``, ``encode_voice``, ``perceive`` and
 ``decode``.  The face finder is shared by all sets.  Nothing in here assumes a size of pictures or
-latents, and face and voice latents may differ in length.
+latents, and face and voice latents may differ in length.  A latent is its mean: what the page shows
+does not depend on the variances.
 
 Weights that were shipped in eight bits stay in eight bits, with a scale for each row.  A row's
 scale absorbs the batch norm behind it, so the browser computes with the weights that Python uses.
+The principal components of a face network are the same in its encoder and its decoder, but for
+their scales.  They are kept once, as a picture, because neighbouring pixels of a component are
+alike and a lossless picture format makes use of that.  All networks are zipped.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import warnings
 from collections.abc import Sequence
@@ -19,7 +24,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 from torch import Tensor, nn
 
 from cmlib.models import Posterior
@@ -27,51 +33,49 @@ from cmlib.perceiver import MEL_SHAPE, Perceiver
 from cmlib.preparation import detector
 
 FEW = 2048  # arrays with fewer values stay in float32
-FLOAT = onnx.TensorProto.FLOAT
+FLOAT = TensorProto.FLOAT
 LEVELS = 127  # whole numbers of an eight-bit weight: -127...127
 EXACT = 1e-4  # of the largest weight: a smaller error is one of rounding, not of packing
+COMPONENTS = "components"  # the name by which networks ask for the principal components
+COLUMNS = 24  # components beside each other in their picture
+MAX_TIES = 10  # weights that two networks may have rounded differently, by one level
 
 
 class EncodeFace(nn.Module):
-    """Pictures (B, 3, S, S) in 0...1 -> mean and log variance (B, D), probabilities (B, K)."""
+    """Pictures (B, 3, S, S) in 0...1 -> latent means (B, D), probabilities (B, K)."""
 
     def __init__(self, perceiver: Perceiver):
         super().__init__()
         self.encoder = perceiver.face.encoder
         self.classifier = perceiver.classifier
 
-    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        posterior = self.encoder(picture)
-        return posterior.mu, posterior.logvar, self.classifier(posterior.mu).softmax(1)
+    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        mu = self.encoder(picture).mu
+        return mu, self.classifier(mu).softmax(1)
 
 
 class EncodeVoice(nn.Module):
-    """Mel spectrograms (B, 1, 128, 128) in 0...1 -> mean and log variance (B, D')."""
+    """Mel spectrograms (B, 1, 128, 128) in 0...1 -> latent means (B, D')."""
 
     def __init__(self, perceiver: Perceiver):
         super().__init__()
         self.encoder = perceiver.voice.encoder
 
-    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor]:
-        return tuple(self.encoder(mel))
+    def forward(self, mel: Tensor) -> Tensor:
+        return self.encoder(mel).mu
 
 
 class Perceive(nn.Module):
-    """Two Gaussians and strengths (B, 1) -> probabilities (B, K), shifted mean (B, D)."""
+    """Means of face and voice, strengths (B, 1) -> probabilities (B, K), shifted means (B, D)."""
 
     def __init__(self, perceiver: Perceiver):
         super().__init__()
         self.can = perceiver.can
 
-    def forward(
-        self,
-        face_mu: Tensor,
-        face_logvar: Tensor,
-        voice_mu: Tensor,
-        voice_logvar: Tensor,
-        strength: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        face, voice = Posterior(face_mu, face_logvar), Posterior(voice_mu, voice_logvar)
+    def forward(self, face_mu: Tensor, voice_mu: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
+        # Neither the class nor the shifted mean depends on the variances.
+        face = Posterior(face_mu, torch.zeros_like(face_mu))
+        voice = Posterior(voice_mu, torch.zeros_like(voice_mu))
         logits, shifted = self.can(face, voice, strength)
         return logits.softmax(1), shifted.mu
 
@@ -100,50 +104,66 @@ class FindFace(nn.Module):
 
 
 @torch.no_grad()
-def write_set(perceiver: Perceiver, folder: Path) -> dict[str, int]:
-    """Write the four networks of a perceiver into ``folder``; their sizes in bytes by name."""
+def write_set(perceiver: Perceiver, folder: Path) -> dict[str, str]:
+    """Write the four networks of a perceiver into ``folder``; their file names by network."""
     folder.mkdir(parents=True, exist_ok=True)
     batch = 2  # 1 would be taken for a constant
     picture = torch.rand(batch, 3, perceiver.size, perceiver.size)
-    face = perceiver.face.encoder(picture)
-    voice = perceiver.voice.encoder(torch.rand(batch, 1, *MEL_SHAPE))
+    mel = torch.rand(batch, 1, *MEL_SHAPE)
+    face_mu = perceiver.face.encoder(picture).mu
+    voice_mu = perceiver.voice.encoder(mel).mu
     strength = torch.rand(batch, 1)
+    components = components_of(perceiver)
     plans = {
-        "encode_face": (
-            EncodeFace(perceiver),
-            {"picture": picture},
-            ["mu", "logvar", "probabilities"],
-        ),
-        "encode_voice": (
-            EncodeVoice(perceiver),
-            {"mel": torch.rand(batch, 1, *MEL_SHAPE)},
-            ["mu", "logvar"],
-        ),
+        "encode_face": (EncodeFace(perceiver), {"picture": picture}, ["mu", "probabilities"]),
+        "encode_voice": (EncodeVoice(perceiver), {"mel": mel}, ["mu"]),
         "perceive": (
             Perceive(perceiver),
-            {
-                "face_mu": face.mu,
-                "face_logvar": face.logvar,
-                "voice_mu": voice.mu,
-                "voice_logvar": voice.logvar,
-                "strength": strength,
-            },
+            {"face_mu": face_mu, "voice_mu": voice_mu, "strength": strength},
             ["probabilities", "mu"],
         ),
-        "decode": (Decode(perceiver), {"mu": face.mu}, ["picture"]),
+        "decode": (Decode(perceiver), {"mu": face_mu}, ["picture"]),
     }
-    return {
-        name: write(network, inputs, outputs, folder / f"{name}.onnx")
-        for name, (network, inputs, outputs) in plans.items()
-    }
+    written = {}
+    for name, (network, inputs, outputs) in plans.items():
+        written[name] = f"{name}.onnx.gz"
+        write(network, inputs, outputs, folder / written[name], components=components)
+    return written
+
+
+def components_of(perceiver: Perceiver) -> np.ndarray | None:
+    """The principal components of a face network in eight bits, (D, C, P, P); None without them.
+
+    ValueError if they were not shipped in eight bits.
+    """
+    linear = perceiver.face.decoder.linear
+    if linear is None:
+        return None
+    packed = eight_bits(linear.weight.numpy())
+    if packed is None:
+        raise ValueError("the principal components of the face network are not of eight bits")
+    return packed[0].reshape(-1, *linear.shape)
+
+
+def write_components(components: np.ndarray, path: Path) -> dict:
+    """Write principal components (D, C, P, P) int8 as a picture; what the page has to know of it.
+
+    Each component is a square of the picture, and each of its C = 3 channels is a colour.
+    """
+    count, channels, side, _ = components.shape
+    squares = (components.astype(np.int16) + LEVELS + 1).astype(np.uint8)
+    grid = squares.reshape(-1, COLUMNS, channels, side, side)  # ValueError if they do not fill it
+    rows = grid.transpose(0, 3, 1, 4, 2).reshape(-1, COLUMNS * side, channels)
+    Image.fromarray(rows).save(path, lossless=True, quality=75)
+    return {"columns": COLUMNS, "count": count, "side": side}
 
 
 @torch.no_grad()
-def write_face_finder(path: Path) -> int:
-    """Write the face finder to ``path``; its size in bytes."""
+def write_face_finder(path: Path) -> None:
+    """Write the face finder to ``path``."""
     size = detector.DETECTOR_SIZE
     inputs = {"picture": torch.rand(1, 3, size, size)}
-    return write(FindFace(), inputs, ["points", "probabilities"], path, any_batch=False)
+    write(FindFace(), inputs, ["points", "probabilities"], path, any_batch=False)
 
 
 def write(
@@ -152,11 +172,13 @@ def write(
     outputs: Sequence[str],
     path: Path,
     any_batch: bool = True,
-) -> int:
-    """Write one network to ``path``, its weights packed; its size in bytes.
+    components: np.ndarray | None = None,
+) -> None:
+    """Write one network to ``path``, zipped, its weights packed.
 
     ``inputs`` are examples by name.  With ``any_batch`` their first dimension, that of the batch,
-    may later have another length.
+    may later have another length.  ``components`` are those of ``components_of``; where the network
+    has them, it asks for them when it is loaded.
     """
     batch = torch.export.Dim("batch")
     dynamic = tuple({0: batch} for _ in inputs) if any_batch else None
@@ -179,9 +201,39 @@ def write(
         node.doc_string = ""
     del model.graph.value_info[:]
     onnx.checker.check_model(model)
-    data = model.SerializeToString()
-    path.write_bytes(data)
-    return len(data)
+    if components is not None:
+        share_components(model.graph, components.reshape(len(components), -1))
+    path.write_bytes(gzip.compress(model.SerializeToString(), 9, mtime=0))
+
+
+def share_components(graph: onnx.GraphProto, components: np.ndarray) -> None:
+    """Let a network ask for its principal components (D, N) int8 instead of holding them.
+
+    Encoder and decoder were rounded separately, so that a few weights may differ by one level.
+    """
+    for i, array in enumerate(graph.initializer):
+        if array.data_type != TensorProto.INT8:
+            continue
+        numbers = numpy_helper.to_array(array)
+        is_turned = numbers.shape == components.shape[::-1]
+        if is_turned:
+            numbers = numbers.T
+        if numbers.shape != components.shape or (numbers != components).sum() > MAX_TIES:
+            continue
+        name = f"{array.name}.turned" if is_turned else array.name
+        asked = TensorProto(
+            name=name,
+            data_type=TensorProto.INT8,
+            dims=components.shape,
+            data_location=TensorProto.EXTERNAL,
+        )
+        for key, value in (("location", COMPONENTS), ("length", str(components.size))):
+            asked.external_data.add(key=key, value=value)
+        if is_turned:
+            graph.node.insert(0, helper.make_node("Transpose", [name], [array.name], perm=[1, 0]))
+        del graph.initializer[i]
+        graph.initializer.insert(i, asked)
+        return
 
 
 def pack_weights(graph: onnx.GraphProto) -> None:

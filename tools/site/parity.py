@@ -2,6 +2,9 @@
 
 A headless Chromium opens the page, reads each face and each voice as the page does, and returns the
 pictures as numbers.  This needs Chromium and the extra ``browser``.
+
+The networks of drawn people see the faces of the page's list.  Those of photographs see faces of
+real people that they have decoded themselves, and some half-way between two of them.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import base64
 import functools
 import http.server
 import importlib.util
+import io
 import json
 import shutil
 import threading
@@ -19,8 +23,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
+from PIL import Image
 
 from cmlib import files
+from cmlib.apps.encode import data_url
 from cmlib.perceiver import EncodedVoice, Perceiver
 
 from .examples import SETS
@@ -57,9 +64,9 @@ ANSWER = """async ({set, face, voices}) => {
   for (const voice of voices) {
     if (!parityVoices.has(voice)) {
       const {mel} = await readSound(await file(voice));
-      parityVoices.set(voice, {mel, encoded: await parityNetworks.encodeVoice(mel)});
+      parityVoices.set(voice, {mel, latent: await parityNetworks.encodeVoice(mel)});
     }
-    const {mel, encoded: sound} = parityVoices.get(voice);
+    const {mel, latent: sound} = parityVoices.get(voice);
     const {probabilities, picture} = await parityNetworks.perceive(encoded, sound, 1);
     answers.push({
       mel: packed(mel), probabilities: packed(probabilities), picture: packed(picture),
@@ -86,16 +93,23 @@ def served(folder: Path) -> Iterator[str]:
             server.shutdown()
 
 
+def lacking() -> str:
+    """What a headless Chromium needs and is not there, with the remedy; empty if all is there."""
+    if not any(map(shutil.which, NAMES)):
+        return "no Chromium here (Debian: apt-get install chromium)"
+    if importlib.util.find_spec("playwright") is None:
+        return "no playwright here: pip install -e '.[browser]'"
+    return ""
+
+
 @contextmanager
 def chromium(*flags: str):
     """A headless Chromium; RuntimeError where it, or playwright, is not there."""
-    path = next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        raise RuntimeError("no Chromium here (Debian: apt-get install chromium)")
-    if importlib.util.find_spec("playwright") is None:
-        raise RuntimeError("no playwright here: pip install -e '.[browser]'")
+    if lacking():
+        raise RuntimeError(lacking())
     from playwright.sync_api import sync_playwright
 
+    path = next(filter(None, map(shutil.which, NAMES)))
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=path, args=[*FLAGS, *flags])
         try:
@@ -120,7 +134,7 @@ def write_parity(demo: Path, out: Path, faces: int) -> str:
         tables = []
         for entry in manifest["sets"]:
             page.evaluate("() => { delete window.parityNetworks; delete window.parityVoices; }")
-            tables.append(compare(page, demo, entry, faces))
+            tables.append(compare(page, demo, manifest, entry, faces))
     table = pd.concat(tables)
     with files.write_atomically(out) as temporary:
         table.to_csv(temporary, index=False, float_format="%.2e", lineterminator="\n")
@@ -130,24 +144,23 @@ def write_parity(demo: Path, out: Path, faces: int) -> str:
     return f"{out}: {len(table)} pairs, {100 * agreed:.1f} % read alike{lines}"
 
 
-def compare(page, demo: Path, entry: dict, count: int) -> pd.DataFrame:
-    """One set: a row for each pair of a face and a voice of the same actor.
+def compare(page, demo: Path, manifest: dict, entry: dict, count: int) -> pd.DataFrame:
+    """One set: a row for each pair of a face and one of the voices of an actor.
 
     Errors are the largest absolute differences, of values in 0...1.  ``page`` is playwright's,
-    opened at the page that ``demo`` holds; ``entry`` is the set's entry in its manifest.
+    opened at the page that ``demo`` holds; ``entry`` is the set's entry in its ``manifest``.
     """
     where = next(networks.where for networks in SETS if networks.name == entry["name"])
     perceiver = Perceiver.load(where)
     voices: dict[str, EncodedVoice] = {}
     rows = []
-    for face in spread(entry["faces"], count):
-        of_actor = [voice for voice in entry["voices"] if voice["actor"] == face["actor"]]
-        names = [voice["file"] for voice in of_actor]
-        answer = page.evaluate(ANSWER, {"set": entry, "face": face["file"], "voices": names})
-        encoded = perceiver.encode_face(demo / face["file"])
+    for face, actor, crop in faces_of(perceiver, demo, manifest, count):
+        names = [voice["file"] for voice in manifest["voices"] if voice["actor"] == actor]
+        address = data_url(png_of(crop), "png")
+        answer = page.evaluate(ANSWER, {"set": entry, "face": address, "voices": names})
+        encoded = perceiver.encode_face(crop)
         reconstruction_error = largest(as_picture(answer["reconstruction"]), encoded.reconstruction)
-        for voice, got in zip(of_actor, answer["answers"]):
-            name = voice["file"]
+        for name, got in zip(names, answer["answers"]):
             if name not in voices:
                 voices[name] = perceiver.encode_voice(demo / name)
             wanted = perceiver.perceive(encoded, voices[name])
@@ -155,7 +168,7 @@ def compare(page, demo: Path, entry: dict, count: int) -> pd.DataFrame:
             rows.append(
                 {
                     "networks": entry["name"],
-                    "face": Path(face["file"]).stem,
+                    "face": face,
                     "voice": Path(name).stem,
                     "python_reads": wanted.label,
                     "page_reads": entry["classes"][int(probabilities.argmax())],
@@ -166,6 +179,33 @@ def compare(page, demo: Path, entry: dict, count: int) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def faces_of(
+    perceiver: Perceiver, demo: Path, manifest: dict, count: int
+) -> list[tuple[str, str, np.ndarray]]:
+    """``count`` faces that a perceiver knows: name, actor whose voices are heard, crop uint8."""
+    if not perceiver.people:
+        drawn = [face for face in manifest["faces"] if "latent" not in face]
+        return [
+            (Path(face["file"]).stem, face["actor"], np.asarray(Image.open(demo / face["file"])))
+            for face in spread(drawn, count)
+        ]
+    latents = [posterior.mu for posterior in perceiver.people.values()]
+    names = [" ".join(key) for key in perceiver.people]
+    for i in range(count - len(latents)):  # of two neighbours in the list
+        latents.append((latents[i] + latents[i + 1]) / 2)
+        names.append(f"{names[i]} and {names[i + 1]}")
+    actor = manifest["voices"][0]["actor"]
+    pictures = (255 * perceiver.decode(torch.cat(latents))).round().astype(np.uint8)
+    return spread([(name, actor, picture) for name, picture in zip(names, pictures)], count)
+
+
+def png_of(picture: np.ndarray) -> bytes:
+    """A picture (S, S, 3) uint8 as a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()
 
 
 def spread(items: list, count: int) -> list:

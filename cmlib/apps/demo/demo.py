@@ -576,14 +576,18 @@ class Demo:
         if not self.effects:
             raise InputError("the corpus has no test actor with a face and a voice; choose freely")
         effect = self.effects[rank]
-        emotion = effect.voice[1]
         self._choose(*effect.face, *effect.voice)
-        quality = "best" if rank else "worst"
+        self.status.value = html.note(self.effect_remark(rank))
+
+    def effect_remark(self, rank: int) -> str:
+        """What is said of the pair at ``rank`` of ``effects``."""
+        effect = self.effects[rank]
+        quality, emotion = "best" if rank else "worst", effect.voice[1]
         if self.judge is None:
             share = f"the share of {emotion} that the face classifier reads in the picture"
         else:
             share = f"the share of people who would call the picture {emotion}, as predicted,"
-        self.status.value = html.note(
+        return (
             f"{quality} of {len(self.effects)} pairs of a face and a voice: "
             f"{share} changes by {100 * effect.gain:+.0f} points"
         )

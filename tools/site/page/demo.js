@@ -1,5 +1,8 @@
 /* What the demo does: faces and voices are chosen, uploaded or recorded, the context is dragged, pictures are saved.
 
+   A face that is strange to the networks of drawn people is drawn by those of photographs, if it is less strange to them.
+   They are fetched when they are first needed.
+
    A drag shifts one latent, decodes one picture and redraws two small images and a few bars.  Strengths that arrive while
    one is drawn are skipped, but the last.  The row of all voices follows when the slider rests. */
 
@@ -19,20 +22,15 @@ const element = id => document.getElementById(id);
 
 /** A list of people and a list of the emotions of the chosen one; `examples` are {actor, emotion, file}. */
 class Chooser {
-  constructor(actors, emotions, react) {
+  constructor(actors, emotions, examples, react) {
+    this.examples = examples;
     this.actors = actors;
     this.emotions = emotions;
     this.own = null;  // what the reader has uploaded, taken or recorded last
     actors.addEventListener('change', () => { this.offerEmotions(); react(); });
     emotions.addEventListener('change', react);
-  }
-
-  offer(examples) {
-    this.examples = examples;
-    const numbers = [...new Set(examples.map(example => example.actor))];
-    this.actors.replaceChildren(
-      ...(this.own ? [this.ownOption()] : []),
-      ...numbers.map(actor => make('option', {value: actor, textContent: `actor ${actor} (never trained on)`})));
+    const labels = new Map(examples.map(example => [example.actor, labelOfPerson(example)]));
+    actors.replaceChildren(...[...labels].map(([value, textContent]) => make('option', {value, textContent})));
     this.offerEmotions();
   }
 
@@ -53,7 +51,7 @@ class Chooser {
   }
 
   ofActor() {
-    return this.examples.filter(example => String(example.actor) === this.actors.value);
+    return this.examples.filter(example => example.actor === this.actors.value);
   }
 
   /** The chosen example, or what the reader has brought. */
@@ -61,8 +59,8 @@ class Chooser {
     return this.isOwn ? this.own : this.ofActor().find(example => example.emotion === this.emotions.value);
   }
 
-  choose(emotion) {
-    this.actors.value = String(this.examples[0].actor);
+  choose([actor, emotion]) {
+    this.actors.value = actor;
     this.offerEmotions(emotion);
   }
 
@@ -75,23 +73,31 @@ class Chooser {
   }
 }
 
+function labelOfPerson({actor, latent}) {
+  return latent === undefined ? `actor ${actor} (never trained on)` : `${actor} (a real person, decoded)`;
+}
+
 class Demo {
-  constructor(manifest, findFace) {
+  constructor(manifest) {
     this.manifest = manifest;
-    this.findFace = findFace;
-    this.notes = {face: [], voice: []};
-    this.voices = new Map();  // encoded voices by file
+    this.networks = new Map();  // promises of loaded networks, by the name of their set
+    this.remarks = {face: [], voice: []};
+    this.warnings = [];
+    this.sounds = new Map();    // shipped voices by file
     this.isDrawing = false;
     this.drawings = 0;
-    this.faces = new Chooser(element('face-actor'), element('face-emotion'), () => this.guard(() => this.showFace()));
-    this.sounds = new Chooser(element('voice-actor'), element('voice-emotion'), () => this.guard(() => this.playVoice()));
+    this.faces = new Chooser(
+      element('face-actor'), element('face-emotion'), manifest.faces, () => this.guard(() => this.showFace()));
+    this.voices = new Chooser(
+      element('voice-actor'), element('voice-emotion'), manifest.voices, () => this.guard(() => this.playVoice()));
     this.connect();
   }
 
   connect() {
     const onClick = (id, act) => element(id).addEventListener('click', () => this.guard(act));
-    element('set').addEventListener('change', () => this.guard(() => this.useSet(element('set').value)));
     element('strength').addEventListener('input', () => this.drag());
+    onClick('best', () => this.showEffect('best'));
+    onClick('worst', () => this.showEffect('worst'));
     onClick('reset', () => this.reset());
     onClick('save-picture', () => this.savePicture());
     onClick('save-strip', () => this.saveStrip());
@@ -119,49 +125,76 @@ class Demo {
     }
   }
 
-  async useSet(name) {
-    this.set = this.manifest.sets.find(set => set.name === name);
-    element('about-set').textContent = this.set.about;
-    this.networks = await Networks.load(this.set);
-    this.voices.clear();
-    this.faces.own = this.sounds.own = null;
-    this.faces.offer(this.set.faces);
-    this.sounds.offer(this.set.voices);
-    await this.reset();
+  /** The networks of a set, which are fetched when they are first needed. */
+  async networksOf(name) {
+    if (!this.networks.has(name)) {
+      this.say(['The networks are being fetched …']);
+      const loading = Networks.load(this.manifest.sets.find(set => set.name === name));
+      this.networks.set(name, loading);
+      loading.catch(() => this.networks.delete(name));  // so that the next try fetches them again
+    }
+    return this.networks.get(name);
+  }
+
+  get usualNetworks() {
+    return this.networksOf(this.manifest.sets[0].name);
+  }
+
+  async findFace(picture) {
+    this.faceFinder ??= await loadFaceFinder(this.manifest.find_face);
+    return this.faceFinder(picture);
   }
 
   /** Back to how it opened. */
   async reset() {
+    const [first] = this.manifest.voices;
+    await this.choose([first.actor, 'neutral'], [first.actor, 'happy']);
+  }
+
+  async choose(face, voice) {
     element('strength').value = 1;
-    this.faces.choose('neutral');
-    this.sounds.choose('happy');
+    this.faces.choose(face);
+    this.voices.choose(voice);
     this.face = this.voice = null;  // so that nothing is drawn before both are there
     await this.showFace();
     await this.playVoice();
+  }
+
+  async showEffect(which) {
+    const {face, voice, remark} = this.manifest.effects[which];
+    await this.choose(face, voice);
+    this.say([remark]);
   }
 
   // ---------------------------------------------------------------- faces
 
   async showFace() {
     const chosen = this.faces.chosen;
-    if (chosen.encoded) {
-      [this.face, this.notes.face] = [chosen.encoded, chosen.notes];
-    } else {
-      const {picture} = await readPicture(await exampleFile(chosen.file));
-      this.face = await this.encodeCrop(picture);
-      this.notes.face = [];
-    }
+    chosen.face ??= await this.listedFace(chosen);
+    if (chosen !== this.faces.chosen) return;  // another was chosen meanwhile
+    this.face = chosen.face;
+    this.remarks.face = chosen.remarks ?? (chosen.remark ? [chosen.remark] : []);
+    this.warnings = chosen.warnings ?? [];
     await this.faceChanged();
   }
 
-  encodeCrop(crop) {
-    return this.networks.encodeFace(channelsFirst(crop, value => value / 255));
+  /** A face of the list: a picture, or a stored latent. */
+  async listedFace({file, set, latent, probabilities}) {
+    if (latent === undefined) {
+      const {picture} = await readPicture(await exampleFile(file));
+      return encodeCrop(picture, await this.usualNetworks);
+    }
+    const networks = await this.networksOf(set);
+    const latents = new Float32Array(await (await exampleFile(file)).arrayBuffer());
+    const length = networks.set.latent;
+    const mu = latents.slice(latent * length, (latent + 1) * length);
+    return networks.decodeFace(mu, Float32Array.from(probabilities));
   }
 
   async faceChanged() {
-    const {size} = this.set;
-    element('original').src = pictureAddress(this.face.picture, size);
-    element('reconstruction').src = pictureAddress(this.face.reconstruction, size);
+    const {picture, reconstruction, networks: {size}} = this.face;
+    element('original').src = pictureAddress(picture, size);
+    element('reconstruction').src = pictureAddress(reconstruction, size);
     await this.draw();
     await this.compare();
   }
@@ -171,19 +204,34 @@ class Demo {
     await this.useOwnPicture(picture, file.name, notes);
   }
 
-  /** A picture of exactly the networks' size is taken as a finished crop; in any other the face is found. */
+  /** Find the face in a picture, encode it with the networks that draw it better, and show it. */
   async useOwnPicture(picture, name, notes) {
-    const {size} = this.set;
-    let crop = picture;
-    if (picture.width !== size || picture.height !== size) {
-      const answer = await cropFace(picture, size, this.findFace);
-      crop = answer.crop;
-      const outcome = answer.found ? 'face found and cropped' : 'no face found, so the middle of it was taken';
-      notes = [...notes, `${name}: ${outcome}`];
+    const usual = await this.usualNetworks;
+    let {face, remarks} = await this.encodeOwn(picture, usual);
+    const unlike = ({set: {title}}, strangeness) =>
+      `${name}: unlike the faces that ${title} have learnt from (${strangeness.toFixed(1)} times the limit)`;
+    const other = this.manifest.sets[1];
+    if (other && face.strangeness > 1) {
+      const drawn = await this.encodeOwn(picture, await this.networksOf(other.name));
+      if (drawn.face.strangeness < face.strangeness) {
+        const reason = `${unlike(usual, face.strangeness)}, so ${other.title} draw it`;
+        ({face, remarks} = drawn);
+        notes = [...notes, ...remarks.map(remark => `${name}: ${remark}`), reason];
+        remarks = [];
+      }
     }
-    const encoded = await this.encodeCrop(crop);
-    this.faces.add({name, encoded, notes});
+    notes = [...notes, ...remarks.map(remark => `${name}: ${remark}`)];
+    const warnings = [];
+    if (face.strangeness > 1)
+      warnings.push(`${unlike(face.networks, face.strangeness)}, so the answer may well be wrong`);
+    this.faces.add({name, face, remarks: notes, warnings});
     await this.showFace();
+  }
+
+  /** What networks make of the face in a picture: {face, remarks}. */
+  async encodeOwn(picture, networks) {
+    const {crop, remarks} = await cropFace(picture, networks.size, small => this.findFace(small));
+    return {face: await encodeCrop(crop, networks), remarks};
   }
 
   /** The first click shows the camera, the second takes a picture. */
@@ -206,10 +254,11 @@ class Demo {
   // ---------------------------------------------------------------- voices
 
   async playVoice() {
-    const chosen = this.sounds.chosen;
-    const sound = chosen.encoded ? chosen : await this.exampleVoice(chosen);
-    this.voice = sound.encoded;
-    this.notes.voice = sound.notes;
+    const chosen = this.voices.chosen;
+    const sound = chosen.mel ? chosen : await this.listedSound(chosen);
+    if (chosen !== this.voices.chosen) return;
+    this.voice = sound;
+    this.remarks.voice = sound.notes;
     this.offerSound(sound.wav);
     await this.draw();
     await this.compare();
@@ -221,19 +270,14 @@ class Demo {
     player.src = URL.createObjectURL(wav);
   }
 
-  /** A shipped voice, encoded when it is first needed. */
-  async exampleVoice({file}) {
-    if (!this.voices.has(file)) this.voices.set(file, await this.encodeSound(await exampleFile(file)));
-    return {...this.voices.get(file), notes: []};
-  }
-
-  async encodeSound(file) {
-    const {mel, samples, rate, notes} = await readSound(file);
-    return {encoded: await this.networks.encodeVoice(mel), wav: heardAsWav(samples, rate), notes};
+  /** A shipped voice, read when it is first needed. */
+  async listedSound({file}) {
+    if (!this.sounds.has(file)) this.sounds.set(file, await heardSound(await exampleFile(file)));
+    return this.sounds.get(file);
   }
 
   async takeSound(file) {
-    this.sounds.add({name: file.name, ...await this.encodeSound(file)});
+    this.voices.add({name: file.name, ...await heardSound(file)});
     await this.playVoice();
   }
 
@@ -245,7 +289,7 @@ class Demo {
       await this.takeSound(await recordVoice());
     } finally {
       button.disabled = false;
-      button.textContent = 'record 3.8 s';
+      button.textContent = 'record a voice';
     }
   }
 
@@ -279,8 +323,9 @@ class Demo {
     element('strength-value').textContent = this.strength.toFixed(2);
     const {face, voice, strength} = this;
     if (!face || !voice) return;
-    const {size, classes} = this.set;
-    const {probabilities, picture} = await this.networks.perceive(face, voice, strength);
+    const {networks} = face, {size, set: {classes}} = networks;
+    const {probabilities, picture} = await networks.perceive(face, await latentOf(voice, networks), strength);
+    if (face !== this.face) return;  // another has taken its place meanwhile
     this.perceived = {picture, probabilities, strength};
     const label = labelOf(probabilities, classes);
     element('perceived').src = pictureAddress(picture, size);
@@ -288,9 +333,15 @@ class Demo {
     element('difference').src = differenceAddress(picture, face.reconstruction, size, this.manifest.colour_map);
     showHeadline(element('headline'), face.probabilities, probabilities, classes);
     showBars(element('bars'), face.probabilities, probabilities, classes, this.manifest.colours);
-    const notes = [...this.notes.face, ...this.notes.voice];
+    const remarks = [...this.remarks.face, ...this.remarks.voice];
+    this.say(remarks.length || this.warnings.length ? remarks : [HINT], this.warnings);
+  }
+
+  /** Show warnings and remarks above the pictures. */
+  say(remarks, warnings = []) {
     element('notes').replaceChildren(
-      ...(notes.length ? notes : [HINT]).map(note => make('div', {className: 'cm-note', textContent: note})));
+      ...warnings.map(textContent => make('div', {className: 'cm-warning', textContent})),
+      ...remarks.map(textContent => make('div', {className: 'cm-note', textContent})));
   }
 
   /** Show this face with a voice of each class, of the actor whose voice is chosen. */
@@ -298,29 +349,29 @@ class Demo {
     const {face, strength} = this;
     if (!face || !this.voice) return;
     const ticket = ++this.drawings;
-    const answers = [];
+    const {networks} = face, answers = [];
     for (const example of this.comparedVoices()) {
-      const {encoded} = await this.exampleVoice(example);
-      const {probabilities, picture} = await this.networks.perceive(face, encoded, strength);
-      answers.push({voice: example.emotion, picture, label: labelOf(probabilities, this.set.classes)});
+      const latent = await latentOf(await this.listedSound(example), networks);
+      const {probabilities, picture} = await networks.perceive(face, latent, strength);
+      answers.push({voice: example.emotion, picture, label: labelOf(probabilities, networks.set.classes)});
       await pause();  // let a drag come between
       if (ticket !== this.drawings) return;
     }
     this.row = answers;
-    const chosen = this.sounds.isOwn ? '' : this.sounds.emotions.value;
-    showRow(element('row'), answers, chosen, this.set.size, this.manifest.colours);
+    const chosen = this.voices.isOwn ? '' : this.voices.emotions.value;
+    showRow(element('row'), answers, chosen, networks.size, this.manifest.colours);
   }
 
   comparedVoices() {
-    const examples = this.set.voices;
-    const actor = this.sounds.isOwn ? examples[0].actor : this.sounds.chosen.actor;
+    const examples = this.manifest.voices;
+    const actor = this.voices.isOwn ? examples[0].actor : this.voices.chosen.actor;
     return examples.filter(example => example.actor === actor);
   }
 
   // ---------------------------------------------------------------- saving
 
   async savePicture() {
-    const {classes, size} = this.set;
+    const {size, set: {classes}} = this.face.networks;
     const {picture, probabilities, strength} = this.perceived;
     const pictures = [this.face.picture, this.face.reconstruction, picture];
     const captions = [
@@ -331,9 +382,10 @@ class Demo {
   }
 
   async saveStrip() {
+    const {size} = this.face.networks;
     const pictures = [this.face.picture, ...this.row.map(answer => answer.picture)];
     const captions = ['original', ...this.row.map(({voice, label}) => `${voice} voice: ${label}`)];
-    save(await stripFile(pictures.map(each => pictureAddress(each, this.set.size)), captions, 192), 'strip.png');
+    save(await stripFile(pictures.map(each => pictureAddress(each, size)), captions, 192), 'strip.png');
   }
 }
 
@@ -341,6 +393,23 @@ function save(blob, name) {
   const link = make('a', {href: URL.createObjectURL(blob), download: name});
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+function encodeCrop(crop, networks) {
+  return networks.encodeFace(channelsFirst(crop, value => value / 255));
+}
+
+/** A sound file -> {mel, wav, notes, latents}; the latents, by the name of a set, follow when they are needed. */
+async function heardSound(file) {
+  const {mel, samples, rate, notes} = await readSound(file);
+  return {mel, wav: heardAsWav(samples, rate), notes, latents: new Map()};
+}
+
+/** The latent of a sound as these networks hear it. */
+async function latentOf({mel, latents}, networks) {
+  const {name} = networks.set;
+  if (!latents.has(name)) latents.set(name, await networks.encodeVoice(mel));
+  return latents.get(name);
 }
 
 async function exampleFile(address) {
@@ -354,11 +423,10 @@ const pause = () => new Promise(resolve => setTimeout(resolve));
 
 async function start() {
   const [manifest] = await Promise.all([fetch('manifest.json').then(answer => answer.json()), startRuntime()]);
-  const demo = new Demo(manifest, await loadFaceFinder(manifest.find_face));
-  element('set').append(...manifest.sets.map(({name, title}) => make('option', {value: name, textContent: title})));
-  element('set-line').hidden = manifest.sets.length < 2;
+  const demo = new Demo(manifest);
+  element('about-sets').textContent = manifest.sets.map(set => set.about).join(' ');
   document.documentElement.style.setProperty('--accent', manifest.accent);
-  await demo.useSet(manifest.sets[0].name);
+  await demo.reset();
   element('demo').removeAttribute('aria-busy');
   for (const control of document.querySelectorAll('[data-waits]')) control.disabled = false;
 }

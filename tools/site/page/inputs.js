@@ -13,6 +13,9 @@ const WINDOW_SECONDS = WINDOW_SAMPLES / SAMPLE_RATE;
 const USUAL_RATE = 48000;
 const VIDEO_SECONDS = 10; // how long we wait for a video to show its middle
 
+/** How the browser decodes a picture without changing its colours. */
+export const PLAIN_PIXELS = {colorSpaceConversion: 'none', premultiplyAlpha: 'none'};
+
 /** An input that cannot be used; the message names it, the fault and the remedy. */
 export class InputError extends Error {}
 
@@ -27,7 +30,7 @@ export async function readPicture(file) {
   }
   let bitmap;
   try {
-    bitmap = await createImageBitmap(file, {colorSpaceConversion: 'none', premultiplyAlpha: 'none'});
+    bitmap = await createImageBitmap(file, PLAIN_PIXELS);
   } catch {
     throw new InputError(
       `${file.name}: not a readable picture (no picture inside); use a PNG or JPEG file`);

@@ -1,9 +1,12 @@
 /* The networks of the page: arrays in, arrays out.  They are computed in WebAssembly by ONNX Runtime, which is kept
    beside this file.  What each network takes and gives is written in tools/site/networks.py. */
 
+import {PLAIN_PIXELS, pixelsOf} from './inputs.js';
 import * as ort from './runtime/ort.wasm.bundle.min.mjs';
+import {strangenessOf} from './strangeness.js';
 
 const RUNTIME = './runtime/onnxruntime.wasm.gz';
+const COMPONENTS = 'components';  // the name by which networks ask for them, as in tools/site/networks.py
 const MEL_SHAPE = [128, 128];
 const DETECTOR_SHAPE = [3, 128, 128];
 
@@ -22,46 +25,57 @@ export async function loadFaceFinder(file) {
   };
 }
 
-/** The networks of one set.  Pictures are Float32Arrays (3, size, size) in 0...1. */
+/** The networks of one set, as the manifest describes them.  Pictures are Float32Arrays (3, size, size) in 0...1, and a
+    latent is its mean. */
 export class Networks {
-  static async load({size, networks}) {
-    const names = Object.keys(networks);
-    const sessions = await Promise.all(names.map(name => load(networks[name])));
-    return new Networks(size, Object.fromEntries(names.map((name, i) => [name, sessions[i]])));
+  static async load(set) {
+    const externalData = set.components ? [{path: COMPONENTS, data: await componentsOf(set.components)}] : [];
+    const names = Object.keys(set.networks);
+    const sessions = await Promise.all(names.map(name => {
+      const hasComponents = name === 'encode_face' || name === 'decode';
+      return load(set.networks[name], hasComponents ? {externalData} : {});
+    }));
+    return new Networks(set, Object.fromEntries(names.map((name, i) => [name, sessions[i]])));
   }
 
-  constructor(size, sessions) {
-    this.size = size;
+  constructor(set, sessions) {
+    this.set = set;
+    this.size = set.size;
     this.sessions = sessions;
   }
 
-  /** A picture -> the face: its Gaussian {mu, logvar}, its reconstruction, what is read in it alone. */
+  /** A picture -> the face: its latent, its reconstruction, what is read in it alone, and how strange it is. */
   async encodeFace(picture) {
     const shape = [1, 3, this.size, this.size];
     const output = await this.sessions.encode_face.run({picture: tensor(picture, shape)});
+    const mu = output.mu.data;
+    const reconstruction = await this.decode(mu);
     return {
+      networks: this,
       picture,
-      mu: output.mu.data,
-      logvar: output.logvar.data,
+      mu,
       probabilities: output.probabilities.data,
-      reconstruction: await this.decode(output.mu.data),
+      reconstruction,
+      strangeness: strangenessOf(picture, reconstruction, mu, this.size, this.set.limits),
     };
   }
 
-  /** A mel spectrogram (128, 128) -> the voice's Gaussian {mu, logvar}. */
-  async encodeVoice(mel) {
-    const output = await this.sessions.encode_voice.run({mel: tensor(mel, [1, 1, ...MEL_SHAPE])});
-    return {mu: output.mu.data, logvar: output.logvar.data};
+  /** A face of which only the latent is there: its picture is the decoded one. */
+  async decodeFace(mu, probabilities) {
+    const picture = await this.decode(mu);
+    return {networks: this, picture, mu, probabilities, reconstruction: picture, strangeness: null};
   }
 
-  /** A face in the context of a voice: the probabilities of the classes, and the picture. */
+  /** A mel spectrogram (128, 128) -> the voice's latent. */
+  async encodeVoice(mel) {
+    const output = await this.sessions.encode_voice.run({mel: tensor(mel, [1, 1, ...MEL_SHAPE])});
+    return output.mu.data;
+  }
+
+  /** A face and a voice's latent -> the probabilities of the classes, and the picture. */
   async perceive(face, voice, strength) {
     const {probabilities, mu} = await this.sessions.perceive.run({
-      face_mu: tensor(face.mu),
-      face_logvar: tensor(face.logvar),
-      voice_mu: tensor(voice.mu),
-      voice_logvar: tensor(voice.logvar),
-      strength: tensor(Float32Array.of(strength)),
+      face_mu: tensor(face.mu), voice_mu: tensor(voice), strength: tensor(Float32Array.of(strength)),
     });
     // Without context the picture is the reconstruction, to the last digit.
     const picture = strength ? await this.decode(mu.data) : face.reconstruction;
@@ -80,8 +94,26 @@ function tensor(values, shape = [1, values.length]) {
   return new ort.Tensor('float32', values, shape);
 }
 
-async function load(file) {
-  return ort.InferenceSession.create(new Uint8Array(await fetched(file)));
+async function load(file, options = {}) {
+  return ort.InferenceSession.create(new Uint8Array(await unzipped(await fetched(file))), options);
+}
+
+/** The principal components of a face network, whole numbers (count, 3, side, side), from their picture. */
+async function componentsOf({file, columns, count, side}) {
+  const bitmap = await createImageBitmap(new Blob([await fetched(file)]), PLAIN_PIXELS);
+  const {width, pixels} = pixelsOf(bitmap, bitmap.width, bitmap.height);
+  bitmap.close();
+  const plane = side * side;
+  const components = new Int8Array(3 * plane * count);
+  for (let i = 0; i < count; i++) {
+    const corner = Math.trunc(i / columns) * side * width + i % columns * side;
+    for (let place = 0; place < plane; place++) {
+      const from = 3 * (corner + Math.trunc(place / side) * width + place % side);
+      for (let colour = 0; colour < 3; colour++)
+        components[(3 * i + colour) * plane + place] = pixels[from + colour] - 128;
+    }
+  }
+  return new Uint8Array(components.buffer);
 }
 
 async function fetched(file) {

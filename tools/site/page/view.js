@@ -7,25 +7,30 @@ const percent = share => `${(100 * share).toFixed(0)} %`;
 /** The address of a picture (3, size, size) in 0...1, for an <img>. */
 export function pictureAddress(values, size) {
   const plane = size * size;
-  return drawn(size, i => [values[i], values[plane + i], values[2 * plane + i]].map(x => 255 * x));
+  return drawn(size, (data, to, i) => {
+    for (let colour = 0; colour < 3; colour++) data[to + colour] = Math.round(255 * values[colour * plane + i]);
+  });
 }
 
 /** The address of a map of how much two pictures differ, in the colours of `colourMap` (256 times red, green, blue). */
 export function differenceAddress(first, second, size, colourMap) {
   const plane = size * size;
-  return drawn(size, i => {
+  return drawn(size, (data, to, i) => {
     let change = 0;
     for (let colour = 0; colour < 3; colour++)
       change += Math.abs(first[colour * plane + i] - second[colour * plane + i]) / 3;
-    return colourMap[Math.min(255, Math.floor(256 * DIFFERENCE_GAIN * change))];
+    const brightened = colourMap[Math.min(255, Math.floor(256 * DIFFERENCE_GAIN * change))];
+    for (let colour = 0; colour < 3; colour++) data[to + colour] = brightened[colour];
   });
 }
 
-function drawn(size, colourOf) {
+/** `setPixel(data, to, i)` writes red, green and blue of pixel i to places from `to` on. */
+function drawn(size, setPixel) {
   const canvas = document.createElement('canvas');
   canvas.width = canvas.height = size;
   const image = new ImageData(size, size);
-  for (let i = 0; i < size * size; i++) image.data.set([...colourOf(i).map(Math.round), 255], 4 * i);
+  image.data.fill(255);
+  for (let i = 0; i < size * size; i++) setPixel(image.data, 4 * i, i);
   canvas.getContext('2d').putImageData(image, 0, 0);
   return canvas.toDataURL();
 }
