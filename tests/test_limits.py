@@ -24,6 +24,7 @@ def folder(tmp_path, monkeypatch):
     Image.fromarray(face(160)).save(tmp_path / "me.png")
     soundfile.write(tmp_path / "hello.wav", tone(1.0), 48_000)
     (tmp_path / "linked.png").symlink_to(tmp_path / "me.png")
+    (tmp_path / "dangling.png").symlink_to(tmp_path / "nowhere" / "me.png")
     shutil.copy(tmp_path / "me.png", tmp_path / "face.json")
     (tmp_path / "folder.png").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -41,6 +42,10 @@ REFUSED = {  # options of cm perceive, and words of the one line
     "too large": (["--strength", "100"], "100 is not a number from 0 to 1"),
     "a little too large": (["--strength", "1.0001"], "1.0001 is not a number from 0 to 1"),
     "onto the picture": (["-o", "me.png"], "me.png: -o me.png would overwrite it"),
+    "a link that leads nowhere": (
+        ["-o", "dangling.png"],
+        "dangling.png: a link to a file that is not there; name another file",
+    ),
     "onto the picture by a link": (["-o", "linked.png"], "-o linked.png would overwrite it"),
     "another way to say the same": (["-o", "../{folder}/me.png"], "would overwrite it"),
     "onto a folder": (["-o", "folder.png"], "folder.png: a folder; name the picture to write"),

@@ -431,8 +431,12 @@ def _read_by_soundfile(path: Path, max_seconds: float) -> tuple[Sound | None, st
 
 
 def _stated_seconds(source: str | io.BytesIO) -> float:
-    """How long a WAV file says it lasts, because libsndfile does not tell; 0 where it is unknown."""
-    file = source if isinstance(source, io.BytesIO) else open(source, "rb")
+    """How many seconds a WAV file says it lasts; 0 where it does not know, and for other files.
+
+    libsndfile tells only how many there are.
+    """
+    is_open = isinstance(source, io.BytesIO)
+    file = io.BytesIO(source.getvalue()) if is_open else open(source, "rb")
     bytes_a_second = stated = 0
     with file:
         file.seek(0)

@@ -61,8 +61,8 @@ SETS = (
 def write_examples(perceiver: Perceiver, folder: Path) -> dict[str, list]:
     """Write a face and a voice of each emotion of each test actor to ``folder``.
 
-    Faces are crops in WebP files, as large as ``perceiver`` draws them; voices are FLAC files.  Both
-    lose nothing.  Returns ``faces`` and ``voices``, lists of actor, emotion and file, with its folder.
+    Faces are crops in WebP files, as large as ``perceiver`` draws them; voices are FLAC files.
+    Both lose nothing.  Returns ``faces`` and ``voices``, lists of actor, emotion and file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     run = Run(CORPUS, PROFILE)
