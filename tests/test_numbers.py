@@ -98,6 +98,22 @@ def test_gains_of_the_judges():
         assert points(judges["recogniser"][emotion], 1) in text, emotion
 
 
+def test_the_study_of_three_seeds():
+    study = numbers("five_folds_three_seeds.json")
+    text = page("docs/results.md")
+    accuracy, minus = study["clip_accuracy"], study["context_attention_minus"]
+    shown = [percent(accuracy[model]["value"]) for model in list(MODELS.values())[:-1]]
+    context = {key: f"{100 * value:.1f}" for key, value in accuracy["can"].items()}
+    assert f"| {' | '.join(shown)} | {context['value']} % ({context['low']} to" in text
+    assert f"{context['high']}); {context['mean']} ± {context['sd']} % over 15 folds" in text
+    face, other = minus["face"], minus["concatenation"]
+    assert f"is {points(face).replace(' (', ' points (')} above the face" in text
+    below = f"{-100 * other['value']:.1f} ({-100 * other['high']:.1f} to {-100 * other['low']:.1f}"
+    assert f"and {below}, p = {other['p']:.2g}) below concatenation" in text
+    assert study["cells"] == 15 and "15 cells on the shipped" in text
+    assert f"{study['processor_hours']:.1f} hours of processor time" in text
+
+
 def test_sentences_about_five_folds():
     five = numbers("five_folds.json")
     read = five["recognised"]["recogniser"]
