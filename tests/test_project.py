@@ -121,6 +121,7 @@ EXTRAS = {
     "recogniser": ["ai_edge_litert", "facex"],
     "heic": ["pillow_heif"],
     "corpus": ["espeakng_loader", "pyworld"],
+    "review": ["jupytext"],
 }
 
 
