@@ -25,7 +25,7 @@ def ratings(run: Run) -> tuple[pd.DataFrame, str, bool]:
     answers = rating.read_ratings(run.folder / "ratings")
     is_check = answers.kind == rating.ATTENTION_CHECK
     of_this_run = answers.item.isin([item.key for item in items(run)])
-    answers = answers[~answers.simulated.astype(bool) & (of_this_run | is_check)]
+    answers = answers.loc[~answers.simulated.astype(bool) & (of_this_run | is_check)]
     invited = answers.rater.nunique()
     answers = rating.to_analyse(answers, len(items(run)))
     people = answers.rater.nunique()

@@ -63,7 +63,7 @@ def in_context(run: Run, name: str) -> pd.DataFrame:
     """``representations.measure`` by one judge, for the neutral test faces of one fold."""
     if name == "judge":  # notebook 07 asks it, too
         table = representations.measured(run).drop(columns=["same_person", "distance"])
-        return table[table.strength.isin(IN_CONTEXT)].reset_index(drop=True)
+        return table.loc[table.strength.isin(IN_CONTEXT)].reset_index(drop=True)
 
     def measure() -> pd.DataFrame:
         pairs, judge = representations.neutral_pairs(run), judge_of(run, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -95,7 +96,7 @@ def rise_over_raters(named: pd.DataFrame, level: float = 0.05) -> dict[str, floa
     if len(shares) < MIN_RATERS:
         raise RatingError(f"{len(shares)} raters: a t-test over raters needs at least three")
     rises = (shares[MENTAL_REPRESENTATION] - shares[RECONSTRUCTION]).to_numpy()
-    result = stats.ttest_1samp(rises, 0)
+    result: Any = stats.ttest_1samp(rises, 0)
     interval = result.confidence_interval(1 - level)
     return {
         "value": float(rises.mean()),

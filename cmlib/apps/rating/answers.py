@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -23,7 +24,7 @@ def empty_table() -> pd.DataFrame:
 def read_ratings_file(path: Path) -> pd.DataFrame:
     """The answers of one CSV; RatingError if it is not one of this study."""
     try:
-        text = {"rater": str, "voice": str, "asked": str}
+        text: Any = {"rater": str, "voice": str, "asked": str}
         table = pd.read_csv(path, keep_default_na=False, dtype=text)
     except (ValueError, OSError) as error:
         raise RatingError(

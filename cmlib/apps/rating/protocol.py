@@ -64,7 +64,8 @@ def exclusions(answers: pd.DataFrame, pictures: int) -> pd.DataFrame:
     """
     rows = []
     for rater, own in answers.groupby("rater", sort=True):
-        checks, faces = own[own.kind == ATTENTION_CHECK], own[own.kind != ATTENTION_CHECK]
+        is_check = own.kind == ATTENTION_CHECK
+        checks, faces = own.loc[is_check], own.loc[~is_check]
         answered = len(faces)
         failed = int((~passed(checks)).sum())
         seconds = float(faces.seconds.median()) if answered else 0.0
@@ -86,7 +87,7 @@ def to_analyse(answers: pd.DataFrame, pictures: int) -> pd.DataFrame:
     """The answers about faces of all raters whom no rule leaves out."""
     kept = exclusions(answers, pictures).query("excluded == ''").rater
     is_face = answers.kind != ATTENTION_CHECK
-    return answers[is_face & answers.rater.isin(kept)].reset_index(drop=True)
+    return answers.loc[is_face & answers.rater.isin(kept)].reset_index(drop=True)
 
 
 # -------------------------------------------------------------------- what the columns mean
