@@ -81,7 +81,9 @@ def write_examples(perceiver: Perceiver, folder: Path) -> dict[str, list]:
             Image.fromarray(picture).save(folder / f"{stem}.webp", lossless=True, method=6)
             faces.append({**entry, "file": f"{folder.name}/{stem}.webp"})
             if emotion in perceiver.classes:
-                soundfile.write(folder / f"{stem}.flac", *media.read_audio(path), subtype="PCM_16")
+                sound = folder / f"{stem}.flac"
+                samples, rate = media.read_audio(path)
+                soundfile.write(sound, samples, rate, subtype="PCM_16", compression_level=1.0)
                 voices.append({**entry, "file": f"{folder.name}/{stem}.flac"})
     return {"faces": faces, "voices": voices}
 

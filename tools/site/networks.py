@@ -154,7 +154,7 @@ def write_components(components: np.ndarray, path: Path) -> dict:
     squares = (components.astype(np.int16) + LEVELS + 1).astype(np.uint8)
     grid = squares.reshape(-1, COLUMNS, channels, side, side)  # ValueError if they do not fill it
     rows = grid.transpose(0, 3, 1, 4, 2).reshape(-1, COLUMNS * side, channels)
-    Image.fromarray(rows).save(path, lossless=True, quality=75)
+    Image.fromarray(rows).save(path, lossless=True, quality=100, method=6)
     return {"columns": COLUMNS, "count": count, "side": side}
 
 
