@@ -21,6 +21,7 @@ from cmlib.corpora import Clip
 from cmlib.corpora.names import EMOTIONS
 from cmlib.preparation import prepare, spectrograms, store
 from cmlib.preparation.store import Store
+from cmlib.preparation.unprepared import UnpreparedCorpus
 from cmlib.provenance import VERSIONS
 from cmlib.training.batches import Pictures
 
@@ -72,7 +73,7 @@ def simulate(root: Path, sizes: Sizes) -> Store:
     settings = {"image_size": sizes.size, "frames_per_clip": sizes.frames_per_clip}
     prepare.assemble(
         parts.parent,
-        prepare.UnpreparedCorpus("actors", root, clips, [], settings),
+        UnpreparedCorpus("actors", root, clips, [], settings),
         time.monotonic(),
     )
     return Store.open(parts.parent)

@@ -9,8 +9,10 @@ from cmlib import files
 from cmlib.cli import main
 from cmlib.config import get_profile
 from cmlib.corpora import archives
+from cmlib.preparation import keys
 from cmlib.preparation import prepare as preparing
-from cmlib.preparation.prepare import UnpreparedCorpus, prepare, prepare_shard
+from cmlib.preparation.prepare import prepare, prepare_shard
+from cmlib.preparation.unprepared import UnpreparedCorpus
 
 SMOKE = get_profile("smoke")
 
@@ -77,7 +79,7 @@ def test_the_files_of_a_large_corpus_are_opened_once(corpus, tmp_path, monkeypat
 
     small = key()
     assert len(opened) == 8
-    monkeypatch.setattr(preparing, "LARGE_CORPUS", 1)
+    monkeypatch.setattr(keys, "LARGE_CORPUS", 1)
     assert [key(), key(), key()] == [small] * 3 and len(opened) == 16
     clip = sorted(corpus.rglob("*.mp4"))[0]
     clip.write_bytes(clip.read_bytes()[:-1] + b"\1")

@@ -12,7 +12,7 @@ from conftest import ROOT, talking, tone, write_clip
 
 from cmlib import corpora
 from cmlib.config import get_profile
-from cmlib.preparation import media, spectrograms, tracking
+from cmlib.preparation import keys, media, spectrograms, tracking, unprepared
 from cmlib.preparation import prepare as preparing
 from cmlib.preparation.prepare import prepare
 from cmlib.preparation.store import Store, StoreError
@@ -108,13 +108,13 @@ def test_the_key_is_the_same_in_another_place_and_at_another_time(prepared, tmp_
     clone = shutil.copytree(root, tmp_path / "elsewhere", copy_function=shutil.copy)  # new dates
     clips, _ = corpora.scan("actors", clone)
     settings = s.card["settings"]
-    assert preparing.inputs_key(clips, clone, settings) == s.card["key"]
-    assert preparing.inputs_key(clips, clone, settings | {"image_size": 64}) != s.card["key"]
-    assert preparing.inputs_key(clips[1:], clone, settings) != s.card["key"]
+    assert keys.inputs_key(clips, clone, settings) == s.card["key"]
+    assert keys.inputs_key(clips, clone, settings | {"image_size": 64}) != s.card["key"]
+    assert keys.inputs_key(clips[1:], clone, settings) != s.card["key"]
     data = clips[0].path.read_bytes()
     for changed in (b"\1" + data[1:], data[:-1] + b"\1", data + b"\0"):
         clips[0].path.write_bytes(changed)
-        assert preparing.inputs_key(clips, clone, settings) != s.card["key"]
+        assert keys.inputs_key(clips, clone, settings) != s.card["key"]
 
 
 def test_two_processes_give_the_bytes_of_one_and_do_not_run_the_script_again(corpus, tmp_path):
@@ -142,8 +142,8 @@ print(json.dumps(prepare("actors", profile, {str(corpus)!r}, {str(tmp_path / "tw
 def test_a_few_clips_can_be_looked_at_before_anything_is_prepared(prepared, cache, monkeypatch):
     s, root = prepared
     monkeypatch.setattr(corpora, "current_root", lambda corpus, cache=None: root)
-    raw = preparing.open_or_scan("actors", SMOKE, cache)
-    assert isinstance(raw, preparing.UnpreparedCorpus)
+    raw = unprepared.open_or_scan("actors", SMOKE, cache)
+    assert isinstance(raw, unprepared.UnpreparedCorpus)
     assert raw.has_faces
     assert raw.key == s.key
     assert not cache.exists()
@@ -155,7 +155,7 @@ def test_a_few_clips_can_be_looked_at_before_anything_is_prepared(prepared, cach
         assert np.array_equal(raw.mel(clip), s.mel(clip)) and s.mel(clip).dtype == np.float32
         assert raw.path(raw.clips.iloc[clip]) == s.path(s.clips.iloc[clip])
     assert not cache.exists(), "looking has written something"
-    assert preparing.open_or_scan("actors", SMOKE, s.folder.parent).folder == s.folder, (
+    assert unprepared.open_or_scan("actors", SMOKE, s.folder.parent).folder == s.folder, (
         "what is prepared is taken"
     )
 
@@ -193,12 +193,12 @@ def test_a_limit_spreads_over_actors_and_emotions():
         for emotion in "abcdefgh"
         for statement in (1, 2)
     ]
-    chosen = preparing.choose_spread(clips, 96)
+    chosen = unprepared.choose_spread(clips, 96)
     assert len(chosen) == 96 and chosen == sorted(chosen, key=lambda c: c.name)
     actors, emotions = ([getattr(c, field) for c in chosen] for field in ("actor", "emotion"))
     assert {actors.count(a) for a in range(1, 25)} == {4}
     assert {emotions.count(e) for e in "abcdefgh"} == {12}
-    assert preparing.choose_spread(clips, None) == preparing.choose_spread(clips, 1000) == clips
+    assert unprepared.choose_spread(clips, None) == unprepared.choose_spread(clips, 1000) == clips
 
 
 def test_another_process_gets_the_folder_and_not_the_arrays(prepared):
@@ -263,7 +263,7 @@ def test_a_video_without_sound_uses_its_sound_file(tmp_path, cache):
     assert s.clips.face_found.all() and s.mels[0].any() and s.skipped.empty
     assert s.path(s.clips.iloc[0]) == sound
     sound.unlink()
-    other_key = preparing.UnpreparedCorpus.scan("ravdess", SMOKE, tmp_path, cache).key
+    other_key = unprepared.UnpreparedCorpus.scan("ravdess", SMOKE, tmp_path, cache).key
     assert other_key != s.key, "the sound belongs to the inputs"
 
 

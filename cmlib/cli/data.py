@@ -276,13 +276,14 @@ def verify(
     from cmlib.config import get_profile
     from cmlib.preparation import prepare as preparation
     from cmlib.preparation.store import Store
+    from cmlib.preparation.unprepared import UnpreparedCorpus
 
     folder = root or corpora.current_root(corpus, cache)
     faults = corpora.verify(folder)
     if not faults:
         # An existing folder is opened as it is: ``prepare`` would mend what is to be reported.
         where = Path(cache or corpora.cache_root())
-        scanned = preparation.UnpreparedCorpus.scan(corpus, get_profile(profile), root, where)
+        scanned = UnpreparedCorpus.scan(corpus, get_profile(profile), root, where)
         prepared = scanned.folder_in(where)
         if prepared.exists():
             store = Store.open(prepared)

@@ -3,7 +3,7 @@
 ``scan("ravdess")`` returns a ``Clip`` for each recording, and the files left out with the reason.
 """
 
-from cmlib.corpora.catalogue import ADDITIONS, CORPORA, scan, split_name, split_pair
+from cmlib.corpora.catalogue import ADDITIONS, CORPORA, split_name, split_pair
 from cmlib.corpora.clip import Clip, CorpusError, Skipped
 from cmlib.corpora.folders import (
     PICTURE_SUFFIXES,
@@ -14,6 +14,7 @@ from cmlib.corpora.folders import (
     verify,
 )
 from cmlib.corpora.remembered import current_root, remember_root
+from cmlib.corpora.scanning import scan
 
 __all__ = [
     "ADDITIONS",

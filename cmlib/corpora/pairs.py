@@ -30,8 +30,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from cmlib.corpora import archives
-from cmlib.corpora.catalogue import scan as scan_corpus
+from cmlib.corpora import archives, recordings
 from cmlib.corpora.catalogue import split_pair
 from cmlib.corpora.clip import Clip, CorpusError, Skipped
 from cmlib.corpora.picture_folders import scan as scan_pictures
@@ -64,7 +63,7 @@ def scan(
     faces = archives.as_folder(Path(faces or current_root(names[0])))
     voices = Path(voices or current_root(names[1]))
     table, skipped = _pictures(faces, names[0], labels)
-    speakers, unused = scan_corpus(names[1], voices)
+    speakers, unused = recordings.scan(names[1], voices)
     clips, unpaired = _pair(corpus, faces, table, speakers)
     if not clips:
         raise CorpusError(

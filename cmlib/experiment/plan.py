@@ -27,7 +27,7 @@ from cmlib.corpora import Clip, crowd
 from cmlib.corpora.names import CLASSES, classes_of
 from cmlib.corpora.splits import split
 from cmlib.preparation.media import video_info
-from cmlib.preparation.prepare import UnpreparedCorpus
+from cmlib.preparation.unprepared import UnpreparedCorpus
 
 TIMED_STEPS = 3  # after one to warm up
 TIMED_LATENT_EPOCHS = 12  # of one step each, after one to warm up

@@ -14,8 +14,9 @@ from cmlib.corpora import CorpusError, crowd
 from cmlib.corpora.names import classes_of
 from cmlib.corpora.splits import AS_RELEASED, Split, split, split_from_yaml
 from cmlib.experiment.notebook_parameters import check_injected
-from cmlib.preparation.prepare import UnpreparedCorpus, open_or_scan, prepare
+from cmlib.preparation.prepare import prepare
 from cmlib.preparation.store import Store
+from cmlib.preparation.unprepared import UnpreparedCorpus, open_or_scan
 from cmlib.training.batches import Pictures
 
 

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from cmlib import files
 from cmlib.preparation.store import Store
-
-if TYPE_CHECKING:
-    from cmlib.preparation.prepare import UnpreparedCorpus
+from cmlib.preparation.unprepared import UnpreparedCorpus
 
 
 def with_todays_report(store: Store, corpus: UnpreparedCorpus) -> Store:

@@ -8,20 +8,17 @@ A prepared corpus is a folder ``<corpus>-<key>`` that ``store.Store`` reads back
 * ``mels.npy`` (clips, 128, 128) float16 mel spectrograms,
 * ``card.json`` with settings, counts and checksums.
 
-To look at a few clips only, there is no need to prepare the corpus: see ``open_or_scan``.
+To look at a few clips only, there is no need to prepare the corpus: see ``unprepared``.
 
-The key is a hash of the settings and of the inputs: for each file its relative name, its size and
-its first and last 16 KiB, for each member of an archive its checksum. Dates do not count, so that
-every clone has the same key. Until all are done, each finished clip has a file of its own in
-``<corpus>-<key>.part``. So interrupted work resumes where it stopped, and a folder gets its name
-only when it is complete.
+The key is a hash of the settings and of the inputs (``keys``). Until all are done, each finished
+clip has a file of its own in ``<corpus>-<key>.part``. So interrupted work resumes where it stopped,
+and a folder gets its name only when it is complete.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -29,8 +26,6 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +34,9 @@ import torch
 
 from cmlib import corpora, files, provenance
 from cmlib.config import Profile, get_profile
-from cmlib.corpora import Clip, CorpusError, Skipped, archives
-from cmlib.corpora.names import label
+from cmlib.corpora import Clip
 from cmlib.preparation import media, spectrograms
-from cmlib.preparation.clip_arrays import load_face_crops, load_spectrogram, prepare_clip
+from cmlib.preparation.clip_arrays import prepare_clip
 from cmlib.preparation.left_out import with_todays_report
 from cmlib.preparation.store import (
     ARRAYS,
@@ -52,264 +46,9 @@ from cmlib.preparation.store import (
     open_or_set_aside,
     save_in_blocks,
 )
+from cmlib.preparation.unprepared import UnpreparedCorpus, clip_columns
 
-HASHED_EDGE_BYTES = 16 * 1024  # at either end of an input file
-LARGE_CORPUS = 2000  # clips from which their files are not opened at each start
-REMEMBERED_KEYS = 20  # of one corpus: with other settings, from another folder, ...
 CLIPS_PER_WORKER = 64  # at least, since a process takes seconds to start
-
-
-# -------------------------------------------------------------------- a corpus not yet prepared
-
-
-@dataclass(frozen=True)
-class UnpreparedCorpus:
-    """A corpus that has not been prepared: its clips are decoded on demand.
-
-    Offers the part of ``Store``'s interface that the demo needs.
-    """
-
-    corpus: str
-    root: Path
-    recordings: list[Clip]
-    skipped: list[Skipped]
-    settings: dict
-    # Folder of the sounds, where faces and voices are of two corpora; ``root`` has the pictures.
-    voices: Path | None = None
-    labels: Path | None = None  # the table of the pictures, if it lies elsewhere
-    cache: Path | None = None  # where the key of a large corpus is remembered
-
-    @classmethod
-    def scan(
-        cls,
-        corpus: str,
-        profile: Profile,
-        root: str | Path | None,
-        cache: Path,
-        voices: str | Path | None = None,
-        labels: str | Path | None = None,
-    ) -> UnpreparedCorpus:
-        """List the clips that ``profile`` asks for; raises CorpusError if the corpus is missing.
-
-        ``voices`` is the folder of the voices where the corpus is a pair such as
-        "performers+ravdess", ``root`` then that of the pictures, and ``labels`` their table, if it
-        does not lie beside them.
-        """
-        pair = corpora.split_pair(corpus)
-        root = files.expand_home(root or corpora.current_root(corpus, cache))
-        root = archives.as_folder(root)
-        if pair:
-            voices = files.expand_home(voices or corpora.current_root(pair[1], cache))
-            voices = archives.as_folder(voices)
-            labels = labels or _last_labels(corpus, cache)
-            clips, skipped = corpora.scan(corpus, root, voices, labels)
-        elif voices or labels:
-            raise CorpusError(
-                f"{corpus}: has faces and voices of its own, so name its folder with --root; or "
-                f"pair pictures with its voices, as in performers+{corpus}"
-            )
-        else:
-            clips, skipped = corpora.scan(corpus, root)
-        settings = {
-            "image_size": profile.data.image_size,
-            "frames_per_clip": profile.data.frames_per_clip,
-        }
-        chosen = choose_spread(clips, profile.data.clips_limit)
-        return cls(
-            corpus,
-            root,
-            chosen,
-            skipped,
-            settings,
-            Path(voices) if voices else None,
-            Path(labels) if labels else None,
-            cache,
-        )
-
-    @property
-    def sound_root(self) -> Path:
-        """The folder to which the paths of sounds are relative."""
-        return self.voices or self.root
-
-    @property
-    def folders(self) -> dict[str, str]:
-        """The folders of the corpus, as the card of ``Store`` names them."""
-        paths = {"root": self.root, "voices": self.voices, "labels": self.labels}
-        return {name: str(path.resolve()) for name, path in paths.items() if path}
-
-    @cached_property
-    def key(self) -> str:
-        """As ``Store.key``."""
-        inputs = self.recordings, self.root, self.settings, self.voices
-        if self.cache is None:
-            return inputs_key(*inputs)
-        return remembered_key(self.corpus, self.cache, *inputs)
-
-    def folder_in(self, cache: Path) -> Path:
-        """The folder of the prepared corpus, whether it exists yet or not."""
-        return cache / f"{self.corpus}-{self.key}"
-
-    @cached_property
-    def clips(self) -> pd.DataFrame:
-        """``Store.clips``, as far as it is known before a file is opened.
-
-        ``n_frames`` is 1 if there are any pictures, else 0.
-        """
-        rows = []
-        for clip in self.recordings:
-            has_pictures = clip.has_video or bool(clip.frames)
-            columns = clip_columns(clip, self.root, self.voices)
-            rows.append(columns | {"n_frames": int(has_pictures)})
-        return pd.DataFrame(rows)
-
-    @property
-    def has_faces(self) -> bool:
-        """Whether there is any picture."""
-        return bool(self.clips.n_frames.any())
-
-    def frame(self, clip: int) -> np.ndarray:
-        """As ``Store.frame``; raises MediaError if the file cannot be read."""
-        frames, _ = load_face_crops(self.recordings[clip], **self.settings)
-        return frames[len(frames) // 2]
-
-    def mel(self, clip: int) -> np.ndarray:
-        """As ``Store.mel``; raises MediaError if the file cannot be read."""
-        mel, _ = load_spectrogram(self.recordings[clip])
-        return mel.astype(np.float32)
-
-    def path(self, clip: pd.Series) -> Path:
-        """The file that holds the sound of a row of ``clips``."""
-        return self.sound_root / clip.sound
-
-
-def open_or_scan(
-    corpus: str, profile: Profile, cache: str | Path | None = None
-) -> Store | UnpreparedCorpus:
-    """The prepared corpus if there is one, else the corpus itself, to look at a few clips."""
-    cache = Path(cache or corpora.cache_root())
-    unprepared = UnpreparedCorpus.scan(corpus, profile, None, cache)
-    return open_or_set_aside(unprepared.folder_in(cache)) or unprepared
-
-
-def _last_labels(corpus: str, cache: Path) -> Path | None:
-    """The table of the pictures in the newest card of a pair, if it is still there."""
-    cards = sorted(
-        cache.glob(f"{corpus}-*/card.json"), key=lambda path: path.stat().st_mtime, reverse=True
-    )
-    for card in cards:
-        labels = json.loads(card.read_text()).get("labels")
-        if labels and Path(labels).exists():
-            return Path(labels)
-    return None
-
-
-def choose_spread(clips: list[Clip], limit: int | None) -> list[Clip]:
-    """At most ``limit`` clips, every actor and every emotion about equally often.
-
-    The choice is the same every time, and keeps the order of ``clips``.
-    """
-    if limit is None or len(clips) <= limit:
-        return clips
-    actors = {actor: i for i, actor in enumerate(sorted({clip.actor for clip in clips}))}
-    emotions = {emotion: i for i, emotion in enumerate(sorted({clip.emotion for clip in clips}))}
-    # Actors and emotions make a table of cells. Take the first clip of each cell, diagonal by
-    # diagonal, then the second ones, and so on: a diagonal has every actor once.
-    clips_in_cell = Counter()
-    ranks = []
-    for number, clip in enumerate(clips):
-        cell = clip.actor, clip.emotion
-        diagonal = (actors[clip.actor] + emotions[clip.emotion]) % len(emotions)
-        ranks.append((clips_in_cell[cell], diagonal, number))
-        clips_in_cell[cell] += 1
-    chosen = sorted(number for _, _, number in sorted(ranks)[:limit])
-    return [clips[number] for number in chosen]
-
-
-def inputs_key(clips: list[Clip], root: Path, settings: dict, voices: Path | None = None) -> str:
-    """12 hexadecimal digits that change with the files (name, size, content) and the settings.
-
-    ``voices``: the folder of the sounds, if it is another one than that of the pictures.
-    """
-    digest = hashlib.sha256()
-    for path, folder in _files_of(clips, root, voices):
-        name = path.relative_to(folder).as_posix()
-        digest.update(f"\n{name} ".encode(errors="surrogateescape"))
-        digest.update(archives.fingerprint(path, HASHED_EDGE_BYTES))
-    for clip in clips:
-        if clip.is_pair:  # what the table of the pictures says, and how they were paired
-            digest.update(f"\n{clip.name} {clip.actor} {clip.emotion}".encode())
-    for clip in clips:
-        if clip.frames:  # of ready-made pictures only the first is read; the others are counted
-            digest.update(f"\n{clip.name} {len(clip.frames)}".encode())
-    return provenance.of_preparation(settings, {"files": digest.hexdigest()}).fingerprint()
-
-
-def _files_of(clips: list[Clip], root: Path, voices: Path | None = None) -> list[tuple[Path, Path]]:
-    """Each file of the clips, sorted, and the folder to which its name is relative."""
-    folder_of: dict[Path, Path] = {}
-    for clip in clips:
-        folder_of[clip.path] = root
-        for sound in (clip.audio_path, clip.spare_audio_path):
-            if sound is not None:
-                folder_of.setdefault(sound, voices or root)
-    return sorted(folder_of.items())
-
-
-def remembered_key(
-    corpus: str,
-    cache: Path,
-    clips: list[Clip],
-    root: Path,
-    settings: dict,
-    voices: Path | None = None,
-) -> str:
-    """``inputs_key``, without opening the files of a large corpus at each start.
-
-    Beside the prepared corpora, ``corpus.keys.json`` holds the key that belongs to the names,
-    sizes and dates of all files. Where one of them is another than before, all are opened again.
-    """
-    if len(clips) < LARGE_CORPUS:
-        return inputs_key(clips, root, settings, voices)
-    digest = hashlib.sha256(provenance.of_preparation(settings, {}).fingerprint().encode())
-    for path, _ in _files_of(clips, root, voices):
-        outer, _ = archives.split(path)
-        status = outer.stat()
-        line = f"\n{path} {status.st_size} {status.st_mtime_ns}"
-        digest.update(line.encode(errors="surrogateescape"))
-    for clip in clips:
-        digest.update(f"\n{clip.name} {clip.actor} {clip.emotion} {len(clip.frames)}".encode())
-    seen = digest.hexdigest()
-    note = cache / f"{corpus}.keys.json"
-    try:
-        keys = dict(json.loads(note.read_text()))
-    except (OSError, ValueError, TypeError):  # there is none, or it is damaged
-        keys = {}
-    if seen not in keys:
-        keys = dict(list(keys.items())[-REMEMBERED_KEYS:])
-        keys[seen] = inputs_key(clips, root, settings, voices)
-        with contextlib.suppress(OSError):  # a cache of somebody else stays as it is
-            files.write_text(note, json.dumps(keys, indent=1) + "\n")
-    return keys[seen]
-
-
-def clip_columns(clip: Clip, root: Path, voices: Path | None = None) -> dict:
-    """The columns of ``Store.clips`` that follow from a clip's name and path."""
-    sound_root = voices or root
-    return {
-        "name": clip.name,
-        "actor": clip.actor,
-        "emotion": clip.emotion,
-        "label": label(clip.emotion),
-        "intensity": clip.intensity,
-        "statement": clip.statement,
-        "repetition": clip.repetition,
-        **({"voice_actor": clip.voice_actor} if clip.is_pair else {}),
-        "file": clip.path.relative_to(root).as_posix(),
-        "sound": (clip.audio_path or clip.path).relative_to(sound_root).as_posix(),
-    }
-
-
-# -------------------------------------------------------------------- preparing
 
 
 def prepare(
