@@ -18,8 +18,10 @@ from test_perceiver import LATENT, SIZE, networks
 
 from cmlib import strangeness
 from cmlib.apps.demo import Demo
-from cmlib.apps.demo.demo import GIF_STEPS, HINT, LARGE_PICTURE, REAL_PERSON, shows_face
+from cmlib.apps.demo.demo import GIF_STEPS, HINT, LARGE_PICTURE
+from cmlib.apps.demo.effects import shows_face
 from cmlib.apps.demo.html import bars, page_setup
+from cmlib.apps.demo.stimuli import REAL_PERSON
 from cmlib.apps.encode import png_bytes, wav_bytes
 from cmlib.corpora.names import CLASSES
 from cmlib.experiment.run import example
@@ -72,7 +74,7 @@ def run(tmp_path_factory):
 @pytest.fixture
 def demo(run, monkeypatch):
     # Networks that have learnt nothing draw nothing in which a face is found
-    monkeypatch.setattr("cmlib.apps.demo.demo.shows_face", lambda picture: True)
+    monkeypatch.setattr("cmlib.apps.demo.effects.shows_face", lambda picture: True)
     return Demo(run, Perceiver(*networks().values()), photographs=lambda: None, judge=lambda: None)
 
 
@@ -206,7 +208,7 @@ def test_a_voice_whose_file_is_gone_is_played_from_its_spectrogram(demo, monkeyp
         raise StoreError("the files are gone")
 
     audio = demo.audio.value
-    monkeypatch.setattr(demo.corpus, "path", path)
+    monkeypatch.setattr(demo.stimuli.corpus, "path", path)
     demo.voice_chooser.emotion.value = "neutral"
     assert demo.audio.value != audio and demo.audio.value[:4] == b"RIFF"
     assert HINT in demo.status.value
@@ -231,11 +233,11 @@ def test_presets_are_measured_on_pictures(demo):
 
 
 def face_of(demo, actor, emotion):
-    return demo.corpus.frame(demo._clip(emotion, actor))
+    return demo.stimuli.corpus.frame(demo.stimuli.clip(emotion, actor))
 
 
 def voice_of(demo, actor, emotion):
-    return demo.corpus.mel(demo._clip(emotion, actor))
+    return demo.stimuli.corpus.mel(demo.stimuli.clip(emotion, actor))
 
 
 def test_a_preset_says_what_it_is_and_is_drawn_at_full_strength(demo):
@@ -430,7 +432,7 @@ def of_photographs() -> Perceiver:
 
 @pytest.fixture
 def demo_with_photographs(run, monkeypatch):
-    monkeypatch.setattr("cmlib.apps.demo.demo.shows_face", lambda picture: True)
+    monkeypatch.setattr("cmlib.apps.demo.effects.shows_face", lambda picture: True)
     usual = Perceiver(*networks().values(), limits={"face": NARROW}, name="drawn")
     return Demo(run, usual, photographs=of_photographs, judge=BrightnessJudge)
 
@@ -497,7 +499,7 @@ def test_the_best_effect_is_that_of_the_judge(demo_with_photographs):
     demo = demo_with_photographs
     assert {effect.face[0] for effect in demo.effects} == {2, PERSON}
     for effect in demo.effects:
-        face, networks_of_face = demo._listed_face(*effect.face)
+        face, networks_of_face = demo.stimuli.face(*effect.face)
         p = networks_of_face.perceive(face, voice_of(demo, *effect.voice), 1)
         gain = p.perceived.mean() - p.reconstruction.mean()
         assert effect.gain == pytest.approx(gain, abs=1e-5)
@@ -509,11 +511,11 @@ def test_the_best_effect_is_that_of_the_judge(demo_with_photographs):
 def test_a_face_that_came_apart_is_no_effect(demo_with_photographs, monkeypatch):
     demo = demo_with_photographs
     monkeypatch.setattr(
-        "cmlib.apps.demo.demo.shows_face", lambda picture: picture.shape == (SIZE, SIZE, 3)
+        "cmlib.apps.demo.effects.shows_face", lambda picture: picture.shape == (SIZE, SIZE, 3)
     )
     assert [effect.face[0] for effect in demo.effects] == [2]
     del demo.effects
-    monkeypatch.setattr("cmlib.apps.demo.demo.shows_face", lambda picture: False)
+    monkeypatch.setattr("cmlib.apps.demo.effects.shows_face", lambda picture: False)
     demo.presets[0].click()
     assert "choose freely" in demo.status.value
 

@@ -9,7 +9,9 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from cmlib.apps.demo.demo import REAL_PERSON, Demo
+from cmlib.apps.demo.demo import Demo
+from cmlib.apps.demo.effects import describe_effect
+from cmlib.apps.demo.stimuli import REAL_PERSON
 from cmlib.corpora.names import EMOTIONS
 from cmlib.experiment.run import Run, example
 from cmlib.perceiver import PHOTOGRAPHS, Perceiver
@@ -127,6 +129,6 @@ def effects() -> dict[str, dict]:
         chosen[name] = {
             "face": [str(effect.face[0]), effect.face[1]],
             "voice": [str(effect.voice[0]), effect.voice[1]],
-            "remark": demo.effect_remark(rank),
+            "remark": describe_effect(demo.effects, rank, demo.judge),
         }
     return chosen

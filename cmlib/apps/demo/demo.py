@@ -14,27 +14,23 @@ import asyncio
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import ipywidgets as widgets
 import matplotlib as mpl
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from cmlib import files
 from cmlib.apps.demo import html
 from cmlib.apps.demo.controls import Actor, Chooser, box, button, strength_slider
+from cmlib.apps.demo.effects import Effect, Judge, describe_effect, measure_effects, shipped_judge
+from cmlib.apps.demo.stimuli import Stimuli
 from cmlib.apps.encode import png_bytes, wav_bytes
-from cmlib.checkpoints import CheckpointError
-from cmlib.corpora.names import EMOTIONS, MEAD_CLASSES
-from cmlib.evaluation.observers import Observers
-from cmlib.experiment.run import Run, example
+from cmlib.experiment.run import Run
 from cmlib.perceiver import (
     EncodedFace,
     EncodedVoice,
@@ -46,9 +42,8 @@ from cmlib.perceiver import (
     choose,
     load_photographs,
 )
-from cmlib.preparation import detector, media, spectrograms
+from cmlib.preparation import spectrograms
 from cmlib.preparation.inputs import InputError, check_size, read_sound
-from cmlib.preparation.store import StoreError
 
 LARGE_PICTURE = 224  # pixels of each of the four pictures
 CAPTIONS = ("original", "reconstruction", "mental representation", "difference × 4")
@@ -71,10 +66,6 @@ DISCLOSURE = (
     "judge anybody. Pictures and recordings are used for this page only and are kept nowhere, "
     "unless you press a button that saves."
 )
-REAL_PERSON = (
-    "a real person, whom the network has never seen in training, decoded from a stored latent "
-    "(Face Research Lab London Set, CC BY 4.0); the photograph is not shipped"
-)
 
 
 # Quiet unless an application sets up logging: then it has the tracebacks of errors in the demo.
@@ -82,54 +73,12 @@ logger = logging.getLogger(__name__)
 logger.addHandler(logging.NullHandler())
 
 
-@dataclass(frozen=True)
-class Effect:
-    """How much the picture of a face changes towards what a voice says.
-
-    ``gain`` is the rise in the share of the voice's emotion, from the reconstruction to the mental
-    representation at full strength. ``face`` and ``voice`` are an actor and an emotion each.
-    """
-
-    gain: float
-    face: tuple[Actor, str]
-    voice: tuple[Actor, str]
-
-
-class Judge(Protocol):
-    """Predicts which emotion people would name in a picture, as ``evaluation.observers`` does."""
-
-    @property
-    def OUTPUTS(self) -> tuple[str, ...]:
-        """The emotions that it knows."""
-        ...
-
-    def probabilities(self, pictures: Tensor) -> np.ndarray:
-        """Pictures (N, 3, S, S) in 0...1 -> shares of people (N, outputs)."""
-        ...
-
-
-def shipped_judge() -> Judge | None:
-    """The judge that has learnt what observers answer; None where its networks are not there."""
-    try:
-        return Observers.shipped()
-    except CheckpointError:
-        return None
-
-
-def shows_face(picture: np.ndarray) -> bool:
-    """Whether a face is found in a decoded picture (S, S, 3), floats in 0...1."""
-    (points,) = detector.find_faces([(255 * picture).round().astype(np.uint8)])
-    return points is not None
-
-
 class Demo:
     """The demo: display ``widget``; ``perception`` is the latest answer.
 
-    Faces and voices come from the corpus of ``run``, which need not be prepared. Actors that no
-    network was trained on come first, and real people, of whom the networks of ``photographs``
-    store latents, come last. ``active`` are the networks that draw the present face. The ``judge``
-    says which effect is the best. What is saved goes to the folder demo of the run, and is offered
-    as a download.
+    ``stimuli`` are the faces and voices on offer. ``active`` are the networks that draw the present
+    face. The ``judge`` says which effect is the best. What is saved goes to the folder demo of the
+    run, and is offered as a download.
     """
 
     def __init__(
@@ -145,50 +94,35 @@ class Demo:
         self._load_judge = judge
         # The spectrograms of released networks are of another kind, so voices cannot be exchanged.
         self.photographs = None if self.perceiver.released else photographs()
-        self.people = self.photographs.people if self.photographs else {}
-        self.corpus = run.shown
+        self.stimuli = Stimuli(run, self.perceiver, self.photographs)
         self.face: EncodedFace | None = None
         self.voice: EncodedVoice | None = None
         self.perception: Perception | None = None
-        # Encoded when first needed, by the name of the networks and by the actor
-        self._encoded_voices: dict[tuple[str, Actor], dict[str, EncodedVoice]] = {}
         self._drawing: asyncio.Task | None = None  # follows a drag in a running kernel
         self._is_choosing = False
-        self._list_actors()
         self._create_widgets()
         self.widget = self._lay_out()
         self._connect()
-        first_actor = self.actors[0][1]
-        emotions = self._emotions_of(None)
+        first_actor = self.stimuli.actors[0][1]
+        emotions = self.stimuli.emotions_of(None)
         voice_emotion = "happy" if "happy" in emotions else emotions[-1]
         self.opening = (first_actor, emotions[0], first_actor, voice_emotion)
         self._guard(self.reset)
 
     # ---------------------------------------------------------------- setting up
 
-    def _list_actors(self) -> None:
-        """Labels and numbers of all actors; those of the test set first."""
-        clips, split = self.corpus.clips, self.run.split_of(self.corpus)
-        trained_on = set(clips.actor.iloc[split.train])
-        self.unseen_actors = sorted(set(clips.actor.iloc[split.test]) - trained_on)
-        other_actors = sorted(set(clips.actor) - set(self.unseen_actors))
-        self.actors = [(f"actor {a} (never trained on)", a) for a in self.unseen_actors]
-        self.actors += [(f"actor {a}", a) for a in other_actors]
-        names = dict.fromkeys(name for name, _ in self.people)
-        self.real_people = [(f"{name} (a real person, decoded)", name) for name in names]
-
     def _create_widgets(self) -> None:
-        emotions_of = self._emotions_of
+        emotions_of = self.stimuli.emotions_of
         self.face_chooser = Chooser(
             "face",
             "shows",
             "your own picture",
             "image/*,video/*",
-            self.actors + self.real_people,
+            self.stimuli.actors + self.stimuli.real_people,
             emotions_of,
         )
         self.voice_chooser = Chooser(
-            "voice", "sounds", "your own sound", "audio/*,video/*", self.actors, emotions_of
+            "voice", "sounds", "your own sound", "audio/*,video/*", self.stimuli.actors, emotions_of
         )
         self.strength = strength_slider()
         self.audio = widgets.Audio(format="wav", autoplay=False, loop=False)
@@ -384,16 +318,7 @@ class Demo:
         if chooser.has_upload_chosen:
             chooser.show_upload()
         else:
-            self.show_face(*self._listed_face(chooser.chosen_actor, chooser.chosen_emotion))
-
-    def _listed_face(self, actor: Actor, emotion: str) -> tuple[EncodedFace, Perceiver]:
-        """A face of the list, and the networks that draw it."""
-        latent = self.people.get((str(actor), emotion))
-        if latent is None:
-            clip = self._clip(emotion, actor)
-            return self.perceiver.encode_face(self.corpus.frame(clip)), self.perceiver
-        assert self.photographs is not None  # the people are theirs
-        return self.photographs.decode_face(latent, (REAL_PERSON,)), self.photographs
+            self.show_face(*self.stimuli.face(chooser.chosen_actor, chooser.chosen_emotion))
 
     def _play_chosen_voice(self) -> None:
         chooser = self.voice_chooser
@@ -401,8 +326,8 @@ class Demo:
         if chooser.has_upload_chosen:
             chooser.show_upload()
         else:
-            clip = self._clip(chooser.chosen_emotion, chooser.chosen_actor)
-            self.play_voice(self.corpus.mel(clip), *self._sound(clip))
+            clip = self.stimuli.clip(chooser.chosen_emotion, chooser.chosen_actor)
+            self.play_voice(self.stimuli.corpus.mel(clip), *self.stimuli.sound(clip))
 
     def show_face(self, face: FaceInput | EncodedFace, networks: Perceiver | None = None) -> None:
         """Take another face: anything that ``Perceiver.encode_face`` takes or gives.
@@ -450,31 +375,6 @@ class Demo:
             self.audio.value = wav_bytes(sound[start:stop], rate)
         self._shift()
 
-    def _emotions_of(self, actor: Actor | None) -> list[str]:
-        """The emotions that an actor has shown (None: anybody), in the usual order."""
-        if isinstance(actor, str):
-            return [emotion for name, emotion in self.people if name == actor]
-        clips = self.corpus.clips
-        shown = set(clips.emotion if actor is None else clips.emotion[clips.actor == actor])
-        return [emotion for emotion in EMOTIONS + MEAD_CLASSES[:1] if emotion in shown]
-
-    def _find_clip(self, emotion: str, actor: Actor) -> int | None:
-        """The best clip of an emotion: of this actor, or else of another; None if there is none."""
-        everyone = np.arange(len(self.corpus.clips))
-        return example(self.run, everyone, emotion, int(actor), self.corpus.clips)
-
-    def _clip(self, emotion: str, actor: Actor) -> int:
-        clip = self._find_clip(emotion, actor)
-        assert clip is not None, "the lists offer only what the corpus has"
-        return clip
-
-    def _sound(self, clip: int) -> tuple[np.ndarray, int]:
-        """Waveform (N,) and rate of a clip; made from its spectrogram if its file is gone."""
-        try:
-            return media.read_audio(self.corpus.path(self.corpus.clips.iloc[clip]))
-        except (StoreError, media.MediaError):
-            return spectrograms.to_sound(self.corpus.mel(clip)), spectrograms.SAMPLE_RATE
-
     # ---------------------------------------------------------------- all voices
 
     def _voices(self) -> dict[str, EncodedVoice]:
@@ -483,20 +383,8 @@ class Demo:
         If an uploaded voice is chosen, the voices are those of the first actor.
         """
         chooser = self.voice_chooser
-        actor = self.actors[0][1] if chooser.has_upload_chosen else chooser.chosen_actor
-        return self._voices_of(actor, self.active)
-
-    def _voices_of(self, actor: Actor, networks: Perceiver) -> dict[str, EncodedVoice]:
-        """A voice of each class, of one actor, as these networks encode it."""
-        key = networks.name, actor
-        if key not in self._encoded_voices:
-            voices = {}
-            for emotion in networks.classes:
-                clip = self._find_clip(emotion, actor)
-                if clip is not None:
-                    voices[emotion] = networks.encode_voice(self.corpus.mel(clip))
-            self._encoded_voices[key] = voices
-        return self._encoded_voices[key]
+        actor = self.stimuli.actors[0][1] if chooser.has_upload_chosen else chooser.chosen_actor
+        return self.stimuli.voices_of(actor, self.active)
 
     def _compare(self) -> None:
         """Show this face with all voices, computed in one batch."""
@@ -524,52 +412,8 @@ class Demo:
 
     @cached_property
     def effects(self) -> list[Effect]:
-        """The effect of each voice on each test actor and real person, least gain first.
-
-        The face is the first of the person, a neutral one if there is one. The voice is the
-        actor's own; for a real person it is that of the first test actor. Left out are emotions
-        that the judge does not know, and pictures that came apart: the detector finds no face in
-        them.
-        """
-        effects = []
-        for actor in [*self.unseen_actors, *(name for _, name in self.real_people)]:
-            voice_actor = self.actors[0][1] if isinstance(actor, str) else actor
-            face = actor, self._emotions_of(actor)[0]
-            encoded, networks = self._listed_face(*face)
-            known, read = self._reader(networks)
-            voices = {
-                emotion: voice
-                for emotion, voice in self._voices_of(voice_actor, networks).items()
-                if emotion in known and emotion in self._emotions_of(voice_actor)
-            }
-            if not voices:
-                continue
-            perceptions = networks.perceive_all([encoded], voices.values())
-            perceived = perceptions.perceived[0, :, 0]  # (voices, S, S, 3)
-            before, after = read(perceptions.reconstruction)[0], read(perceived)
-            for i, emotion in enumerate(voices):
-                if shows_face(perceived[i]):
-                    k = known.index(emotion)
-                    gain = float(after[i, k] - before[k])
-                    effects.append(Effect(gain, face, (voice_actor, emotion)))
-        return sorted(effects, key=lambda effect: effect.gain)
-
-    def _reader(
-        self, networks: Perceiver
-    ) -> tuple[Sequence[str], Callable[[np.ndarray], np.ndarray]]:
-        """Who says how much of an emotion pictures show: the emotions, and the function.
-
-        The function takes pictures (N, S, S, 3) and returns shares (N, emotions). It is the judge;
-        without one it is the face classifier of the networks that have drawn them.
-        """
-        judge = self.judge
-        if judge is None:
-            return networks.classes, networks.classify
-
-        def read(pictures: np.ndarray) -> np.ndarray:
-            return judge.probabilities(torch.from_numpy(pictures).permute(0, 3, 1, 2))
-
-        return judge.OUTPUTS, read
+        """The effect of each voice on each test actor and real person, least gain first."""
+        return measure_effects(self.stimuli, self.judge)
 
     def _choose_preset(self, rank: int) -> None:
         """Choose the pair at ``rank`` of ``effects``: 0 is the worst, -1 the best."""
@@ -577,20 +421,7 @@ class Demo:
             raise InputError("the corpus has no test actor with a face and a voice; choose freely")
         effect = self.effects[rank]
         self._choose(*effect.face, *effect.voice)
-        self.status.value = html.note(self.effect_remark(rank))
-
-    def effect_remark(self, rank: int) -> str:
-        """What is said of the pair at ``rank`` of ``effects``."""
-        effect = self.effects[rank]
-        quality, emotion = "best" if rank else "worst", effect.voice[1]
-        if self.judge is None:
-            share = f"the share of {emotion} that the face classifier reads in the picture"
-        else:
-            share = f"the share of people who would call the picture {emotion}, as predicted,"
-        return (
-            f"{quality} of {len(self.effects)} pairs of a face and a voice: "
-            f"{share} changes by {100 * effect.gain:+.0f} points"
-        )
+        self.status.value = html.note(describe_effect(self.effects, rank, self.judge))
 
     # ---------------------------------------------------------------- uploads
 
