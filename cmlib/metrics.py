@@ -91,6 +91,43 @@ def mean_interval(
     return _percentile_interval(value, estimates, level)
 
 
+def crossed_interval(
+    values: np.ndarray,
+    people: np.ndarray,
+    speakers: np.ndarray,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Percentile bootstrap of the mean of ``values`` (N,) where faces meet voices of others.
+
+    Each value belongs to a pair of one of ``people`` (N,), whose face it is, and one of
+    ``speakers`` (N,). Both groups are samples, so both are drawn with replacement, independently of
+    each other. A pair counts as often as the product of the times that its two were drawn (the
+    pigeonhole bootstrap: Owen 2007, doi 10.1214/07-AOAS122). Returns {"value", "low", "high"}.
+    Where everybody is paired with the own voice, there is one sample: use ``mean_interval``.
+    """
+    people_ids, person = np.unique(people, return_inverse=True)
+    speaker_ids, speaker = np.unique(speakers, return_inverse=True)
+    sums = np.zeros((len(people_ids), len(speaker_ids)))
+    counts = np.zeros_like(sums)
+    np.add.at(sums, (person, speaker), values)
+    np.add.at(counts, (person, speaker), 1)
+
+    rng = np.random.default_rng(seed)
+    times_person = rng.multinomial(
+        len(people_ids), [1 / len(people_ids)] * len(people_ids), resamples
+    )
+    times_speaker = rng.multinomial(
+        len(speaker_ids), [1 / len(speaker_ids)] * len(speaker_ids), resamples
+    )
+    drawn_sums = ((times_person @ sums) * times_speaker).sum(1)  # (resamples,)
+    drawn_counts = ((times_person @ counts) * times_speaker).sum(1)  # (resamples,)
+    # Not everybody has met everybody, so a resample may hold no pair at all.
+    estimates = drawn_sums[drawn_counts > 0] / drawn_counts[drawn_counts > 0]
+    return _percentile_interval(sums.sum() / counts.sum(), estimates, level)
+
+
 def _resample_actors(actors: int, resamples: int, seed: int) -> np.ndarray:
     """(resamples, actors): which actors each resample draws, with replacement."""
     return np.random.default_rng(seed).integers(actors, size=(resamples, actors))

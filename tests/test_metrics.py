@@ -147,6 +147,46 @@ def test_intervals_over_clips_would_promise_too_much(rng):
     assert np.mean(holds) < 0.9
 
 
+# ------------------------------------------------------------- faces that meet voices of others
+
+
+def simulated_meetings(rng, people=26, speakers=18, voices=3):
+    """Values, people and speakers (N,) of meetings in five folds; the true mean is 0.5."""
+    of_person, of_speaker = rng.normal(0, 0.1, people), rng.normal(0, 0.2, speakers)
+    person, speaker = (grid.ravel() for grid in np.mgrid[:people, :speakers])
+    same_fold = person % 5 == speaker % 5
+    person, speaker = (np.repeat(numbers[same_fold], voices) for numbers in (person, speaker))
+    noise = rng.normal(0, 0.1, len(person))
+    return 0.5 + of_person[person] + of_speaker[speaker] + noise, person, speaker
+
+
+def test_a_crossed_interval_draws_people_and_speakers(rng):
+    values, person, speaker = simulated_meetings(rng)
+    generator = np.random.default_rng(3)
+    times_person = generator.multinomial(26, [1 / 26] * 26, 200)
+    times_speaker = generator.multinomial(18, [1 / 18] * 18, 200)
+    estimates = []
+    for of_person, of_speaker in zip(times_person, times_speaker, strict=True):
+        pairs = np.repeat(values, of_person[person] * of_speaker[speaker])
+        estimates.append(pairs.mean())
+    low, high = np.quantile(estimates, [0.1, 0.9])
+    interval = metrics.crossed_interval(values, person, speaker, 200, level=0.8, seed=3)
+    assert interval == pytest.approx({"value": values.mean(), "low": low, "high": high})
+
+
+def test_a_crossed_interval_holds_the_truth_and_one_over_people_alone_does_not(rng):
+    crossed, people_alone = [], []
+    for _ in range(300):
+        values, person, speaker = simulated_meetings(rng)
+        for holds, interval in (
+            (crossed, metrics.crossed_interval(values, person, speaker, 300)),
+            (people_alone, metrics.mean_interval(values, person, 300)),
+        ):
+            holds.append(interval["low"] <= 0.5 <= interval["high"])
+    assert np.mean(crossed) > 0.92
+    assert np.mean(people_alone) < 0.8
+
+
 # -------------------------------------------------------------------- differences of two models
 
 

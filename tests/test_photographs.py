@@ -363,13 +363,34 @@ def test_the_shipped_network_has_the_scores_of_the_page_of_results():
         assert interval_in_percent(score) in section
 
 
+SETS = ("performers", "portraits", "london")
+
+
 def test_the_shipped_representations_have_the_scores_of_the_page_of_results():
     folder = ROOT / "checkpoints" / "performers+ravdess-photographs"
     report = json.loads((folder / "representations.json").read_text())
     section = section_of_results("Real faces")
     for name in MODELS:
         assert f"| {interval_in_percent(report['recognition']['accuracy'][name])} |" in section
-    sets = [report["representations"][name]["1"] for name in ("performers", "portraits", "london")]
+    recognition = report["recognition"]
+    counts = f"{recognition['performers']} performers and {recognition['speakers']} speakers"
+    assert f"{recognition['pairs']:,} pairs" in section and counts in section
+    gains = (recognition["gain_over_better_sense"], recognition["over_concatenation"])
+    for words, gain in zip(("above the better single sense", "from concatenation"), gains):
+        value, low, high = (percent(gain[key]) for key in ("value", "low", "high"))
+        assert f"{value} ({low} to {high}) points {words}" in section
+    sets = [report["representations"][name]["1"] for name in SETS]
+    assert (
+        "{} performers with {} speakers".format(sets[0]["people"], sets[0]["speakers"]) in section
+    )
+    assert f"{sets[1]['people']} portraits" in section
+    assert f"{sets[2]['people']} people of London with {sets[2]['speakers']} speakers" in section
+    for judge, title in (("face_api", "face-api"), ("facex", "facex")):
+        rows = [measured[judge]["all"] for measured in sets]
+        cells = [
+            f"{percent(r['value'])} ({percent(r['low'])} to {percent(r['high'])})" for r in rows
+        ]
+        assert f"| {title}, all | {' | '.join(cells)} |" in section
     for emotion in (*OBSERVED_EMOTIONS, "all"):
         cells = []
         for measured in sets:
@@ -380,6 +401,10 @@ def test_the_shipped_representations_have_the_scores_of_the_page_of_results():
         assert f"| {emotion} | {' | '.join(cells)} |" in section
     same = [interval_in_percent(measured["same_person"]) for measured in sets]
     assert f"| same person | {' | '.join(same)} |" in section
+    for strength in ("0.5", "0"):
+        measured = [report["representations"][n][strength]["same_person"] for n in SETS]
+        cells = " | ".join(interval_in_percent(score) for score in measured)
+        assert f"| same person, t = {strength} | {cells} |" in section
     blind = json.loads((ROOT / "docs" / "metrics" / "blind_models.json").read_text())
     assert " and ".join(percent(model["named"]) for model in blind["models"]) + " %" in section
     apart = " and ".join(str(model["come_apart"]) for model in blind["models"])
@@ -392,6 +417,7 @@ def test_gains_are_those_of_the_judge_from_no_context_to_full_context():
     tables = []
     for strength, share in ((0.0, 0.1), (0.5, 0.2), (1.0, 0.4)):
         table = pd.DataFrame({"person": people, "emotion": emotions, "strength": strength})
+        table["speaker"] = 7 + np.arange(18) % 2
         for name in OBSERVED_EMOTIONS:
             is_asked = np.array([emotion == name for emotion in emotions])
             table[f"observers:{name}"] = np.where(is_asked, share, (1 - share) / 5)
@@ -399,11 +425,11 @@ def test_gains_are_those_of_the_judge_from_no_context_to_full_context():
         table["same_person"] = strength < 1
         table["face_found"] = True
         tables.append(table)
-    report = summarise(pd.concat(tables, ignore_index=True), resamples=50)
+    report = summarise(pd.concat(tables, ignore_index=True), own_voices=False, resamples=50)
     assert report["1"]["observers"]["all"]["value"] == pytest.approx(0.3)
     assert report["0.5"]["observers"]["sad"]["value"] == pytest.approx(0.1)
     assert report["1"]["same_person"]["value"] == 0 and report["0"]["same_person"]["value"] == 1
-    assert report["1"]["people"] == 3
+    assert report["1"]["people"] == 3 and report["1"]["speakers"] == 2
 
 
 def percent(share: float) -> str:

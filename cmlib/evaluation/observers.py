@@ -350,13 +350,15 @@ def share_gain(
     emotions: Sequence[str],
     people: np.ndarray,
     resamples: int = 2000,
+    speakers: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """How many more observers would name an emotion: predicted shares (N, 6) before and after.
 
     ``emotions`` (N,) are those of the voices, from ``OBSERVED_EMOTIONS``, and ``people`` (N,) says
     whose face it is. One row per emotion, and one for "all": emotion, pictures, before, after
     (mean shares of observers who would name it), value (the gain), low, high (its 95 % interval
-    over people), first_choice_before and first_choice (shares of pictures in which it is the most
+    over people, and over ``speakers`` (N,) as well if the voices are of others),
+    first_choice_before and first_choice (shares of pictures in which it is the most
     frequent answer). ValueError for another emotion.
     """
     of_voices = np.asarray(emotions)
@@ -372,13 +374,17 @@ def share_gain(
         if not len(chosen):
             continue
         gain = share_after[chosen] - share_before[chosen]
+        if speakers is None:
+            interval = metrics.mean_interval(gain, people[chosen], resamples)
+        else:
+            interval = metrics.crossed_interval(gain, people[chosen], speakers[chosen], resamples)
         rows.append(
             {
                 "emotion": emotion,
                 "pictures": len(chosen),
                 "before": share_before[chosen].mean(),
                 "after": share_after[chosen].mean(),
-                **metrics.mean_interval(gain, people[chosen], resamples),
+                **interval,
                 "first_choice_before": (before[chosen].argmax(1) == column[chosen]).mean(),
                 "first_choice": (after[chosen].argmax(1) == column[chosen]).mean(),
             }

@@ -89,7 +89,8 @@ def strangers(folder: Path, size: int, folds: Sequence[int]) -> NeutralFaces:
 def measure(faces: NeutralFaces, runs: dict[int, Run], witnesses: dict[int, Witnesses]) -> dict:
     """A row for each face, voice and strength, and the decoded pictures for a sheet.
 
-    The table has the columns set, fold, person, emotion (of the voice), voice (its clip), strength;
+    The table has the columns set, fold, person, speaker, emotion (of the voice), voice (its clip),
+    strength;
     for each judge the probability that it gives to this emotion and whether it is its first choice
     of six (``observers``, ``observers_first`` and so on); whether the identity network names the
     right person of the set (``same_person``); and whether a face is found (``face_found``).
@@ -120,6 +121,7 @@ def measure(faces: NeutralFaces, runs: dict[int, Run], witnesses: dict[int, Witn
                     "set": faces.name,
                     "fold": fold,
                     "person": person,
+                    "speaker": voices.voice_actor.to_numpy(),
                     "emotion": voices.emotion.to_numpy(),
                     "voice": voices.name.to_numpy(),
                     "strength": strength,
@@ -186,15 +188,24 @@ def faces_found(pictures: Tensor) -> np.ndarray:
 # -------------------------------------------------------------------- the report
 
 
-def summarise(table: pd.DataFrame, resamples: int = 2000) -> dict:
-    """Gains of each judge from strength 0 to every other, same person, faces: over people."""
+def summarise(table: pd.DataFrame, own_voices: bool, resamples: int = 2000) -> dict:
+    """Gains of each judge from strength 0 to every other, same person, faces, with intervals.
+
+    With their ``own_voices`` people are drawn, and otherwise people and speakers both.
+    """
     report = {}
     before = table[table.strength == 0].reset_index(drop=True)
     judges = [name for name in ("observers", "face_api", "facex") if name in table]
     for strength in STRENGTHS:
         after = table[table.strength == strength].reset_index(drop=True)
         people = after.person.to_numpy()
-        part: dict = {"pictures": len(after), "people": int(after.person.nunique())}
+        # Without context no voice has had a part, so there are only people to draw.
+        speakers = None if own_voices or strength == 0 else after.speaker.to_numpy()
+        part: dict = {
+            "pictures": len(after),
+            "people": int(after.person.nunique()),
+            "speakers": int(after.speaker.nunique()),
+        }
         for name in judges:
             columns = [f"{name}:{emotion}" for emotion in OBSERVED_EMOTIONS]
             gains = share_gain(
@@ -203,41 +214,51 @@ def summarise(table: pd.DataFrame, resamples: int = 2000) -> dict:
                 after.emotion.tolist(),
                 people,
                 resamples,
+                speakers,
             )
             part[name] = {row.pop("emotion"): row for row in gains.to_dict("records")}
         for column in ("same_person", "face_found"):
             if column in after:
                 values = after[column].to_numpy(float)
-                part[column] = metrics.mean_interval(values, people, resamples)
+                part[column] = (
+                    metrics.mean_interval(values, people, resamples)
+                    if speakers is None
+                    else metrics.crossed_interval(values, people, speakers, resamples)
+                )
         report[f"{strength:g}"] = part
     return report
 
 
 def recognition(runs: dict[int, Run], models: Sequence[str]) -> dict:
-    """Clip accuracy of each model on the test pairs of all folds, with intervals over performers.
+    """Clip accuracy of each model on the test pairs of all folds.
 
+    Faces and voices are of different people, so intervals are over performers and speakers both.
     ``gain_over_best_sense`` and ``over_concatenation`` compare the context network clip by clip.
     """
     correct: dict[str, list[np.ndarray]] = {name: [] for name in models}
-    people = []
+    performers_of_pairs, speakers_of_pairs = [], []
     for run in runs.values():
         rows = run.frames_of(run.labelled(run.split.test))
         clips = run.frame_clip[rows]
-        people.append(run.store.clips.actor.to_numpy()[clips])
+        performers_of_pairs.append(run.store.clips.actor.to_numpy()[clips])
+        speakers_of_pairs.append(run.store.clips.voice_actor.to_numpy()[clips])
         for name in models:
             answers = run.log_probabilities(name, rows).argmax(1)
             correct[name].append((answers == run.clip_labels[clips]).astype(float))
-    everybody = np.concatenate(people)
+    both = (np.concatenate(performers_of_pairs), np.concatenate(speakers_of_pairs))
     hits = {name: np.concatenate(values) for name, values in correct.items()}
-    report = {name: metrics.mean_interval(values, everybody) for name, values in hits.items()}
+    report = {name: metrics.crossed_interval(values, *both) for name, values in hits.items()}
     per_fold = {name: [float(v.mean()) for v in values] for name, values in correct.items()}
     best = max(("face", "voice"), key=lambda name: hits[name].mean())
     return {
+        "pairs": len(both[0]),
+        "performers": len(np.unique(both[0])),
+        "speakers": len(np.unique(both[1])),
         "accuracy": report,
         "folds": per_fold,
         "better_sense": best,
-        "gain_over_better_sense": metrics.mean_interval(hits["can"] - hits[best], everybody),
-        "over_concatenation": metrics.mean_interval(hits["can"] - hits["concatenation"], everybody),
+        "gain_over_better_sense": metrics.crossed_interval(hits["can"] - hits[best], *both),
+        "over_concatenation": metrics.crossed_interval(hits["can"] - hits["concatenation"], *both),
     }
 
 
@@ -283,7 +304,7 @@ def represent(
         table = measured["table"]
         judged = [column for column in table if ":" not in column]
         files.write_text(out / f"{faces.name}.csv", table[judged].to_csv(index=False))
-        report["representations"][faces.name] = summarise(table)
+        report["representations"][faces.name] = summarise(table, faces.own_voices)
         sheet(faces, measured["sheets"]).save(out / f"{faces.name}.png")
         print(faces.name, json.dumps(files.plain(report["representations"][faces.name]["1"])))
     text = json.dumps(files.plain(report), indent=1) + "\n"
