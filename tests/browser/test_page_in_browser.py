@@ -8,7 +8,6 @@ built before (`python -m tools.site demo`). CM_PAGE_SCREENSHOTS=FOLDER keeps pic
 import json
 import os
 import re
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from somebody import Somebody
 
 from cmlib.perceiver import PHOTOGRAPHS, EncodedFace, Perceiver, choose
 from cmlib.preparation.media import read_video
-from tools.site import parity
+from tools.site import measures, parity, registry
 
 PICTURES = ("original", "reconstruction", "perceived", "difference")
 
@@ -30,7 +29,7 @@ def folder(tmp_path_factory):
     if os.environ.get("CM_PAGE"):
         return Path(os.environ["CM_PAGE"])
     pytest.importorskip("onnxscript", reason="no onnxscript here: pip install -e '.[site]'")
-    from tools.site import demo, registry
+    from tools.site import demo
 
     built = tmp_path_factory.mktemp("site") / "demo"
     try:
@@ -127,7 +126,8 @@ def test_it_opens_whole(reader):
 
 
 def test_it_weighs_little(folder):
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    size = measures.size_of(folder)
+    print(f"\nthe page with all that it can fetch: {size / 1e6:.2f} MB")
     assert 3_000_000 < size < 15_000_000
 
 
@@ -177,33 +177,36 @@ def test_a_drag_moves_the_picture_and_nothing_else(reader):
     assert reader.address_of("perceived") == before["perceived"]
 
 
-def test_fifty_drags(reader):
-    """Each is drawn, and how long that took is printed (pytest -s).
-
-    On a shared machine the time of the processor says more than that of the clock.
-    """
+@pytest.mark.parametrize("which", ["drawn", "photographs"])
+def test_fifty_drags(reader, manifest, which):
+    """The target is 50 ms on a laptop (docs/site_measures.json); a busy machine may take longer."""
     reader.reset()
-    seconds, before_all = [], processor_seconds(reader.page)
-    for number in range(50):
-        before = reader.address_of("perceived")
-        start = time.perf_counter()
-        reader.drag((number % 10) / 10)
-        reader.wait_for_another("perceived", before)
-        seconds.append(time.perf_counter() - start)
-    busy = processor_seconds(reader.page) - before_all
-    print(
-        f"\n50 drags: median {1000 * np.median(seconds):.0f} ms,"
-        f" longest {1000 * max(seconds):.0f}, processor {1000 * busy / 50:.0f} each"
-    )
+    measures.choose(reader.page, measures.people_of(manifest)[which])
+    reader.settled()
+    milliseconds = measures.drag(reader.page)
+    middle, longest = np.median(milliseconds), max(milliseconds)
+    print(f"\n{which}: 50 drags, median {middle:.0f} ms, longest {longest:.0f} ms")
+    assert len(milliseconds) == 50 and min(milliseconds) > 1
+    assert middle < 500
 
 
-def processor_seconds(page) -> float:
-    """How long the page's scripts and drawing have kept a processor busy."""
-    session = page.context.new_cdp_session(page)
-    session.send("Performance.enable", {"timeDomain": "threadTicks"})
-    metrics = session.send("Performance.getMetrics")["metrics"]
-    session.detach()
-    return next(each["value"] for each in metrics if each["name"] == "TaskDuration")
+def test_the_first_picture_comes_soon(browser, folder, manifest):
+    """The target is 3 s on a laptop with a warm cache; a busy machine may take longer."""
+    with parity.served(folder) as address:
+        seconds = measures.first_pictures(browser, address, measures.people_of(manifest))
+    print("\nfirst picture:", ", ".join(f"{name} {each:.1f} s" for name, each in seconds.items()))
+    assert set(seconds) == {"drawn", "photographs"}
+    assert max(seconds.values()) < 30
+
+
+def test_lighthouse_is_content(browser, folder):
+    with parity.served(folder) as address:
+        try:
+            scores = measures.lighthouse(address)
+        except registry.PackageError as missing:
+            pytest.skip(str(missing))
+    print("\nLighthouse:", scores)
+    assert min(scores.values()) >= 90
 
 
 def test_picking_a_face_and_a_voice(reader):

@@ -1,7 +1,8 @@
 """Build the site, or compare what its page computes with what Python computes.
 
 `python -m tools.site build` writes all of it to `site`. `... demo` and `... book` write the demo in
-the page and the book alone, `... parity` compares the page with Python. See
+the page and the book alone, `... parity` compares the page with Python, and `... measures` says how
+large and how fast the page is, and what Lighthouse gives it. See
 `tools/site/__init__.py` for what each needs.
 """
 
@@ -37,6 +38,9 @@ def make_parser() -> argparse.ArgumentParser:
     parity.add_argument("--demo", type=Path, default=SITE / "demo", help="the page, built before")
     parity.add_argument("--out", type=Path, default=files.ROOT / "docs" / "site_parity.csv")
     parity.add_argument("--faces", type=int, default=20)
+    measures = commands.add_parser("measures", help="bytes, seconds, and scores of Lighthouse")
+    measures.add_argument("--site", type=Path, default=SITE, help="the site, built before")
+    measures.add_argument("--out", type=Path, default=files.ROOT / "docs" / "site_measures.json")
     return parser
 
 
@@ -66,12 +70,16 @@ def run(options: argparse.Namespace) -> None:
         broken = faults(options.out)
         if options.command == "build" and broken:
             raise ValueError("\n".join(["broken links:", *broken]))
-    if options.command != "parity":
+    if options.command in ("build", "demo", "book"):
         print(f"To look at it: python -m http.server --directory {options.out}")
     if options.command == "parity":
         from .parity import write_parity
 
         print(write_parity(options.demo, options.out, options.faces))
+    if options.command == "measures":
+        from .measures import write_measures
+
+        print(write_measures(options.site, options.out))
 
 
 if __name__ == "__main__":

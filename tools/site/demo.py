@@ -14,6 +14,7 @@ from cmlib.perceiver import Perceiver
 from cmlib.plots.palette import ACCENT, EMOTION_COLORS
 
 from .examples import SETS, NetworkSet, effects, write_examples, write_people
+from .measures import size_of
 from .networks import components_of, write_components, write_face_finder, write_set
 from .registry import write_runtime
 
@@ -54,7 +55,7 @@ def write_demo(folder: Path) -> int:
         "effects": effects(),
     }
     files.write_text(folder / "manifest.json", json.dumps(manifest, indent=1))
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    size = size_of(folder)
     if size > MAX_BYTES:
         raise ValueError(f"{folder}: {size / 1e6:.1f} MB, more than {MAX_BYTES / 1e6:.0f}")
     return size

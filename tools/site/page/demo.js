@@ -156,8 +156,7 @@ class Demo {
     this.faces.choose(face);
     this.voices.choose(voice);
     this.face = this.voice = null;  // so that nothing is drawn before both are there
-    await this.showFace();
-    await this.playVoice();
+    await Promise.all([this.showFace(), this.playVoice()]);
   }
 
   async showEffect(which) {

@@ -13,6 +13,7 @@ const DETECTOR_SHAPE = [3, 128, 128];
 /** Fetch the runtime.  Call it once, before anything else. */
 export async function startRuntime() {
   ort.env.wasm.numThreads = 1;  // several need headers that a plain server does not send
+  ort.env.wasm.proxy = true;    // compute in a worker, so that the page stays responsive meanwhile
   ort.env.wasm.wasmBinary = await unzipped(await fetched(RUNTIME));
 }
 
@@ -89,9 +90,9 @@ export class Networks {
   }
 }
 
-/** A batch of one: by default a vector. */
+/** A batch of one: by default a vector.  The worker takes the numbers that it is given away, so it gets a copy. */
 function tensor(values, shape = [1, values.length]) {
-  return new ort.Tensor('float32', values, shape);
+  return new ort.Tensor('float32', values.slice(), shape);
 }
 
 async function load(file, options = {}) {
