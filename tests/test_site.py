@@ -320,6 +320,24 @@ def test_every_figure_of_the_book_has_a_text_of_its_own():
     assert seen > 20
 
 
+def test_a_notebook_with_parts_has_one_title_in_the_contents():
+    """Sphinx lists each heading of the first level in the contents of the book."""
+    path = ROOT / "notebooks" / "05_context_attention.ipynb"
+    name = path.relative_to(ROOT).as_posix()
+    book = json.loads(pages.notebook_page(path, name, pages.page_paths(), ""))
+    prose = ["".join(c["source"]) for c in book["cells"] if c["cell_type"] == "markdown"]
+    headings = re.findall(r"^#+ .*", "\n".join(prose), flags=re.M)
+    assert sum(heading.startswith("# ") for heading in headings) == 1
+    assert sum(heading.startswith("## Part") for heading in headings) == 3
+    code = "# a\n```python\n# a comment\n```\n## b"
+    assert pages.below_title(code) == "## a\n```python\n# a comment\n```\n### b"
+
+
+def test_a_number_and_its_per_cent_sign_stay_together():
+    text = pages.with_links("95 % of it\n```\n5 % 2\n```\n", "README.md", (), "")
+    assert text == "95\N{NO-BREAK SPACE}% of it\n```\n5 % 2\n```\n"
+
+
 def test_a_notebook_of_the_book_says_where_else_it_runs():
     path = ROOT / "notebooks" / "05_context_attention.ipynb"
     name, repository = "notebooks/05_context_attention.ipynb", "https://github.com/OWNER/NAME"

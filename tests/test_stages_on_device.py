@@ -7,10 +7,12 @@ import torch
 from lightning_fabric import Fabric
 from mock_device import DEVICE, MockDevice, OnDevice
 
+from cmlib import strangeness
 from cmlib.config import CanConfig, ClassifierConfig
-from cmlib.evaluation import judges, representations
+from cmlib.evaluation import ablations, judges, observers, recognisers, representations
 from cmlib.experiment.run import Run
 from cmlib.models import Can, Classifier, Posterior, VaeGan
+from cmlib.models.observers import ObserverNetwork
 from cmlib.preparation.store import Store
 from cmlib.training import batches, encoding, latents, loop, vaegan
 from cmlib.training.batches import Pictures
@@ -230,6 +232,82 @@ def test_representations_are_measured_on_the_device(device, run, monkeypatch):
     monkeypatch.setenv("CM_DEVICE", "cpu")
     here = representations.measure(run, run.can(), pairs, judge, strengths=(0.0, 1.0))
     pd.testing.assert_frame_equal(there, here, rtol=1e-4)
+
+
+def face_api_weights() -> dict[str, torch.Tensor]:
+    """Random weights of face-api's network of expressions, by their names."""
+    weights, channels = {}, 3
+    for block, wide in enumerate((32, 64, 128, 256)):
+        for layer in range(4):
+            name = f"dense{block}/conv{layer}"
+            if (block, layer) == (0, 0):
+                weights[f"{name}/filters"] = noise(wide, channels, 3, 3) / 9
+            else:
+                weights[f"{name}/depthwise_filter"] = noise(channels, 1, 3, 3) / 9
+                weights[f"{name}/pointwise_filter"] = noise(wide, channels, 1, 1) / channels
+            weights[f"{name}/bias"] = noise(wide) / 9
+            channels = wide
+    return weights | {"fc/weights": noise(256, 7) / 256, "fc/bias": noise(7)}
+
+
+def face_identity_weights() -> dict[str, torch.Tensor]:
+    """Random weights of its network of identities."""
+    weights, channels = {}, 3
+    shapes = {"conv32_down": (32, 3, 7)}
+    channels = 32
+    for block in recognisers.FaceIdentity.BLOCKS:
+        wide = int(block.split("_")[0])
+        shapes[f"conv{block}/conv1"] = (wide, channels, 3)
+        shapes[f"conv{block}/conv2"] = (wide, wide, 3)
+        channels = wide
+    for name, (outputs, inputs, side) in shapes.items():
+        weights[f"{name}/conv/filters"] = noise(outputs, inputs, side, side) / (side * inputs)
+        for part in ("conv/bias", "scale/weights", "scale/biases"):
+            weights[f"{name}/{part}"] = noise(outputs)
+    return weights | {"fc": noise(256, 128)}
+
+
+@pytest.mark.parametrize("kind", ["observers", "expressions", "identities"])
+def test_judges_of_people_answer_from_the_device(device, monkeypatch, kind):
+    pictures = noise(3, 3, 64, 64).sigmoid()
+    torch.manual_seed(0)
+    network = ObserverNetwork(members=2).eval().requires_grad_(False)
+    weights = {
+        recognisers.EXPRESSION: face_api_weights,
+        recognisers.IDENTITY: face_identity_weights,
+    }
+    monkeypatch.setattr(recognisers, "read_weights", lambda name, folder: weights[name]())
+
+    def answer():
+        if kind == "observers":
+            return observers.Observers([network]).probabilities(pictures)
+        if kind == "expressions":
+            return recognisers.FaceApi(("happy", "sad")).probabilities(pictures)
+        return recognisers.FaceIdentity()(pictures).numpy()
+
+    before = device.waits
+    there = answer()
+    assert device.waits > before and is_back(network)
+    monkeypatch.setenv("CM_DEVICE", "cpu")
+    before = device.waits
+    np.testing.assert_allclose(there, answer(), rtol=1e-4, atol=1e-5)
+    assert device.waits == before
+
+
+def test_ablations_are_measured_on_the_device(device, run, monkeypatch):
+    there = ablations._measure(run, run.can(), 1.0)
+    assert is_back(run.can())
+    monkeypatch.setenv("CM_DEVICE", "cpu")
+    assert there == pytest.approx(ablations._measure(run, run.can(), 1.0), rel=1e-4)
+
+
+def test_strangeness_is_measured_where_the_network_is(device, run):
+    network, pictures = run.vaegan("face"), [noise(4, 3, SIZE, SIZE).sigmoid()]
+    before = device.waits
+    with loop.on_device(DEVICE, network):
+        there = strangeness.measure_all(network, pictures)
+    assert device.waits > before and is_back(network)
+    np.testing.assert_allclose(there, strangeness.measure_all(network, pictures), rtol=1e-4)
 
 
 # -------------------------------------------------------------------- blocks

@@ -16,6 +16,7 @@ from cmlib.models import Can
 from cmlib.models.moments import blocks_of, mean_and_spread, weighted_mean
 from cmlib.training import losses
 from cmlib.training.latents import Latents, Means, Part, row_blocks
+from cmlib.training.loop import best_device, on_device
 
 # Changes to the settings of the context network in the profile.
 ABLATIONS = {
@@ -90,11 +91,14 @@ def _measure(run: Run, model: Can, strength: float) -> dict[str, float]:
     every_view = Means(Latents(Part(latents)), training_frames, range(len(latents.mu)))
     _, spread = mean_and_spread(blocks_of(every_view, latents.mu.shape[-1]))
     divergences, changes = [], []
-    for rows in row_blocks(frames, 4 * latents.mu.shape[-1]):
-        face, voice = run.paired(rows)
-        shifted = model.shift(face, voice, strength)
-        divergences.append(losses.kl_between(*face, *shifted))  # (n,)
-        changes.append(((shifted.mu - face.mu) / spread).square().mean())
+    device = best_device()
+    spread = spread.to(device)
+    with on_device(device, model):
+        for rows in row_blocks(frames, 4 * latents.mu.shape[-1]):
+            face, voice = (part.map(lambda x: x.to(device)) for part in run.paired(rows))
+            shifted = model.shift(face, voice, strength)
+            divergences.append(losses.kl_between(*face, *shifted).cpu())  # (n,)
+            changes.append(((shifted.mu - face.mu) / spread).square().mean().cpu())
     kl = float(torch.cat(divergences).mean())
     sizes = [len(rows) for rows in row_blocks(frames, 4 * latents.mu.shape[-1])]
     shift = float(weighted_mean(torch.stack(changes), sizes).sqrt())

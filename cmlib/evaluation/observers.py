@@ -38,7 +38,7 @@ from cmlib.models.observers import (
     standardised,
 )
 from cmlib.training.batches import Pictures, batches
-from cmlib.training.loop import launch, seed_epoch
+from cmlib.training.loop import best_device, launch, on_device, seed_epoch
 
 RATERS = 100  # observers of each picture
 SMALLEST_SHARE = 1e-6  # a predicted share of 0 would cost infinitely much
@@ -222,9 +222,13 @@ class Observers(PartialJudge):
     @torch.no_grad()
     def probabilities(self, pictures: Tensor) -> np.ndarray:
         """Crops of faces (N, 3, S, S) in 0...1 -> predicted shares of observers (N, 6)."""
+        device = best_device()
         parts = []
-        for x in pictures.float().split(PICTURES_AT_A_TIME):
-            parts.append(torch.stack([network.shares(x) for network in self.networks]).mean(0))
+        with on_device(device, *self.networks):
+            for batch in pictures.float().split(PICTURES_AT_A_TIME):
+                x = batch.to(device)
+                shares = torch.stack([network.shares(x) for network in self.networks]).mean(0)
+                parts.append(shares.cpu())
         return torch.cat(parts).numpy()
 
 

@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from cmlib import files
 from cmlib.corpora import cache_root, download
 from cmlib.evaluation.judges import PartialJudge, central_square
+from cmlib.training.loop import best_device
 
 PACKAGE = download.Archive(
     name="face-api-1.7.15.tgz",
@@ -121,6 +122,11 @@ def read_weights(name: str, folder: Path | None = None) -> dict[str, Tensor]:
     return tensors
 
 
+def weights_on(device: torch.device, name: str, folder: Path | None) -> dict[str, Tensor]:
+    """The tensors of ``read_weights`` on a device, where they stay: nothing else uses them."""
+    return {key: tensor.to(device) for key, tensor in read_weights(name, folder).items()}
+
+
 def _network_input(pictures: Tensor, share: float, down: float, size: int) -> Tensor:
     """The middle of pictures (B, 3, S, S) in 0...1 as both networks expect it, (B, 3, size, size).
 
@@ -128,7 +134,7 @@ def _network_input(pictures: Tensor, share: float, down: float, size: int) -> Te
     """
     middle = central_square(pictures.float().clamp(0, 1), share, down)
     x = F.interpolate(middle, (size, size), mode="bilinear", antialias=True)
-    return (255 * x - MEAN_COLOUR) / 255
+    return (255 * x - MEAN_COLOUR.to(x.device)) / 255
 
 
 # -------------------------------------------------------------------- expressions
@@ -146,19 +152,20 @@ class FaceApi(PartialJudge):
 
     def __init__(self, classes: Sequence[str], folder: Path | None = None, share: float = 0.65):
         super().__init__(classes)
-        self.weights = read_weights(EXPRESSION, folder)
+        self.device = best_device()
+        self.weights = weights_on(self.device, EXPRESSION, folder)
         self.share = share
 
     @torch.no_grad()
     def probabilities(self, pictures: Tensor) -> np.ndarray:
         parts = []
         for batch in pictures.split(BATCH):
-            x = _network_input(batch, self.share, 0.0, self.SIZE)
+            x = _network_input(batch.to(self.device), self.share, 0.0, self.SIZE)
             for block in range(4):
                 x = self._dense_block(x, block)
             features = F.avg_pool2d(x, 7, 2).flatten(1)  # (B, 256)
             logits = features @ self.weights["fc/weights"] + self.weights["fc/bias"]
-            parts.append(logits.softmax(1))
+            parts.append(logits.softmax(1).cpu())
         return torch.cat(parts).numpy()
 
     def _dense_block(self, x: Tensor, block: int) -> Tensor:
@@ -205,7 +212,8 @@ class FaceIdentity:
     SAME_PERSON = 0.6  # distance of two vectors below which they are taken for one person
 
     def __init__(self, folder: Path | None = None, share: float = 0.8, down: float = 0.06):
-        self.weights = read_weights(IDENTITY, folder)
+        self.device = best_device()
+        self.weights = weights_on(self.device, IDENTITY, folder)
         self.share, self.down = share, down
 
     @torch.no_grad()
@@ -213,11 +221,11 @@ class FaceIdentity:
         """Pictures (N, 3, S, S) in 0...1 -> vectors (N, 128), to be compared by their distance."""
         parts = []
         for batch in pictures.split(BATCH):
-            x = _network_input(batch, self.share, self.down, self.SIZE)
+            x = _network_input(batch.to(self.device), self.share, self.down, self.SIZE)
             x = F.max_pool2d(F.relu(self._convolution(x, "conv32_down", 2)), 3, 2)
             for block in self.BLOCKS:
                 x = self._residual_block(x, f"conv{block}")
-            parts.append(x.mean((2, 3)) @ self.weights["fc"])
+            parts.append((x.mean((2, 3)) @ self.weights["fc"]).cpu())
         return torch.cat(parts)
 
     def _residual_block(self, x: Tensor, name: str) -> Tensor:

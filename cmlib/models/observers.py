@@ -88,7 +88,8 @@ def mean_shares(logits: Tensor, temperature: Tensor | float) -> Tensor:
 def grey(pictures: Tensor) -> Tensor:
     """Pictures (B, 3, S, S) in grey at 64 pixels, (B, 1, 64, 64); grey ones are only resized."""
     if pictures.shape[1] == 3:
-        weights = pictures.new_tensor(LUMINANCE).view(1, 3, 1, 1)
+        weights = torch.tensor(LUMINANCE, dtype=pictures.dtype).view(1, 3, 1, 1)
+        weights = weights.to(pictures.device)
         pictures = (pictures * weights).sum(1, keepdim=True)
     if pictures.shape[-1] == PICTURE_SIZE:
         return pictures

@@ -21,6 +21,7 @@ PICTURES = (".png", ".svg", ".webp", ".gif")
 LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 CORPUS_PAGE = files.ROOT / "docs" / "corpus"  # a page of its own, with clips that play
 COURSE = ("docs/course", "docs/glossary", "docs/reading")  # pages to read beside the notebooks
+FENCED = r"(^```.*?^```)"  # code in a page
 LONGEST_ALT = 200  # letters of an alternative text
 
 FRONT = """\
@@ -153,8 +154,20 @@ def with_links(text: str, name: str, documents: Sequence[Path], repository: str)
             return f"[{words}]({repository}/{kind}/main/{path})"
         return words
 
-    parts = re.split(r"(^```.*?^```)", text, flags=re.S | re.M)
-    parts[::2] = [LINK.sub(replaced, part) for part in parts[::2]]
+    parts = re.split(FENCED, text, flags=re.S | re.M)
+    parts[::2] = [keep_together(LINK.sub(replaced, part)) for part in parts[::2]]
+    return "".join(parts)
+
+
+def keep_together(text: str) -> str:
+    """A number and its per cent sign stay on one line."""
+    return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", text)
+
+
+def below_title(text: str) -> str:
+    """A part of a page whose headings are one level lower, because the page has a title above."""
+    parts = re.split(FENCED, text, flags=re.S | re.M)
+    parts[::2] = [re.sub(r"^(?=#{1,5} )", "#", part, flags=re.M) for part in parts[::2]]
     return "".join(parts)
 
 
@@ -162,11 +175,14 @@ def notebook_page(path: Path, name: str, documents: Sequence[Path], repository: 
     """A notebook with its published outputs, alternative texts, and links to run it elsewhere."""
     book = json.loads(path.read_text(encoding="utf-8"))
     prose = ""
+    has_parts = any(is_part(cell) for cell in book["cells"][1:])
     for cell in book["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
             prose = without_pictures(source) or prose
             cell["source"] = with_links(source, name, documents, repository)
+            if has_parts and cell is not book["cells"][0]:
+                cell["source"] = below_title(cell["source"])
         elif any("image/png" in output.get("data", {}) for output in cell["outputs"]):
             cell["metadata"]["mystnb"] = {"image": {"alt": alternative_text(source, prose)}}
     if repository:
@@ -174,6 +190,11 @@ def notebook_page(path: Path, name: str, documents: Sequence[Path], repository: 
         title, _, rest = first["source"].partition("\n")
         first["source"] = f"{title}\n\n{run_elsewhere(name, repository)}\n{rest}"
     return json.dumps(book)
+
+
+def is_part(cell: dict) -> bool:
+    """Whether a cell begins with a heading of the first level, as the title of a notebook is."""
+    return cell["cell_type"] == "markdown" and "".join(cell["source"]).startswith("# ")
 
 
 def run_elsewhere(name: str, repository: str) -> str:

@@ -20,6 +20,7 @@ from cmlib import checkpoints, files, strangeness
 from cmlib.corpora import CorpusError
 from cmlib.models import VaeGan
 from cmlib.preparation.store import StoreError
+from cmlib.training.loop import best_device, on_device
 
 from . import inputs
 from .inputs import LIMITS, RATES, Inputs
@@ -62,7 +63,8 @@ def write_limits(options: argparse.Namespace) -> None:
         people = inputs.celeba(options.celeba, LIMITS, options.cache)
     else:
         raise CorpusError("celeba: give the folder of its pictures with --celeba")
-    values = strangeness.measure_all(model, people.batches(size))
+    with on_device(best_device(), model):
+        values = strangeness.measure_all(model, people.batches(size))
     card[strangeness.KEY] = strangeness.card_entry(values, people.name, people.people)
     files.write_text(path.with_suffix(".json"), json.dumps(card, indent=1))
     print(json.dumps(card[strangeness.KEY], indent=1))
@@ -115,7 +117,8 @@ def write_rates(options: argparse.Namespace) -> None:
         report[network] = {}
         for kind in kinds:
             kind = kind.evenly()
-            values = strangeness.measure_all(model, kind.batches(size))
+            with on_device(best_device(), model):
+                values = strangeness.measure_all(model, kind.batches(size))
             how_strange = strangeness.strangeness(values, limits)
             report[network][kind.name] = {
                 "strange": round(float((how_strange > 1).mean()), 3),

@@ -12,6 +12,7 @@ nb_execution_mode = "off"
 nb_merge_streams = True
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 4  # as GitHub gives them
+myst_html_meta = {"description": "Context Matters: how a voice changes the face that is perceived."}
 
 # Members in the order of the source, which is the order of thought.
 autodoc_member_order = "bysource"
@@ -21,6 +22,7 @@ autodoc_default_options = {
     "ignore-module-all": True,  # a name is explained where it is defined, not where it is offered
 }
 autodoc_typehints = "signature"
+autodoc_inherit_docstrings = False  # torch's words about every ``forward`` explain none of ours
 default_role = "code"
 
 html_theme = "furo"

@@ -2,7 +2,7 @@
 
 const DIFFERENCE_GAIN = 4;  // the difference map is brightened by this much, as its caption says
 
-const percent = share => `${(100 * share).toFixed(0)} %`;
+const percent = share => `${(100 * share).toFixed(0)}\u00a0%`;  // on one line
 
 /** The address of a picture (3, size, size) in 0...1, for an <img>. */
 export function pictureAddress(values, size) {
