@@ -82,8 +82,9 @@ review: $(READY)  ## from now on, git diff shows notebooks of this clone as text
 	@$(PY) -m pip install -q -e '.[review]'
 	git config diff.notebook.textconv '$(PY) -m jupytext --quiet --to py:percent --opt notebook_metadata_filter=-all --output -'
 
+# The tests start a hundred processes, and each would compile the library again if Python kept no compiled files.
 test: $(READY)  ## unit and parity tests, and every notebook in profile smoke
-	@OMP_NUM_THREADS=1 MPLBACKEND=agg $(PY) -m pytest -q -n $(CORES) --dist loadfile
+	@PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 MPLBACKEND=agg $(PY) -m pytest -q -n $(CORES) --dist loadfile
 
 test-browser: $(READY)  ## the demo and the page in a headless Chromium (which has to be installed)
 	@$(PY) -m pip install -q -e '.[browser,site]' && MPLBACKEND=agg $(PY) -m pytest -q tests/browser

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 
@@ -13,6 +14,8 @@ import numpy as np
 import torch
 
 from benchmarks.measure import MEGABYTE, Sizes, growth
+
+LOAD = [sys.executable, "-S", "-c", "while True: pass"]  # another program that never waits
 
 
 def step(way: str, sizes: dict) -> dict[str, float]:
@@ -31,18 +34,24 @@ def step(way: str, sizes: dict) -> dict[str, float]:
     return {"growth": (peak - before) / MEGABYTE, "peak": peak / MEGABYTE}
 
 
-def pace(steps: int, sizes: dict) -> dict[str, float]:
+def pace(steps: int, sizes: dict, busy: bool) -> dict[str, float]:
     """Seconds of one of ``steps`` training steps as the loop makes them.
 
-    Two steps before these are not counted.
+    Two steps before these are not counted. With ``busy`` another process takes a core meanwhile.
     """
     from benchmarks.step import a_step
 
     work = a_step(Sizes(**sizes), "loop")
     [work() for _ in range(2)]
-    started = time.perf_counter()
-    [work() for _ in range(steps)]
-    return {"seconds": (time.perf_counter() - started) / steps}
+    other = subprocess.Popen(LOAD, start_new_session=True) if busy else None
+    try:
+        started = time.perf_counter()
+        [work() for _ in range(steps)]
+        return {"seconds": (time.perf_counter() - started) / steps}
+    finally:
+        if other:
+            other.kill()
+            other.wait()
 
 
 def store(folder: str, batch: int) -> dict[str, float]:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
+from warm_kernels import warm_kernels
 
 import cmlib  # noqa: F401  before a test loads torch, whose threads it tells how to wait
 from cmlib import files
@@ -234,6 +235,17 @@ def toy_project(tmp_path_factory, toy_data) -> Iterator[Path]:
         patch.setattr(files, "ROOT", home)
         patch.setattr(crowd, "SHIPPED", toy_data / "crowd")
         yield home
+
+
+@pytest.fixture(scope="session")
+def kernels(tmp_path_factory) -> Iterator[dict[str, str]]:
+    """The environment in which notebooks get kernels that have imported torch and others before.
+
+    They compute on one thread and know no window system.
+    """
+    settings = {"MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"}
+    with warm_kernels(tmp_path_factory.mktemp("kernels"), settings) as environment:
+        yield settings | environment
 
 
 @pytest.fixture

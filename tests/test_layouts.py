@@ -155,15 +155,13 @@ CORPORA = {
 
 
 @pytest.fixture(scope="module")
-def prepared(request, tmp_path_factory):
+def prepared(request, tmp_path_factory, kernels):
     """The corpus with the name in ``request.param``, in its layout, prepared by the command."""
     corpus = request.param
     make, large = CORPORA[corpus]
     home = tmp_path_factory.mktemp(corpus)
     make(home / "data" / corpus)
-    settings = {
-        "MPLBACKEND": "agg",
-        "OMP_NUM_THREADS": "1",
+    settings = kernels | {
         "CM_DATA": str(home / "data"),
         # Both corpora share the decoded pictures of the crowd.
         "CM_CACHE": str(tmp_path_factory.getbasetemp() / "prepared"),

@@ -1,5 +1,6 @@
 """The project in odd places: odd paths, somebody else's checkout, no checkout at all."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -195,20 +196,41 @@ def packages(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["prepare", "actors"],
-        ["fetch", "ravdess"],
-        ["evaluate"],
-        ["figures"],
-        ["pretrain"],
-        ["perceive", "--image", "x.png", "--audio", "x.wav"],
-    ],
-    ids=lambda arguments: arguments[0],
+NEEDING_THE_REPOSITORY = (
+    ["prepare", "actors"],
+    ["fetch", "ravdess"],
+    ["evaluate"],
+    ["figures"],
+    ["pretrain"],
+    ["perceive", "--image", "x.png", "--audio", "x.wav"],
 )
-def test_without_its_repository_it_says_so_in_one_line(arguments, packages, tmp_path):
-    status, printed = finish([*CM, *arguments], tmp_path, PYTHONPATH=str(packages))
+# One process for all of these commands, because each would import torch.
+IN_TURN = """
+import contextlib, io, json, sys
+from cmlib.cli import main
+answers = {}
+for arguments in json.loads(sys.argv[1]):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        status = main(arguments)
+    answers[arguments[0]] = [status, printed.getvalue()]
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="module")
+def answers_without_repository(packages, tmp_path_factory) -> dict[str, tuple[int, str]]:
+    """The exit status of each command without a repository, and what it prints."""
+    command = [sys.executable, "-c", IN_TURN, json.dumps(NEEDING_THE_REPOSITORY)]
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    status, printed = finish(command, elsewhere, PYTHONPATH=str(packages))
+    assert status == 0, printed
+    return json.loads(printed)
+
+
+@pytest.mark.parametrize("name", [arguments[0] for arguments in NEEDING_THE_REPOSITORY])
+def test_without_its_repository_it_says_so_in_one_line(name, answers_without_repository, packages):
+    status, printed = answers_without_repository[name]
     assert status == 1 and printed.count("\n") == 1, printed
     assert "without its repository" in printed and printed.endswith("pip install -e .\n")
     assert [path.name for path in packages.iterdir()] == ["cmlib"], "nothing is written beside it"
