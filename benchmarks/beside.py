@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import cmlib
-from benchmarks.measure import Row, Sizes, faster, in_child, interleaved
+from benchmarks.measure import Row, Sizes, faster, in_child
 
 SPINS = {
     "ours": cmlib.SPINS,
@@ -16,28 +16,25 @@ SPINS = {
 def rows(sizes: Sizes) -> list[Row]:
     """A training step with the spinning that cmlib allows OpenMP's threads, against libgomp's own.
 
-    The default of libgomp is 30 times as long.
+    The default of libgomp is 30 times as long. Each process measures itself without and with
+    another program; the two kinds of processes take turns.
     """
-    return [
-        row
-        for name, busy in (("beside_busy", True), ("beside_idle", False))
-        for row in _rows(sizes, name, busy)
-    ]
-
-
-def _rows(sizes: Sizes, name: str, busy: bool) -> list[Row]:
     arguments = {
         "steps": sizes.steps,
         "sizes": dataclasses.asdict(dataclasses.replace(sizes, size=min(sizes.size, 64))),
-        "busy": busy,
     }
-    sides = {
-        side: lambda spin=spin: in_child("pace", {"GOMP_SPINCOUNT": str(spin)}, **arguments)[
-            "seconds"
-        ]
-        for side, spin in SPINS.items()
+    paces: dict[str, list[dict[str, float]]] = {side: [] for side in SPINS}
+    for number in range(sizes.repetitions // 2):
+        for side in SPINS if number % 2 else reversed(SPINS):
+            spins = {"GOMP_SPINCOUNT": str(SPINS[side])}
+            paces[side].append(in_child("pace", spins, **arguments))
+    places = {
+        "busy": ("beside another that takes a core", 2.0),
+        "idle": ("on a machine that does nothing else", 0.9),
     }
-    seconds = interleaved(sides, sizes.repetitions // 2, warm=0)  # each process warms itself
-    place = "beside another that takes a core" if busy else "on a machine that does nothing else"
-    what = f"a training step of 64 x 64 pixels {place}, short spinning / libgomp's own"
-    return [faster(name, what, seconds["ours"], seconds["other"], 2.0 if busy else 0.9)]
+    result = []
+    for load, (place, target) in places.items():
+        ours, other = ([pace[load] for pace in paces[side]] for side in SPINS)
+        what = f"a training step of 64 x 64 pixels {place}, short spinning / libgomp's own"
+        result.append(faster(f"beside_{load}", what, ours, other, target))
+    return result

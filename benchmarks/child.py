@@ -34,24 +34,27 @@ def step(way: str, sizes: dict) -> dict[str, float]:
     return {"growth": (peak - before) / MEGABYTE, "peak": peak / MEGABYTE}
 
 
-def pace(steps: int, sizes: dict, busy: bool) -> dict[str, float]:
+def pace(steps: int, sizes: dict) -> dict[str, float]:
     """Seconds of one of ``steps`` training steps as the loop makes them.
 
-    Two steps before these are not counted. With ``busy`` another process takes a core meanwhile.
+    "idle" is without, and "busy" with another process that takes a core. Two steps before these are
+    not counted.
     """
     from benchmarks.step import a_step
 
     work = a_step(Sizes(**sizes), "loop")
     [work() for _ in range(2)]
-    other = subprocess.Popen(LOAD, start_new_session=True) if busy else None
-    try:
+
+    def seconds() -> float:
         started = time.perf_counter()
         [work() for _ in range(steps)]
-        return {"seconds": (time.perf_counter() - started) / steps}
-    finally:
-        if other:
-            other.kill()
-            other.wait()
+        return (time.perf_counter() - started) / steps
+
+    idle = seconds()
+    with subprocess.Popen(LOAD, start_new_session=True) as other:
+        busy = seconds()
+        other.kill()
+    return {"idle": idle, "busy": busy}
 
 
 def store(folder: str, batch: int) -> dict[str, float]:

@@ -29,6 +29,7 @@ VERSIONS = {
     "preparation": 1,  # which frames and sound of a clip are kept, spectrograms, the arrays
     "encoding": 1,  # how latents are read out of a trained VAE-GAN
     "face": 1,  # the network VaeGan, its losses and its training, and which labels the faces have
+    "small_vaegan": 1,  # the start and the training of the small networks of notebook 02
     "voice": 1,  # the same for voices; they share their code, so mostly both versions rise
     "classifier": 1,  # the linear classifier, the fusions of two latents, and their training
     "can": 1,  # the context attention network, its training, and which faces and voices are paired

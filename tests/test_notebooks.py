@@ -106,12 +106,6 @@ def shared(run):
     torch.set_num_threads(threads)
 
 
-# Notebook 02 trains this network with a loop in its cells, and the figure with the library's. Both
-# sum in another order, and an adversarial game makes such differences larger with each step. What
-# a single step computes is compared in test_mechanisms.py.
-TRAINED_BY_HAND = ("02_learning", "02_game", "02_measures")
-
-
 @pytest.mark.parametrize("name", catalogue.FIGURES)
 def test_a_figure_is_drawn_again_as_in_its_notebook(name, run, recorded, shared, tmp_path):
     figure = catalogue.FIGURES[name]
@@ -129,8 +123,7 @@ def test_a_figure_is_drawn_again_as_in_its_notebook(name, run, recorded, shared,
         first, second = pd.read_csv(saved), pd.read_csv(tmp_path / "again.csv")
         if "seconds" in first.columns:  # how long a training took is never the same
             first, second = first.drop(columns="seconds"), second.drop(columns="seconds")
-        tolerance = 1e-3 if name in TRAINED_BY_HAND else 1e-4
-        pd.testing.assert_frame_equal(first, second, rtol=tolerance, atol=1e-5)
+        pd.testing.assert_frame_equal(first, second, rtol=1e-4, atol=1e-5)
 
 
 def pixels(path: Path) -> np.ndarray:

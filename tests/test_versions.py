@@ -4,13 +4,15 @@ A tiny computation of each kind is compared with the numbers that it gave when i
 with a tolerance for other machines.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from conftest import face, tone
 
 from cmlib import metrics
-from cmlib.config import CanConfig, ClassifierConfig, VaeGanConfig
+from cmlib.config import SMALL_FACES, CanConfig, ClassifierConfig, VaeGanConfig
 from cmlib.evaluation import judges
 from cmlib.models import Posterior, VaeGan
 from cmlib.preparation import cropping, detector, media, spectrograms
@@ -20,6 +22,7 @@ from cmlib.training.can import train_can
 from cmlib.training.classifier import train_classifier
 from cmlib.training.encoding import encode
 from cmlib.training.loop import launch
+from cmlib.training.small_vaegan import ANSWERS, train_small_vaegan
 from cmlib.training.vaegan import train_vaegan
 
 TOLERANCE = 1e-3  # relative
@@ -30,6 +33,7 @@ NUMBERS = {
     "preparation": (1, [3.0, 11.0, 18.0, 26.0, 0.11322, 0.25012, 0.350677, 0.814646, 0.0, 0.0]),
     "encoding": (1, [0.0122578, 0.0270159, -0.139112, 0.0301137, 0.0438444]),
     "face": (1, [2.48106, 0.587304, 0.537474, 1.1276, 2.26289, 0.213781, 1.24935, 0.394787]),
+    "small_vaegan": (1, [11.942, 0.00587008, 0.0228602, 2.25849, 0.562429, 0.571914, 0.555419]),
     "voice": (1, [2.56835, 1.21017, 2.26178, 0.19904, 0.339315]),
     "classifier": (1, [1.23925, 0.325, 0.453846]),
     "can": (1, [1.44192, 0.463501, 0.333333, 0.603638, 1.06696]),
@@ -66,6 +70,13 @@ def vaegan_numbers(channels, **settings):
     material = TrainingData(pictures(channels), np.arange(16), np.arange(16, 24), labels, flips)
     _, history = train_vaegan(material, small, seed=1, fabric=launch("32-true"))
     return last_row(history)
+
+
+def small_vaegan_numbers():
+    small = replace(SMALL_FACES["VAE-GAN"], epochs=1, batch=8, learning_rate=1e-5)
+    material = TrainingData(pictures(3), np.arange(16), np.arange(0))
+    _, steps = train_small_vaegan(material, small, seed=1)
+    return steps[["kl", "pixels", "features", "discriminator", *ANSWERS]].iloc[-1].to_list()
 
 
 def cropping_numbers():
@@ -144,6 +155,7 @@ def test_a_stage_gives_the_numbers_of_its_version(stage, tmp_path, monkeypatch):
             focus=8.0,
             label_weight=0.1,
         ),
+        "small_vaegan": small_vaegan_numbers,
         "voice": lambda: vaegan_numbers(1, label_weight=0.1, translate=(1, 2)),
         "classifier": classifier_numbers,
         "can": can_numbers,

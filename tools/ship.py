@@ -16,8 +16,9 @@ from pathlib import Path
 
 from cmlib import checkpoints, files
 from cmlib.evaluation import judges
-from cmlib.experiment import kept
+from cmlib.experiment import kept, small_vaegans
 from cmlib.experiment.run import Run
+from cmlib.figures import notebook_02
 from cmlib.models import VaeGan
 
 
@@ -56,6 +57,22 @@ def ship_judges(run: Run, target: Path) -> list[Path]:
             card = judges.judge_card(run, learns_from)
             card["command"] = command_of(card)
             shipped.append(checkpoints.save(target / card["stage"], judge, card))
+    return shipped
+
+
+def ship_small_vaegans(run: Run) -> list[Path]:
+    """Copy the small VAE-GANs of notebook 02 that this run has trained; return the weights."""
+    shipped = []
+    data = notebook_02.small_corpus(run).data
+    for name, settings in notebook_02.small_settings(run).items():
+        kept = small_vaegans.kept_path(small_vaegans.record_of(data, settings, run.seed))
+        if checkpoints.is_complete(kept):
+            target = files.make_folder(small_vaegans.shipped_folder())
+            for file in kept.parent.glob(f"{kept.name}.*"):
+                ending = file.name.removeprefix(kept.name)
+                if ending != ".lock":
+                    shutil.copy(file, target / f"{small_vaegans.file_name(name)}{ending}")
+            shipped.append(target / f"{small_vaegans.file_name(name)}.safetensors")
     return shipped
 
 
@@ -117,6 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
     target = files.ROOT / "checkpoints" / options.run.resolve().name
     shipped = ship(options.run, target)
     shipped += ship_judges(run_of(options.run), target)
+    shipped += ship_small_vaegans(run_of(options.run))
     shipped += ship_tables(options.run, target)
     for path in shipped:
         print(f"{path.relative_to(files.ROOT)}: {path.stat().st_size / 1e6:.1f} MB")

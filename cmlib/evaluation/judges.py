@@ -10,7 +10,6 @@ predicts what a hundred people would say.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib
 import math
 from abc import ABC, abstractmethod
@@ -27,7 +26,7 @@ from cmlib import checkpoints, files, provenance
 from cmlib.corpora import cache_root
 from cmlib.experiment.run import Run
 from cmlib.models import CnnJudge
-from cmlib.training.batches import Pictures, batches
+from cmlib.training.batches import Pictures, batches, fingerprint
 from cmlib.training.loop import launch
 
 EPOCHS = 12
@@ -142,20 +141,12 @@ def train_judge(
     record = provenance.of_code(
         "judge",
         {"epochs": epochs, "classes": int(labels.max()) + 1},
-        {"pictures": _fingerprint(pictures, rows, labels)},
+        {"pictures": fingerprint(pictures, rows, labels)},
         seed,
     )
     path = cache_root() / "judges" / record.fingerprint()
     card = {"stage": "judge", "seed": seed, "provenance": record.to_json()}
     return _kept(path, record, card, lambda: _train(pictures, rows, labels, epochs, seed))
-
-
-def _fingerprint(pictures: Pictures, rows: np.ndarray, labels: np.ndarray) -> str:
-    """SHA-256 of what a judge learns from: the labels and pictures of ``rows``."""
-    digest = hashlib.sha256(labels[rows].astype(np.int64).tobytes())
-    for batch in batches(rows, 512):
-        digest.update(pictures.batch(batch).numpy().tobytes())
-    return digest.hexdigest()
 
 
 @torch.enable_grad()  # even if the caller has switched gradients off

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,20 +12,23 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor, nn
+from torch import Tensor
 
+from cmlib import provenance
 from cmlib.config import SMALL_FACES, VaeGanConfig
 from cmlib.corpora import cartoons
 from cmlib.evaluation import judges
+from cmlib.experiment import small_vaegans
 from cmlib.experiment.kept import kept_table
 from cmlib.experiment.run import Run
+from cmlib.experiment.small_vaegans import SmallTraining, small_vaegan
 from cmlib.figures.figure import Notebook, computed_once, faces
 from cmlib.models import VaeGan
 from cmlib.models.vaegan import INFERENCE_BATCH
 from cmlib.plots import kinds
 from cmlib.plots import notebook_02 as plots
 from cmlib.training.batches import Pictures, TrainingData
-from cmlib.training.small_vaegan import ANSWERS, SmallVaeGanTraining, train_small_vaegan
+from cmlib.training.small_vaegan import ANSWERS, SmallVaeGanTraining
 
 notebook = Notebook("02_face_vae", needs=faces)
 PENALTIES = [1e-4, 1e-3, 1e-2, 1e-1]  # inverse strengths C of the penalty of the probe
@@ -54,7 +56,7 @@ def clips_to_show(run: Run) -> pd.DataFrame:
 # -------------------------------------------------------------------- small VAE-GANs
 
 INVENTED = 10  # latents drawn from the prior, the same after every epoch
-# What ``small_training`` tells of each step.
+# What is looked at of each step.
 GAME = ["step", "epoch", "discriminator", *ANSWERS, "critic trained", "decoder trained"]
 
 
@@ -81,20 +83,25 @@ class Cartoons:
         return [list(cartoons.MOODS)[mood] for mood in self.moods[self.shown]]
 
 
+def strangers(run: Run) -> int:
+    """On how many cartoons the small networks are compared; as many teach the judge of them."""
+    return 100 if run.profile_name == "smoke" else 500
+
+
 @computed_once
 def small_corpus(run: Run) -> Cartoons:
-    """The cartoons of a run: 4,000 to learn from (profile smoke: 128), and 500 strangers."""
+    """The cartoons of a run: 4,000 to learn from (profile smoke: 128), and ``strangers``."""
     count = 128 if run.profile_name == "smoke" else 4000
     learnt, table = cartoons.draw(count, seed=run.seed)
-    others, table_of_others = cartoons.draw(500, seed=run.seed + 1)
+    others, table_of_others = cartoons.draw(strangers(run), seed=run.seed + 1)
     numbers = {mood: number for number, mood in enumerate(cartoons.MOODS)}
     rows = np.arange(count)
     data = TrainingData(Pictures(learnt), rows, rows[:0], labels=table.mood.map(numbers).to_numpy())
-    strangers = Pictures(others).batch(np.arange(len(others)))
+    unknown = Pictures(others).batch(np.arange(len(others)))
     moods = table_of_others.mood.map(numbers)
-    shown = moods.groupby(moods).head(2).sort_values(kind="stable").index.to_numpy()
+    shown = moods.groupby(moods).head(2).sort_values(kind="stable").index.to_numpy(copy=True)
     one_face = table_of_others.to_dict("records")[0]
-    return Cartoons(data, strangers, moods.to_numpy(), shown, one_face)
+    return Cartoons(data, unknown, moods.to_numpy(), shown, one_face)
 
 
 def prior_latents(latent: int, seed: int) -> Tensor:
@@ -103,24 +110,19 @@ def prior_latents(latent: int, seed: int) -> Tensor:
 
 
 @computed_once
-def small_training(run: Run, name: str) -> tuple[VaeGan, pd.DataFrame, list, list]:
-    """One of ``small_settings``, trained from principal components.
+def small_training(run: Run, name: str) -> SmallTraining:
+    """One of ``small_settings``, trained from principal components: shipped, kept or trained now.
 
-    Returns the network, a table with a row for each step, and at the start and after each epoch the
-    reconstructions of the cartoons to look at and faces from the prior.
+    Its course shows the cartoons to look at, reconstructed, and then ``INVENTED`` faces of nobody.
     """
     settings, corpus = small_settings(run)[name], small_corpus(run)
     x = corpus.strangers[corpus.shown]
     points = prior_latents(settings.latent, run.seed)
-    epochs, invented = [], []
 
-    @torch.no_grad()
-    def watch(unfinished: VaeGan) -> None:
-        epochs.append(list(unfinished(x)[0].clamp(0, 1)))
-        invented.append(list(unfinished.decoder(points).clamp(0, 1)))
+    def paint(unfinished: VaeGan) -> Tensor:
+        return torch.cat([unfinished(x)[0], unfinished.decoder(points)])
 
-    trained, steps = train_small_vaegan(corpus.data, settings, run.seed, watch)
-    return trained, steps, epochs, invented
+    return small_vaegan(name, corpus.data, settings, run.seed, paint)
 
 
 def by_epoch(steps: pd.DataFrame) -> pd.DataFrame:
@@ -136,14 +138,14 @@ def by_epoch(steps: pd.DataFrame) -> pd.DataFrame:
     work="trains a small VAE-GAN",
 )
 def learning(run: Run) -> dict:
-    _, steps, epochs, invented = small_training(run, "VAE-GAN")
-    corpus = small_corpus(run)
+    training, corpus = small_training(run, "VAE-GAN"), small_corpus(run)
+    count = len(corpus.shown)
     return {
         "originals": list(corpus.strangers[corpus.shown]),
-        "epochs": epochs,
-        "invented": invented,
+        "epochs": [list(pictures[:count]) for pictures in training.course],
+        "invented": [list(pictures[count:]) for pictures in training.course],
         "moods": corpus.names,
-        "table": by_epoch(steps),
+        "table": by_epoch(training.steps),
     }
 
 
@@ -154,7 +156,7 @@ def learning(run: Run) -> dict:
     work="trains a small VAE-GAN",
 )
 def game(run: Run) -> pd.DataFrame:
-    return small_training(run, "VAE-GAN")[1][GAME]
+    return small_training(run, "VAE-GAN").steps[GAME]
 
 
 @notebook.figure(
@@ -167,15 +169,23 @@ def game(run: Run) -> pd.DataFrame:
 def measures(run: Run) -> dict:
     corpus = small_corpus(run)
     x = corpus.strangers[corpus.shown]
-    at_start = SmallVaeGanTraining(corpus.data, small_settings(run)["VAE-GAN"], run.seed)
-    networks = {"components alone": at_start.model.eval()}
-    networks |= {name: small_training(run, name)[0] for name in small_settings(run)}
+    networks = small_networks(run)
     return {
         "originals": list(x),
         "decoded": {name: list(trained(x)[0].clamp(0, 1)) for name, trained in networks.items()},
         "moods": corpus.names,
-        "table": small_numbers(run, networks),
+        "table": small_numbers(run),
     }
+
+
+@computed_once
+def small_networks(run: Run) -> dict[str, VaeGan]:
+    """The small VAE-GANs by name, and the one that they start from: "components alone"."""
+    untrained = SmallVaeGanTraining(
+        small_corpus(run).data, small_settings(run)["VAE-GAN"], run.seed
+    )
+    networks = {"components alone": untrained.model.eval()}
+    return networks | {name: small_training(run, name).network for name in small_settings(run)}
 
 
 def gradient_energy(x: Tensor) -> float:
@@ -183,17 +193,35 @@ def gradient_energy(x: Tensor) -> float:
     return float(x.diff(dim=-1).square().mean() + x.diff(dim=-2).square().mean())
 
 
-@torch.no_grad()
-def small_numbers(run: Run, networks: Mapping[str, nn.Module]) -> pd.DataFrame:
-    """How well ``networks`` paint cartoons that they have never seen, a row for each.
+@computed_once
+def small_numbers(run: Run) -> pd.DataFrame:
+    """How well ``small_networks`` paint cartoons that they have never seen, a row for each.
 
     ``error`` is the mean squared error of pixels, and ``sharpness`` the gradient energy as a share
     of that of the originals. ``read`` is the share of faces whose mood a judge names that has
-    learnt from 500 other cartoons, and ``plus_minus`` half the width of its 95 % interval. The row
+    learnt from other cartoons, and ``plus_minus`` half the width of its 95 % interval. The row
     "originals" says how much the judge reads of those.
     """
+    data = small_corpus(run).data
+    records = {
+        name: small_vaegans.record_of(data, settings, run.seed)
+        for name, settings in small_settings(run).items()
+    }
+    return kept_table(
+        run,
+        "cartoons",
+        lambda: measure_small_networks(run),
+        networks=(),
+        settings={"strangers": strangers(run)},
+        below={"judge": provenance.of_code("judge"), **records},
+    )
+
+
+@torch.no_grad()
+def measure_small_networks(run: Run) -> pd.DataFrame:
+    """The table of ``small_numbers``."""
     corpus, smoke = small_corpus(run), run.profile_name == "smoke"
-    pictures, table = cartoons.draw(500, seed=run.seed + 2)
+    pictures, table = cartoons.draw(strangers(run), seed=run.seed + 2)
     labels = table.mood.map({mood: i for i, mood in enumerate(cartoons.MOODS)}).to_numpy()
     rows = np.arange(len(pictures))
     judge = judges.train_judge(
@@ -201,7 +229,7 @@ def small_numbers(run: Run, networks: Mapping[str, nn.Module]) -> pd.DataFrame:
     )
     x = corpus.strangers
     numbers = []
-    for name, trained in {"originals": None, **networks}.items():
+    for name, trained in {"originals": None, **small_networks(run)}.items():
         painted = x
         if trained is not None:
             latents = [trained.encoder(batch)[0] for batch in x.split(50)]
@@ -226,7 +254,7 @@ def small_numbers(run: Run, networks: Mapping[str, nn.Module]) -> pd.DataFrame:
 def loss_curves(run: Run) -> dict:
     history = run.history("face")
     if history is None:
-        steps = small_training(run, "VAE-GAN")[1]
+        steps = small_training(run, "VAE-GAN").steps
         return {"table": by_epoch(steps), "short": True}
     return {"table": history, "short": False}
 

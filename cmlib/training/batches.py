@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import queue
 import threading
@@ -101,6 +102,14 @@ def batches(
         batch = rows[start : start + size]
         if rng is None or len(batch) >= min_size:
             yield batch
+
+
+def fingerprint(pictures: Pictures, rows: np.ndarray, labels: np.ndarray) -> str:
+    """SHA-256 of what is learnt from: the labels and pictures of ``rows`` (N,)."""
+    digest = hashlib.sha256(labels[rows].astype(np.int64).tobytes())
+    for batch in batches(rows, 512):
+        digest.update(pictures.batch(batch).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def prefetched(items: Iterable[Any], device: torch.device) -> Iterator[Any]:

@@ -31,7 +31,7 @@ USED_BY_EVALUATION = (MODELS, CODE, ("bootstrap",))
 # the profile that it reads itself, besides those that its networks were trained with.
 NOTEBOOKS = {
     "01_data_preparation": ((), ("evaluation",), ()),
-    "02_face_vae": (("face",), CODE, ("face", "bootstrap")),
+    "02_face_vae": (("face",), (*CODE, "small_vaegan"), ("face", "bootstrap")),
     "03_voice_vae": (("voice", "classifier_voice"), CODE, ("voice", "bootstrap")),
     "04_expression_classifier": (CLASSIFIERS, CODE, ("bootstrap",)),
     "05_context_attention": (MODELS, CODE, ("bootstrap",)),
