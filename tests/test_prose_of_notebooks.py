@@ -71,7 +71,9 @@ FORMATS = {
     "tenths": tenths,
     "interval": interval,
     "points": points,
+    "hundredths": "{:.2f}".format,
     "thousandths": "{:.3f}".format,
+    "ten_thousandths": "{:.4f}".format,
     "scale": "{:.1f}".format,
     "count": str,
 }
@@ -79,6 +81,37 @@ FORMATS = {
 # Words of each notebook, with a gap for each number, and where the numbers are in what it recorded.
 RECORDED = {
     "01": [("in {percent} of the clips", "face_found")],
+    "02": [
+        ("the loss is {hundredths}", "cartoons/game_second_half/discriminator"),
+        (
+            "for pictures, {hundredths}, stays above those for reconstructions, {hundredths}, and"
+            " for faces of nobody, {hundredths}",
+            "cartoons/game_second_half/D(x)",
+            "cartoons/game_second_half/D(x~)",
+            "cartoons/game_second_half/D(x_p)",
+        ),
+        (
+            "has the largest one, {ten_thousandths} against {ten_thousandths} for both others",
+            "cartoons/measures/pixels alone/error",
+            "cartoons/measures/VAE-GAN/error",
+        ),
+        ("against {ten_thousandths} for both others", "cartoons/measures/critic of moods/error"),
+        (
+            "read in {percent}, hardly better or worse than those of the components with which it"
+            " began, while those of the VAE-GAN are read in {percent} and those of the critic in"
+            " {percent}",
+            "cartoons/measures/pixels alone/read",
+            "cartoons/measures/VAE-GAN/read",
+            "cartoons/measures/critic of moods/read",
+        ),
+        (
+            "the probe is first, with {percent}, then the judge on real crops with {percent} and"
+            " on reconstructions with {percent}",
+            "three_numbers/linear_probe_on_the_latent/clip_accuracy/value",
+            "three_numbers/judge_on_real_crops/clip_accuracy/value",
+            "three_numbers/judge_on_reconstructions/clip_accuracy/value",
+        ),
+    ],
     "03": [
         (
             "reads {interval} of the clips of strangers, against {interval} for the simple",
@@ -237,6 +270,17 @@ RECORDED = {
 
 # The same for what was only printed: the words, and a pattern that finds the numbers.
 PRINTED = {
+    "02": [
+        ("{:.0f} % of the pixels are enough", r"neutral and happy: (\d+)% of the pixels"),
+        (
+            "does not fall, but rises from {:.4f} to {:.4f}",
+            r"at the start and after each epoch: (\S+) .*?(\S+)\n",
+        ),
+        (
+            "The clouds lie {:.2f} from zero and are only {:.2f} wide",
+            r"validation faces: (\S+) from zero .* clouds: (\S+) wide",
+        ),
+    ],
     "03": [
         ("ends at {:.4f} on voices that taught nothing", r"last validation error (\S+)"),
         ("{:.0f} % of what the mean spectrogram leaves open", r"explained: (\d+)%"),
@@ -295,7 +339,7 @@ def expected(number: str) -> list[str]:
     return words
 
 
-GUIDED = ("01", "03", "04", "06", "07", "08", "09", "10", "11", "12")
+GUIDED = ("01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12")
 
 
 @pytest.mark.parametrize("number", sorted({*RECORDED, *PRINTED}))

@@ -239,7 +239,9 @@ def paper_and_here() -> pd.DataFrame:
     real = json.loads((REAL_FACES / "representations.json").read_text())
     portraits = real["representations"]["portraits"]["1"]["observers"]["all"]
     models = json.loads((METRICS / "blind_models.json").read_text())["models"]
+    chance = 100 / len(models[0]["by_emotion"])
     named = " and ".join(f"{100 * model['named']:.1f} %" for model in models)
+    named += f" (chance: {chance:.1f} %)"
     synthetic, photographs = "five_folds.json", "representations.json"
     rows = [
         ("RAVDESS, seven emotions", "81.01 %", "not reproduced: 13 GB to fetch, and a GPU", ""),
@@ -272,7 +274,7 @@ def paper_and_here() -> pd.DataFrame:
             with_interval(portraits, unit="points"),
             photographs,
         ),
-        ("… two vision-language models name the voice's emotion", "", named, "blind_models.json"),
+        ("… two vision-language models, of portraits", "", named, "blind_models.json"),
     ]
     return pd.DataFrame(rows, columns=pd.Index(["result", "paper", "here", "file"]))
 

@@ -143,7 +143,7 @@ def losses() -> Canvas:
     canvas.box(560, row, 230, 56, "good", "learned metric", ("‖ f(x) − f(x̃) ‖²",))
     canvas.box(780, row, 180, 56, "bad", "real or decoded?", ("x against x̃ and x_p",))
     canvas.arrow(cloud.bottom, (316, row - 30))
-    canvas.path(f"M 690 {y + 48} C 680 180 600 170 570 {row - 30}", "line")
+    canvas.arrow((690, y + 48), (570, row - 30), is_straight=True)
     canvas.arrow((780, y + 48), (780, row - 30))
     canvas.caption(124, row - 8, "What each loss")
     canvas.caption(124, row + 12, "measures")

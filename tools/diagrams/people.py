@@ -82,7 +82,7 @@ def pairs() -> Canvas:
         and its own emotion, and never with a voice of another column. When the first column
         tests, neither its faces nor its voices have been met in training.""",
     )
-    canvas.text(450, 34, "a picture meets voices of its own fold only", "name")
+    canvas.text(450, 34, "a picture meets voices of its own group only", "name")
     moods = ("happy", "sad", "angry")
     for fold in range(1, COUNT + 1):
         x = 90 + 180 * (fold - 1)
@@ -96,7 +96,7 @@ def pairs() -> Canvas:
             canvas.line([(at, 180), (at, 206)], "line", 1.6)
             canvas.voice(at, 228, 38, 34)
         canvas.text(x, 173, "same emotion", "small", "ink")
-        canvas.text(x, 294, f"fold {fold}: {subset}", "small")
+        canvas.text(x, 294, f"group {fold}: {subset}", "small")
     canvas.caption(
         450,
         324,

@@ -50,6 +50,7 @@ ARROWS = (
     ("data", "voice"),
     ("face", "can"),
     ("voice", "can"),
+    ("face", "classifier"),
     ("can", "classifier"),
     ("can", "picture"),
     ("classifier", "scores"),
