@@ -206,8 +206,8 @@ def conflict_faces(run: Run) -> dict:
 def conflicts(run: Run) -> pd.DataFrame:
     """The middle frame of each labelled test clip with each voice of its actor.
 
-    The columns are face and voice (labels), answer (the label that is read) and size (length of the
-    shift of the latent mean, in units of the spread of faces).
+    The columns are actor, face and voice (labels), answer (the label that is read) and size (length
+    of the shift of the latent mean, in units of the spread of faces).
     """
     clips = run.labelled(run.split.test)
     actors = run.store.clips.actor.to_numpy()[clips]
@@ -219,6 +219,7 @@ def conflicts(run: Run) -> pd.DataFrame:
         answer = perceiver(run).can.classifier(shifted.mu).argmax(1).numpy()
     return pd.DataFrame(
         {
+            "actor": run.store.clips.actor.to_numpy()[face_clips],
             "face": run.clip_labels[face_clips],
             "voice": run.clip_labels[voice_clips],
             "answer": answer,

@@ -10,13 +10,25 @@ import pandas as pd
 from cmlib.plots import kinds
 from cmlib.plots.style import Plot
 
+ENLARGED = 4  # people whose pictures are shown once more, enlarged
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the context
 
 
 def beginning(pictures: Sequence[tuple[np.ndarray, np.ndarray]]) -> Plot:
-    """Pairs of pictures: what the components alone draw, and what the whole network draws."""
-    rows = list(zip(*pictures, strict=True))
-    return kinds.image_grid(rows, ("components alone", "whole network"), size=0.95)
+    """Pairs of pictures: what the components alone draw, and what the whole network draws.
+
+    The middle of both is shown once more, twice as large, since the difference is small.
+    """
+    alone, whole = zip(*pictures[:ENLARGED], strict=True)
+    rows = (alone, whole, [_middle(p) for p in alone], [_middle(p) for p in whole])
+    labels = ("components alone", "whole network", "components, enlarged", "network, enlarged")
+    return kinds.image_grid(rows, labels, size=1.5)
+
+
+def _middle(picture: np.ndarray) -> np.ndarray:
+    """The middle quarter of a picture (S, S, 3), with eyes, nose and mouth: (S/2, S/2, 3)."""
+    quarter = picture.shape[0] // 4
+    return picture[quarter : 3 * quarter, quarter : 3 * quarter]
 
 
 def in_context(perceptions: Mapping[str, Mapping]) -> Plot:
@@ -37,8 +49,8 @@ def strength(perceptions: Mapping[str, Sequence]) -> Plot:
 
 
 def recognition(table: pd.DataFrame) -> Plot:
-    """Columns model, value, low, high: accuracy on people of no training."""
-    label = "accuracy by pair, 95 % intervals over performers"
+    """Columns model, value, low, high: accuracy on people and speakers of no training."""
+    label = "accuracy by pair, 95 % intervals"
     return kinds.accuracy_bars(table, chance=1 / 7, label=label)
 
 
