@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from benchmarks import beside, context, preparation, reading, step
+from benchmarks import beside, context, preparation, processes, reading, step
 from benchmarks.measure import QUICK, Row, Sizes
 from cmlib.files import runs_root
 
@@ -25,6 +25,7 @@ GROUPS: dict[str, Callable[[Sizes], list[Row]]] = {
     "can": context.rows,
     "prepare": preparation.rows,
     "beside": beside.rows,
+    "processes": processes.rows,
 }
 
 

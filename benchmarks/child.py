@@ -57,6 +57,13 @@ def pace(steps: int, sizes: dict) -> dict[str, float]:
     return {"idle": idle, "busy": busy}
 
 
+def shared_pace(processes: int, steps: int, sizes: dict) -> dict[str, float]:
+    """Seconds of a training step that several processes share; each of them prints its own."""
+    from benchmarks.processes import pace_of
+
+    return {"seconds": pace_of(processes, steps, Sizes(**sizes))}
+
+
 def store(folder: str, batch: int) -> dict[str, float]:
     """Open a prepared store and read all its frames and their sounds once.
 
@@ -96,11 +103,7 @@ def prepare(folder: str, times: int) -> dict[str, float]:
     return growth(lambda: work(times - 2)) | {"early": early}
 
 
+TASKS = {each.__name__: each for each in (step, pace, shared_pace, store, prepare)}
+
 if __name__ == "__main__":
-    print(
-        json.dumps(
-            {"step": step, "pace": pace, "store": store, "prepare": prepare}[sys.argv[1]](
-                **json.loads(sys.argv[2])
-            )
-        )
-    )
+    print(json.dumps(TASKS[sys.argv[1]](**json.loads(sys.argv[2]))))

@@ -190,4 +190,5 @@ def in_child(task: str, environment: dict[str, str] | None = None, **arguments) 
     )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
+    # Libraries may print something before and after it.
+    return json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])

@@ -37,6 +37,7 @@ NAMES = (
     "prepare_memory",
     "beside_busy",
     "beside_idle",
+    "processes",
 )
 
 

@@ -270,6 +270,29 @@ def test_the_page_about_the_site_has_the_numbers_of_the_table():
     assert table[list(columns.values())].max().max() < 1e-3
 
 
+def test_the_page_about_the_site_has_the_measured_numbers():
+    measured = json.loads((ROOT / "docs" / "site_measures.json").read_text(encoding="utf-8"))
+    text = (ROOT / "docs" / "site.md").read_text(encoding="utf-8")
+    assert f"weighs {measured['bytes'] / 1e6:.2f} MB" in text and measured["bytes"] < 15_000_000
+    networks = [measured["networks"][name] for name in ("drawn", "photographs")]
+    rows = {
+        "first picture, all files in the cache": ("first_picture_seconds", ".1f", "s"),
+        "from a move of the slider to the picture, median of 50": (
+            "median_drag_milliseconds",
+            ".0f",
+            "ms",
+        ),
+        "the longest of 50": ("longest_drag_milliseconds", ".0f", "ms"),
+    }
+    for name, (key, digits, unit) in rows.items():
+        cells = " | ".join(f"{each[key]:{digits}} {unit}" for each in networks)
+        assert f"| {name} | {cells} |" in text, name
+    pages_judged = ("the demo", "the first page of the book", "notebook 05")
+    for name, scores in zip(pages_judged, measured["lighthouse"].values(), strict=True):
+        assert f"| {name} | {scores['accessibility']} | {scores['best-practices']} |" in text, name
+        assert min(scores.values()) >= 90
+
+
 def test_broken_links_are_found(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "index.html").write_text(

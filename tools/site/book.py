@@ -52,6 +52,7 @@ def accessible(page: str) -> str:
     for without, with_it in (
         ("<pre>", '<pre tabindex="0">'),
         ('<div class="table-wrapper', '<div tabindex="0" class="table-wrapper'),
+        ('<table border="1" class="dataframe">', '<table tabindex="0" class="dataframe">'),
         ('<p class="caption" role="heading">', '<p class="caption" role="heading" aria-level="2">'),
     ):
         page = page.replace(without, with_it)

@@ -1,0 +1,61 @@
+"""A training step of one process, and of two that share each batch and the processor."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+
+from benchmarks.measure import Row, Sizes, faster, in_child, interleaved
+from benchmarks.step import network
+from cmlib.training import loop, vaegan
+
+
+def pace_of(processes: int, steps: int, sizes: Sizes) -> float:
+    """Seconds of a float32 training step that ``processes`` share, each with its part of the batch.
+
+    They are connected by gloo, and average their gradients as ``train_vaegan`` does.  Two steps
+    before these are not counted.
+    """
+    fabric = loop.launch("32-true", devices=processes)
+    sizes = dataclasses.replace(sizes, batch=sizes.batch // processes)
+    model, x, settings = network(sizes)
+    parts = (
+        [*model.encoder.parameters(), *model.decoder.parameters()],
+        [*model.discriminator.parameters()],
+    )
+    optimisers = [vaegan.make_optimiser(part, settings) for part in parts]
+
+    def step() -> None:
+        *both_losses, terms = vaegan.vaegan_step(model, None, x, None, settings)
+        for part, optimiser, loss in zip(parts, optimisers, both_losses, strict=True):
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            loop.average_gradients(part, fabric)
+            optimiser.step()
+        loop.average_terms(terms, 1.0, fabric)
+
+    for _ in range(2):
+        step()
+    started = time.perf_counter()
+    for _ in range(steps):
+        step()
+    return (time.perf_counter() - started) / steps
+
+
+def rows(sizes: Sizes) -> list[Row]:
+    """Two processes with half of the threads each, against one with all of them."""
+    threads = os.cpu_count() or 1
+    sides = {
+        str(processes): lambda processes=processes: in_child(
+            "shared_pace",
+            {"OMP_NUM_THREADS": str(max(1, threads // processes)), "CM_DEVICE": "cpu"},
+            processes=processes,
+            steps=sizes.steps,
+            sizes=dataclasses.asdict(sizes),
+        )["seconds"]
+        for processes in (1, 2)
+    }
+    seconds = interleaved(sides, sizes.repetitions, warm=0)  # each process warms itself
+    what = f"a training step of two processes with half of {threads} threads each / of one with all"
+    return [faster("processes", what, seconds["2"], seconds["1"], 0.8)]
