@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
+from collections.abc import Callable
+from functools import partial
 
 from benchmarks.measure import Row, Sizes, faster, in_child, interleaved
 from benchmarks.step import network
@@ -29,6 +31,7 @@ def pace_of(processes: int, steps: int, sizes: Sizes) -> float:
     def step() -> None:
         *both_losses, terms = vaegan.vaegan_step(model, None, x, None, settings)
         for part, optimiser, loss in zip(parts, optimisers, both_losses, strict=True):
+            assert loss is not None
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             loop.average_gradients(part, fabric)
@@ -43,19 +46,24 @@ def pace_of(processes: int, steps: int, sizes: Sizes) -> float:
     return (time.perf_counter() - started) / steps
 
 
+def seconds_of(processes: int, threads: int, sizes: Sizes) -> float:
+    """Seconds of a step of ``processes`` that share so many threads, started for this alone."""
+    environment = {"OMP_NUM_THREADS": str(max(1, threads // processes)), "CM_DEVICE": "cpu"}
+    arguments = {
+        "processes": processes,
+        "steps": sizes.steps,
+        "sizes": dataclasses.asdict(sizes),
+    }
+    return in_child("shared_pace", environment, **arguments)["seconds"]
+
+
 def rows(sizes: Sizes) -> list[Row]:
     """Two processes with half of the threads each, against one with all of them."""
     threads = os.cpu_count() or 1
-    sides = {
-        str(processes): lambda processes=processes: in_child(
-            "shared_pace",
-            {"OMP_NUM_THREADS": str(max(1, threads // processes)), "CM_DEVICE": "cpu"},
-            processes=processes,
-            steps=sizes.steps,
-            sizes=dataclasses.asdict(sizes),
-        )["seconds"]
-        for processes in (1, 2)
+    sides: dict[str, Callable[[], float | None]] = {
+        "one": partial(seconds_of, 1, threads, sizes),
+        "two": partial(seconds_of, 2, threads, sizes),
     }
     seconds = interleaved(sides, sizes.repetitions, warm=0)  # each process warms itself
     what = f"a training step of two processes with half of {threads} threads each / of one with all"
-    return [faster("processes", what, seconds["2"], seconds["1"], 0.8)]
+    return [faster("processes", what, seconds["two"], seconds["one"], 0.8)]
