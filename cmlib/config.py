@@ -115,6 +115,13 @@ class CanConfig:
     # the changes within people that the "classifier" follows, along which it can say anything; or
     # "both", so that there are up to twice as many.
     directions_of: str = "labels"
+    # How much a change of the picture around the face counts against a direction, beside a change
+    # within the face; 0 lets directions change hair and background, too.
+    around_weight: float = 0.0
+
+    # The longest shift, where the way from a neutral face to an expression of a training person is
+    # 1 on average; 0 sets no limit. Without one, strangers move twice as far as these people.
+    longest: float = 0.0
 
     # ---- training
     epochs: int = 30
@@ -252,9 +259,17 @@ _QUICK_CAN = CanConfig(
 )
 
 # Few people pose, and a stranger's latent is far from theirs: without imagined faces the network
-# hardly moves it (docs/experiments.md, R3).
+# hardly moves it (docs/experiments.md, R3). With them it moves strangers too far, and changes their
+# hair and background (R19).
 _PHOTOGRAPH_CAN = dataclasses.replace(
-    _QUICK_CAN, epochs=12, weight_decay=3e-4, kl_weight=1e-5, crowd=0.0, imagined=1000
+    _QUICK_CAN,
+    epochs=12,
+    weight_decay=3e-4,
+    kl_weight=1e-5,
+    crowd=0.0,
+    imagined=1000,
+    around_weight=0.05,
+    longest=0.9,
 )
 
 # Notebook 02 trains these three in minutes, on cartoon faces of 32 x 32 pixels. They differ in what

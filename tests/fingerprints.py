@@ -35,10 +35,10 @@ GOLDEN = {
     "classifier_voice": "604be5e328ee",
     "classifier_product_of_experts": "0670282d57ed",
     "classifier_concatenation": "f667668b281a",
-    "can": "1c9cb651a12d",
-    "can_released": "7e34e6617c28",
+    "can": "566bec485f8f",
+    "can_released": "83ea634d68fa",
     "pre-trained face": "07d0a7467ba8",
-    "network of others": "f7dcd2772265",
+    "network of others": "58cecf4af5c1",
 }
 
 

@@ -338,6 +338,7 @@ class Run(StoredNetworks):
             people=people,
             classifier=self.classifier("face"),
             teacher=self.classifier("concatenation") if settings.distill_weight else None,
+            decoder=self.vaegan("face").decoder if settings.around_weight else None,
             classes=len(self.classes),
             seed=self.seed,
             device=best_device(),

@@ -69,10 +69,22 @@ def directions_of_labels(v: Rows, labels: Tensor, people: Tensor, count: int) ->
     raised unless ``count`` is smaller than the number of labels. ``v`` is read once, person by
     person.
     """
-    classes = labels.unique()
-    if len(classes) <= count:
-        raise ValueError(f"{count} directions of expression need more than {len(classes)} classes")
-    within_people: dict[int, list[Tensor]] = {int(label): [] for label in classes}
+    attributes = attributes_of_labels(v, labels, people)
+    if len(attributes) <= count:
+        raise ValueError(
+            f"{count} directions of expression need more than {len(attributes)} classes"
+        )
+    _, _, right = torch.linalg.svd(torch.stack(list(attributes.values())), full_matrices=False)
+    return right[:count].T
+
+
+def attributes_of_labels(v: Rows, labels: Tensor, people: Tensor) -> dict[int, Tensor]:
+    """What each label adds to the mean latent of a person: vectors (D,) by label, in their order.
+
+    The mean over the people who have faces with this label. ``v`` (N, D), ``labels`` and ``people``
+    (N,); ``v`` is read once, person by person.
+    """
+    within_people: dict[int, list[Tensor]] = {int(label): [] for label in labels.unique()}
     for rows in _rows_of_each(people):
         of_person = v[rows]  # (faces of the person, D)
         labels_of_person = labels[rows]
@@ -80,9 +92,17 @@ def directions_of_labels(v: Rows, labels: Tensor, people: Tensor, count: int) ->
         for label in labels_of_person.unique():
             with_label = of_person[labels_of_person == label]
             within_people[int(label)].append(with_label.mean(0) - mean)  # (D,)
-    attributes = [torch.stack(differences).mean(0) for differences in within_people.values()]
-    _, _, right = torch.linalg.svd(torch.stack(attributes), full_matrices=False)  # (classes, D)
-    return right[:count].T
+    return {label: torch.stack(some).mean(0) for label, some in within_people.items()}
+
+
+def length_of_expressions(attributes: dict[int, Tensor]) -> float:
+    """How far an expression is from a face at rest, on average: of ``attributes_of_labels``.
+
+    The first label is that of faces at rest, -1 or class 0. Calm, class 0, is not an expression.
+    """
+    rest = attributes[min(attributes)]
+    expressions = [attributes[label] for label in attributes if label > 0]
+    return float(torch.stack([(each - rest).norm() for each in expressions]).mean())
 
 
 def _rows_of_each(people: Tensor) -> tuple[Tensor, ...]:
@@ -146,6 +166,10 @@ class Can(nn.Module):
     B, (D, K), with orthonormal columns, set by ``fit_directions``):
     ``mu' = mu + t B B^T attention_mu`` (released code: the whole latent).
 
+    With ``longest`` a shift of the mean s, in units of the spread, is shortened to
+    ``s min(1, L / |s|)``, where L (buffer ``longest``, set by ``fit_directions``) is ``longest``
+    times the way from a neutral face to an expression (released code: no limit).
+
     ``attention`` is "softmax", or "linear" for the ablation. ``voice_latent`` (E) is the size of
     the voice's latent, if it is not that of the face's (``latent``, D).
     """
@@ -155,6 +179,7 @@ class Can(nn.Module):
     voice_mean: Tensor  # (E,), like the next one
     voice_spread: Tensor
     basis: Tensor  # (D, K)
+    longest: Tensor  # ()
 
     def __init__(
         self,
@@ -164,6 +189,7 @@ class Can(nn.Module):
         directions: int = 0,
         attention: str = "softmax",
         voice_latent: int | None = None,
+        longest: float = 0.0,
     ):
         super().__init__()
         self.config: dict[str, Any] = {
@@ -176,6 +202,9 @@ class Can(nn.Module):
         voice_latent = voice_latent or latent
         if voice_latent != latent:  # the cards of other networks do not name it
             self.config["voice_latent"] = voice_latent
+        if longest:
+            self.config["longest"] = longest
+            self.register_buffer("longest", torch.tensor(float("inf")))
         kind = {"softmax": ContextAttention, "linear": LinearShift}[attention]
         self.att_mu = kind(latent, voice_latent)
         self.att_logvar = kind(latent, voice_latent)
@@ -197,7 +226,12 @@ class Can(nn.Module):
             spread.copy_(new_spread.clamp_min(1e-3))  # an unused dimension has a spread of 0
 
     def fit_directions(
-        self, face_mu: Rows, labels: Tensor, people: Tensor, of: str = "labels"
+        self,
+        face_mu: Rows,
+        labels: Tensor,
+        people: Tensor,
+        of: str = "labels",
+        keeping: Tensor | None = None,
     ) -> None:
         """Set the basis to directions of expression of training faces, if ``directions`` is set.
 
@@ -205,7 +239,8 @@ class Can(nn.Module):
         where faces without expression have a label of their own, such as -1. ``of`` is "labels"
         (``directions_of_labels``), "classifier" (``directions_of_classifier``), or "both". Then one
         half of the K directions are those of the labels, and the rest are what those of the
-        classifier add to them.
+        classifier add to them. ``keeping`` (D, D) is a linear map of shifts in the face's units,
+        such as ``training.face_region.keeping_to_face``, which is applied to the directions.
         """
         count = self.config["directions"]
         if not count:
@@ -220,7 +255,13 @@ class Can(nn.Module):
         if of == "both":
             first = directions_of_labels(v, labels, people, count // 2)
             basis = torch.linalg.qr(torch.cat([first, basis], dim=1)).Q
+        if keeping is not None:
+            spread = self.face_spread[:, None]  # (D, 1)
+            basis = torch.linalg.qr(keeping.T @ (spread * basis) / spread).Q
         self.basis.copy_(basis)  # (D, K)
+        if "longest" in self.config:
+            length = length_of_expressions(attributes_of_labels(v, labels, people))
+            self.longest.fill_(self.config["longest"] * length)
 
     def shift(self, face: Posterior, voice: Posterior, strength: float | Tensor = 1.0) -> Posterior:
         """The face's posterior (B, D) shifted by the voice's (B, E).
@@ -232,6 +273,9 @@ class Can(nn.Module):
         shift = self.att_mu(v, a)  # (B, D)
         if self.config["directions"]:
             shift = shift @ self.basis @ self.basis.T  # (B, D) -> (B, K) -> (B, D)
+        if "longest" in self.config:
+            length = shift.norm(dim=1, keepdim=True).clamp_min(1e-6)  # (B, 1)
+            shift = shift * (self.longest / length).clamp(max=1)
         return Posterior(
             face.mu + strength * self.face_spread * shift,
             face.logvar + strength * self.att_logvar(face.logvar, voice.logvar),

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cmlib.config import CanConfig
@@ -20,6 +20,7 @@ from cmlib.models.can import covariance_within_people
 from cmlib.models.moments import InUnits
 from cmlib.training import losses
 from cmlib.training.batches import batches, prefetched
+from cmlib.training.face_region import changes_of_pictures, keeping_to_face
 from cmlib.training.latents import Latents, Means, Part
 from cmlib.training.loop import RunningMeans, seed_epoch
 
@@ -38,6 +39,7 @@ def train_can(
     people: np.ndarray | None = None,
     classifier: Classifier | None = None,
     teacher: Classifier | None = None,
+    decoder: nn.Module | None = None,
     classes: int = 7,
     seed: int = 0,
     on_epoch: Callable[[Can, dict], None] | None = None,
@@ -53,18 +55,19 @@ def train_can(
     ``settings.person_weight`` need them. The network's classifier starts from the weights of
     ``classifier``, which was trained on face latents, and keeps learning with
     ``settings.finetune``. ``teacher`` was trained on latents of face and voice side by side; only
-    ``settings.distill_weight`` needs it. The training runs on ``device`` (default: the CPU), and
+    ``settings.distill_weight`` needs it. ``decoder`` draws the faces; only
+    ``settings.around_weight`` needs it. The training runs on ``device`` (default: the CPU), and
     the network comes back from there.
 
-    ValueError where ``settings`` need ``people`` or ``teacher`` and there are none, pair neutral
-    faces with their own voices, or ask for unknown directions.
+    ValueError where ``settings`` need ``people``, ``teacher`` or ``decoder`` and there are none,
+    pair neutral faces with their own voices, or ask for unknown directions.
     """
-    _check_settings(settings, people, teacher)
+    _check_settings(settings, people, teacher, decoder)
     torch.manual_seed(seed)
     device = device or torch.device("cpu")
     faces, voices = Latents.of(face), Latents.of(_one_view(voice))
     pairs = Pairs(labels.astype(np.int64), len(voices), settings)
-    model = _set_up_model(faces, voices, pairs, settings, people, classifier, classes)
+    model = _set_up_model(faces, voices, pairs, settings, people, classifier, classes, decoder)
     guides = _set_up_guides(model, faces, settings, people, teacher, device)
     model.to(device)
     optimiser = _set_up_optimiser(model, settings)
@@ -87,7 +90,10 @@ def _one_view(voice: Posterior | Latents) -> Posterior | Latents:
 
 
 def _check_settings(
-    settings: CanConfig, people: np.ndarray | None, teacher: Classifier | None
+    settings: CanConfig,
+    people: np.ndarray | None,
+    teacher: Classifier | None,
+    decoder: nn.Module | None,
 ) -> None:
     """ValueError where ``train_can`` lacks what the settings need."""
     if settings.neutral and settings.pairing == "own":
@@ -108,6 +114,15 @@ def _check_settings(
     if teacher is None and settings.distill_weight:
         raise ValueError(
             "a network can be distilled only from another: give teacher, or set distill_weight=0"
+        )
+    if settings.longest and not settings.directions:
+        raise ValueError(
+            "the longest shift is that of directions of expression: set directions, or longest=0"
+        )
+    if settings.around_weight and (decoder is None or not settings.directions):
+        raise ValueError(
+            "what directions change around a face is seen in pictures: give decoder and set"
+            " directions, or set around_weight=0"
         )
 
 
@@ -323,6 +338,7 @@ def _set_up_model(
     people: np.ndarray | None,
     classifier: Classifier | None,
     classes: int,
+    decoder: nn.Module | None,
 ) -> Can:
     """The network before its first epoch, with scale, directions of expression and classifier."""
     model = Can(
@@ -332,6 +348,7 @@ def _set_up_model(
         settings.directions,
         settings.attention,
         voices.size,
+        settings.longest,
     )
     every_view = Means(faces, pairs.expressive, range(faces.views))  # (V * expressive, D)
     model.fit_scale(every_view, Means(voices, pairs.expressive))
@@ -339,11 +356,16 @@ def _set_up_model(
         model.classifier.load_state_dict(classifier.linear.state_dict())
     if settings.directions and people is not None:
         real = np.flatnonzero(people != NOBODY)
+        keeping = None
+        if decoder is not None and settings.around_weight:
+            changes = changes_of_pictures(decoder, model.face_mean)  # (D, C, S, S)
+            keeping = keeping_to_face(changes, settings.around_weight)
         model.fit_directions(
             Means(faces, real),
             torch.from_numpy(pairs.labels[real]),
             torch.from_numpy(people[real]),
             of=settings.directions_of,
+            keeping=keeping,
         )
     model.classifier.requires_grad_(settings.finetune)
     return model
