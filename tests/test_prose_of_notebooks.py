@@ -300,7 +300,11 @@ RECORDED = {
             "seen_by_observers/surprised/before",
             "seen_by_observers/surprised/after",
         ),
-        ("fearful stays at {percent}", "seen_by_observers/fearful/after"),
+        (
+            "fearful stays at {percent}, after {percent} without a voice",
+            "seen_by_observers/fearful/after",
+            "seen_by_observers/fearful/before",
+        ),
         ("in {percent} of its own pictures", "read_by_the_network"),
         (
             "predicts that {percent} of observers' answers would name it, and {percent} without",
@@ -340,6 +344,16 @@ FROM_FILES = {
             REAL_FACES,
             "representations/portraits/1/facex/sad",
             "representations/london/1/facex/sad",
+        ),
+        (
+            "surprise by face-api for performers only by {points}",
+            REAL_FACES,
+            "representations/performers/1/face_api/surprised",
+        ),
+        (
+            "{points}, is that of facex in London",
+            REAL_FACES,
+            "representations/london/1/facex/fearful",
         ),
     ],
 }
