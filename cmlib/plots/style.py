@@ -66,11 +66,15 @@ class Plot(Figure):
     Pyplot does not know it, so it never keeps it in memory.
     """
 
-    def _repr_png_(self) -> bytes:
+    def png(self) -> bytes:
+        """The figure as the file that a notebook shows, for a widget that shows it again."""
         buffer = io.BytesIO()
         with mpl.rc_context(settings()):
             self.savefig(buffer, format="png", dpi=self.get_dpi(), metadata={"Software": None})
         return buffer.getvalue()
+
+    def _repr_png_(self) -> bytes:
+        return self.png()
 
     def axes_grid(self, rows: int = 1, columns: int = 1, **options) -> NDArray[np.object_]:
         """(rows, columns) array of axes."""
