@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import pytest
@@ -133,7 +134,7 @@ def test_an_executed_notebook_shows_the_same_diagrams(tmp_path):
     changed, code = json.loads(executed.read_text())["cells"]
     targets = re.findall(r"\]\(([^)]+)\)", changed["source"])
     assert len(targets) == 2
-    assert all((executed.parent / target).exists() for target in targets)
+    assert all((executed.parent / unquote(target)).exists() for target in targets)
     assert code["source"] == cells[1]["source"]
 
 

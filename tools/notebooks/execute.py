@@ -15,6 +15,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 from cmlib.experiment.notebook_parameters import PARAMETERS
 from cmlib.files import (
@@ -95,7 +96,8 @@ def redirect_links(source: Path, executed: Path) -> None:
     here, there = source.resolve().parent, executed.resolve().parent
     if here == there:
         return
-    prefix = os.path.relpath(here.parent, there)
+    # A space or a bracket in a path would end the link.
+    prefix = quote(Path(os.path.relpath(here.parent, there)).as_posix())
     book = json.loads(executed.read_text(encoding="utf-8"))
     for cell in book["cells"]:
         if cell["cell_type"] == "markdown":
