@@ -1,14 +1,16 @@
 """Processes whose memory or speed is measured.
 
-``python -m benchmarks.child TASK '{"argument": ...}'`` prints the result as JSON.
+``python -m benchmarks.child TASK '{"argument": ...}' FILE`` writes the result to FILE as JSON.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -58,7 +60,7 @@ def pace(steps: int, sizes: dict) -> dict[str, float]:
 
 
 def shared_pace(processes: int, steps: int, sizes: dict) -> dict[str, float]:
-    """Seconds of a training step that several processes share; each of them prints its own."""
+    """Seconds of a training step that several processes share; each of them measures its own."""
     from benchmarks.processes import pace_of
 
     return {"seconds": pace_of(processes, steps, Sizes(**sizes))}
@@ -105,5 +107,13 @@ def prepare(folder: str, times: int) -> dict[str, float]:
 
 TASKS = {each.__name__: each for each in (step, pace, shared_pace, store, prepare)}
 
+
+def write_result(result: dict[str, float], file: str) -> None:
+    """Write it as JSON.  Of several processes that share a task, only the first one writes."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        Path(file).write_text(json.dumps(result))
+
+
 if __name__ == "__main__":
-    print(json.dumps(TASKS[sys.argv[1]](**json.loads(sys.argv[2]))))
+    name, arguments, file = sys.argv[1:]
+    write_result(TASKS[name](**json.loads(arguments)), file)

@@ -8,6 +8,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -184,11 +185,13 @@ def growth(work: Callable[[], object]) -> dict[str, float]:
 
 def in_child(task: str, environment: dict[str, str] | None = None, **arguments) -> dict[str, float]:
     """The result of a task in ``benchmarks.child``, run in a process that does nothing else."""
-    command = [sys.executable, "-m", "benchmarks.child", task, json.dumps(arguments)]
-    done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | (environment or {}), capture_output=True, text=True
-    )
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
-    # Libraries may print something before and after it.
-    return json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "result.json"
+        command = [sys.executable, "-m", "benchmarks.child", task]
+        command += [json.dumps(arguments), str(result)]
+        done = subprocess.run(
+            command, cwd=ROOT, env=os.environ | (environment or {}), capture_output=True, text=True
+        )
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
+        return json.loads(result.read_text())

@@ -4,6 +4,7 @@ The released order of passes gives the same networks as ours.
 """
 
 import csv
+import json
 import math
 import os
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 import torch
 from conftest import ROOT
 
+from benchmarks.child import write_result
 from benchmarks.released import optimisers, released_step
 from cmlib.config import VaeGanConfig
 from cmlib.models import VaeGan
@@ -150,6 +152,14 @@ def test_passes_are_as_many_as_described(monkeypatch):
     released_step(model, optimisers(model, SETTINGS), pictures[0], SETTINGS)
     assert count == {"decoder": 3, "discriminator": 10, "encoder": 2}
     assert retained == [{"retain_graph": True}] * 3
+
+
+def test_of_processes_that_share_a_task_the_first_writes_its_result(tmp_path, monkeypatch):
+    results = tmp_path / "result.json"
+    for rank in ("1", "0", "1"):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        write_result({"seconds": float(rank)}, str(results))
+    assert json.loads(results.read_text()) == {"seconds": 0.0}
 
 
 def test_quick_run_writes_every_row(tmp_path):
