@@ -13,13 +13,15 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from cmlib import files, provenance
-from cmlib.experiment.run import Run
 from cmlib.provenance import Provenance
+
+if TYPE_CHECKING:
+    from cmlib.experiment.run import Run
 
 FOLDER = "tables"
 

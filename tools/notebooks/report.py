@@ -22,7 +22,6 @@ from pathlib import Path
 import jinja2
 
 from cmlib.cli.evaluate import SCORES
-from cmlib.experiment.kept import FOLDER
 from cmlib.files import ROOT, write_text
 from cmlib.plots.palette import MODEL_NAMES
 from tools.notebooks.execute import duration
@@ -158,6 +157,9 @@ def origins(run: Path) -> dict[str, list[str]]:
     "here" are those that this run has trained or measured, "clone" those that came with the
     repository and were used as they are.
     """
+    # Imported here, because this loads pandas, and `make reproduce` often prints a report that exists.
+    from cmlib.experiment.kept import FOLDER
+
     shipped = ROOT / "checkpoints" / run.resolve().name
     here = []
     clone = []
