@@ -28,7 +28,7 @@ from cmlib.models.vaegan import INFERENCE_BATCH
 from cmlib.plots import kinds
 from cmlib.plots import notebook_02 as plots
 from cmlib.training.batches import Pictures, TrainingData
-from cmlib.training.small_vaegan import ANSWERS, SmallVaeGanTraining
+from cmlib.training.small_vaegan import ANSWERS, untrained_small_vaegan
 
 notebook = Notebook("02_face_vae", needs=faces)
 PENALTIES = [1e-4, 1e-3, 1e-2, 1e-1]  # inverse strengths C of the penalty of the probe
@@ -181,10 +181,9 @@ def measures(run: Run) -> dict:
 @computed_once
 def small_networks(run: Run) -> dict[str, VaeGan]:
     """The small VAE-GANs by name, and the one that they start from: "components alone"."""
-    untrained = SmallVaeGanTraining(
-        small_corpus(run).data, small_settings(run)["VAE-GAN"], run.seed
-    )
-    networks = {"components alone": untrained.model.eval()}
+    settings = small_settings(run)["VAE-GAN"]
+    untrained = untrained_small_vaegan(small_corpus(run).data, settings, run.seed)
+    networks = {"components alone": untrained.eval()}
     return networks | {name: small_training(run, name).network for name in small_settings(run)}
 
 

@@ -40,16 +40,7 @@ class SmallVaeGanTraining:
     def __init__(self, data: TrainingData, settings: VaeGanConfig, seed: int):
         self.data, self.settings, self.seed = data, settings, seed
         self.steps: list[dict[str, Any]] = []
-        torch.manual_seed(seed)
-        model = VaeGan(
-            data.pictures.channels,
-            data.pictures.size,
-            settings.latent,
-            settings.width,
-            settings.bounded,
-            components=True,
-        )
-        start_from_components(model, data.pictures.batch(data.train[:EXAMPLES]))
+        model = untrained_small_vaegan(data, settings, seed)
         if settings.expression_weight:
             fabric = launch(precision="32-true")
             train_expression_critic(model, data, seed, fabric, CRITIC_EPOCHS)
@@ -103,6 +94,21 @@ class SmallVaeGanTraining:
             critic_loss.backward()
             self.critic.step()
         return row
+
+
+def untrained_small_vaegan(data: TrainingData, settings: VaeGanConfig, seed: int) -> VaeGan:
+    """The network from which a training begins: principal components of the first pictures."""
+    torch.manual_seed(seed)
+    model = VaeGan(
+        data.pictures.channels,
+        data.pictures.size,
+        settings.latent,
+        settings.width,
+        settings.bounded,
+        components=True,
+    )
+    start_from_components(model, data.pictures.batch(data.train[:EXAMPLES]))
+    return model
 
 
 @torch.no_grad()
