@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from benchmarks import beside, context, preparation, processes, reading, step
+from benchmarks import beside, context, preparation, processes, reading, step, waiting
 from benchmarks.measure import QUICK, Row, Sizes
 from cmlib.files import runs_root
 
@@ -26,7 +26,9 @@ GROUPS: dict[str, Callable[[Sizes], list[Row]]] = {
     "prepare": preparation.rows,
     "beside": beside.rows,
     "processes": processes.rows,
+    "waiting": waiting.rows,
 }
+ONLY_IN_FULL = ("waiting",)  # whose commands cannot be made small
 
 
 TITLES = (
@@ -79,7 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
     processor = platform.processor() or platform.machine()
     print(f"{processor}, {threads} threads, torch {torch.__version__}; {sizes}\n")
     rows: list[Row] = []
-    for name in options.only or GROUPS:
+    usual = [name for name in GROUPS if not (options.quick and name in ONLY_IN_FULL)]
+    for name in options.only or usual:
         print(f"measuring {name} ...", file=sys.stderr, flush=True)
         rows += GROUPS[name](sizes)
     options.out.mkdir(parents=True, exist_ok=True)

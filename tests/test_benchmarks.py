@@ -15,6 +15,7 @@ import pytest
 import torch
 from conftest import ROOT
 
+from benchmarks import waiting
 from benchmarks.child import write_result
 from benchmarks.released import optimisers, released_step
 from cmlib.config import VaeGanConfig
@@ -177,3 +178,31 @@ def test_quick_run_writes_every_row(tmp_path):
             assert 0 < float(row[column]) < math.inf, (row["name"], column)
         assert row["reached"] in ("yes", "no") and row["sense"] in ("at least", "at most")
         assert f"| {row['name']} |" in done.stdout
+
+
+def test_what_a_command_takes_counts_the_processes_that_it_starts(tmp_path):
+    busy = "import time\nwhile time.process_time() < 0.3: pass"
+    child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {busy!r}]); print(3)"
+    took = waiting.run([sys.executable, "-c", child], tmp_path, {})
+    assert took.output == "3\n"
+    assert took.processor > 0.3 and took.wall > 0.3
+    with pytest.raises(RuntimeError, match="no such test"):
+        waiting.run([sys.executable, "-c", "raise SystemExit('no such test')"], tmp_path, {})
+
+
+def test_commands_are_measured_against_their_budgets(tmp_path, monkeypatch):
+    def run(command, folder, environment):
+        lines = ["10:57:30  09_rating_study            done in 21 s, at most 880 MB of memory"]
+        lines += [
+            "10:57:42  07_mental_representations  done in 1 min 02 s, at most 1300 MB of memory"
+        ]
+        return waiting.Waited(360.0, 540.0, "\n".join(lines))
+
+    monkeypatch.setattr(waiting, "run", run)
+    rows = {row.name: row for row in waiting.rows_of(tmp_path)}
+    assert rows["reproduce"].ratio == 0.5 and rows["reproduce"].reached
+    assert rows["reproduce_processor"].ratio == 0.375
+    assert rows["test"].ratio == 1.2 and not rows["test"].reached
+    assert rows["test_processor"].ratio == 1.0 and rows["test_processor"].reached
+    memory = rows["memory_notebook"]
+    assert memory.ratio == 0.65 and "07_mental_representations, the largest of 2" in memory.what

@@ -114,6 +114,19 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def memory_of_kernel() -> float | None:
+    """The most memory, in megabytes, that a kernel of this process has had; None on Windows.
+
+    Of several kernels it is the largest. Only those that have ended count.
+    """
+    try:
+        import resource
+    except ImportError:
+        return None
+    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return most / 1e6 if sys.platform == "darwin" else most * 1024 / 1e6  # bytes, or kibibytes
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tools.notebooks.execute",
@@ -151,7 +164,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     if record:
         write_text(record_beside(options.target), json.dumps(record.to_json(), indent=1) + "\n")
-    say(f"done in {duration(seconds)}")
+    memory = memory_of_kernel()
+    say(f"done in {duration(seconds)}" + (f", at most {memory:.0f} MB of memory" if memory else ""))
     return 0
 
 
