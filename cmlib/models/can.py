@@ -59,17 +59,13 @@ class LinearShift(nn.Module):
         return self.map(torch.cat([face, voice], dim=1))
 
 
-def directions_of_labels(v: Rows, labels: Tensor, people: Tensor, count: int) -> Tensor:
-    """The main differences between the faces of all labels: (N, D), (N,), (N,) -> (D, count).
+def directions_of_labels(attributes: dict[int, Tensor], count: int) -> Tensor:
+    """The main differences between the faces of all labels, (D, count) with orthonormal columns.
 
-    The attribute vector of a class is its mean latent minus the mean of all (Larsen et al. 2016,
-    arXiv 1512.09300, section 4.1). Here the difference is taken within each person and averaged
-    over people, so that it does not depend on who a face is. The first singular vectors of these
-    attribute vectors are returned. One attribute vector follows from the others, so ValueError is
-    raised unless ``count`` is smaller than the number of labels. ``v`` is read once, person by
-    person.
+    They are the first singular vectors of the attribute vectors (``attributes_of_labels``). One
+    attribute vector follows from the others, so ValueError is raised unless ``count`` is smaller
+    than the number of labels.
     """
-    attributes = attributes_of_labels(v, labels, people)
     if len(attributes) <= count:
         raise ValueError(
             f"{count} directions of expression need more than {len(attributes)} classes"
@@ -81,8 +77,10 @@ def directions_of_labels(v: Rows, labels: Tensor, people: Tensor, count: int) ->
 def attributes_of_labels(v: Rows, labels: Tensor, people: Tensor) -> dict[int, Tensor]:
     """What each label adds to the mean latent of a person: vectors (D,) by label, in their order.
 
-    The mean over the people who have faces with this label. ``v`` (N, D), ``labels`` and ``people``
-    (N,); ``v`` is read once, person by person.
+    The attribute vector of a class is its mean latent minus the mean of all (Larsen et al. 2016,
+    arXiv 1512.09300, section 4.1). Here the difference is taken within each person and averaged
+    over the people who have faces with this label, so that it does not depend on who a face is.
+    ``v`` is (N, D), ``labels`` and ``people`` are (N,). ``v`` is read once, person by person.
     """
     within_people: dict[int, list[Tensor]] = {int(label): [] for label in labels.unique()}
     for rows in _rows_of_each(people):
@@ -246,22 +244,24 @@ class Can(nn.Module):
         if not count:
             return
         v = InUnits(face_mu, self.face_mean, self.face_spread)  # (N, D)
+        weight = (self.classifier.weight * self.face_spread).detach()  # (classes, D), for v
+        attributes = {}
+        if of != "classifier" or "longest" in self.config:
+            attributes = attributes_of_labels(v, labels, people)  # reads all faces
         if of == "labels":
-            basis = directions_of_labels(v, labels, people, count)
+            basis = directions_of_labels(attributes, count)
+        elif of == "classifier":
+            basis = directions_of_classifier(v, people, weight, count)
         else:
-            weight = (self.classifier.weight * self.face_spread).detach()  # (classes, D), for v
-            own = count if of == "classifier" else count - count // 2
-            basis = directions_of_classifier(v, people, weight, own)
-        if of == "both":
-            first = directions_of_labels(v, labels, people, count // 2)
-            basis = torch.linalg.qr(torch.cat([first, basis], dim=1)).Q
+            of_labels = directions_of_labels(attributes, count // 2)
+            of_classifier = directions_of_classifier(v, people, weight, count - count // 2)
+            basis = torch.linalg.qr(torch.cat([of_labels, of_classifier], dim=1)).Q
         if keeping is not None:
             spread = self.face_spread[:, None]  # (D, 1)
             basis = torch.linalg.qr(keeping.T @ (spread * basis) / spread).Q
         self.basis.copy_(basis)  # (D, K)
         if "longest" in self.config:
-            length = length_of_expressions(attributes_of_labels(v, labels, people))
-            self.longest.fill_(self.config["longest"] * length)
+            self.longest.fill_(self.config["longest"] * length_of_expressions(attributes))
 
     def shift(self, face: Posterior, voice: Posterior, strength: float | Tensor = 1.0) -> Posterior:
         """The face's posterior (B, D) shifted by the voice's (B, E).
