@@ -6,16 +6,20 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from fingerprints import GOLDEN, fingerprints, records
 
 from cmlib import config, provenance
 from cmlib.checkpoints import is_current, read_card
 from cmlib.config import CanConfig, ClassifierConfig, VaeGanConfig
+from cmlib.evaluation import ablations
 from cmlib.evaluation.judges import TEACHERS, judge_name, judge_record
 from cmlib.experiment.run import FUSIONS, Run
+from cmlib.figures import notebook_06
 from cmlib.provenance import Provenance
 from tools.notebooks import staleness
 
@@ -138,6 +142,44 @@ def test_every_shipped_network_is_used_by_its_profile():
     assert quick.below["can"].below["voice"] == provenance.of_card(
         read_card(ROOT / "checkpoints" / "crowd" / "voice")
     )
+
+
+@dataclass(frozen=True)
+class LaterConfig(CanConfig):
+    """The settings of a later version, which has one more."""
+
+    later: float = 0.0
+
+
+@pytest.mark.parametrize(
+    "change, measured",
+    [
+        ({}, 0),
+        ({"KL weight 0": {"kl_weight": 0.0, "later": 0.5}}, 1),
+        ({"another change": {"epochs": 7}}, 1),
+        ({"as released, once more": dataclasses.asdict(LaterConfig())}, 1),
+    ],
+    ids=["a new setting", "its value is changed", "a new ablation", "a new ablation of defaults"],
+)
+def test_shipped_ablations_are_current_until_a_value_changes(
+    change, measured, tmp_path, monkeypatch
+):
+    measurements = []
+
+    def measure(run):
+        measurements.append(run)
+        return pd.DataFrame({"change": list(ablations.variants(run.profile.can))})
+
+    profile = config.PROFILES["quick"]
+    settings = LaterConfig(**dataclasses.asdict(profile.can))
+    monkeypatch.setitem(config.PROFILES, "quick", dataclasses.replace(profile, can=settings))
+    run = Run("actors", "quick", out_dir=str(tmp_path))
+    as_released = {"all as released": dataclasses.asdict(LaterConfig())}
+    for name, changed in (as_released | change).items():
+        monkeypatch.setitem(ablations.ABLATIONS, name, changed)
+    monkeypatch.setattr(ablations, "ablations", measure)
+    assert "as in the profile" in set(notebook_06.ablations(run)["table"].change)
+    assert len(measurements) == measured
 
 
 @pytest.mark.parametrize(

@@ -46,34 +46,41 @@ ABLATIONS = {
 STRENGTHS = (0.0, 0.5, 1.5)  # context strengths of the unchanged network, beside 1
 
 
+def variants(
+    profile_settings: CanConfig, changes: Mapping[str, Mapping] = ABLATIONS
+) -> dict[str, CanConfig]:
+    """The settings of each context network that ``ablations`` scores, by the name of its change.
+
+    The first are those of the profile. Changes that change nothing are left out.
+    """
+    settings_by_name = {"as in the profile": profile_settings}
+    for name, change in changes.items():
+        settings = dataclasses.replace(profile_settings, **change)
+        if settings != profile_settings:
+            settings_by_name[name] = settings
+    return settings_by_name
+
+
 @torch.no_grad()
 def ablations(
     run: Run, changes: Mapping[str, Mapping] = ABLATIONS, strengths: Sequence[float] = STRENGTHS
 ) -> pd.DataFrame:
     """Score context networks with one setting changed each, on the VALIDATION actors.
 
-    They are trained on cached latents. ``changes`` maps names to changes of the profile's settings;
-    those that change nothing are left out. Each network is trained once, and kept in the run's
-    folder ``ablations``.
+    They are trained on cached latents, with the settings of ``variants``. Each network is trained
+    once, and kept in the run's folder ``ablations``.
 
     Columns: change, value, low, high (clip accuracy), kl (mean KL(face || shifted), nats), shift
     (root mean square change of the latent mean, in units of its spread over training faces),
     seconds (to train the network, or to load it).
     """
-    profile_settings = run.profile.can
-    variants = {"as in the profile": profile_settings}
-    for name, change in changes.items():
-        settings = dataclasses.replace(profile_settings, **change)
-        if settings != profile_settings:
-            variants[name] = settings
-
     rows = []
-    for name, settings in variants.items():
+    for name, settings in variants(run.profile.can, changes).items():
         start = time.perf_counter()
         model = _context_network(run, settings)
         seconds = time.perf_counter() - start
         rows.append({"change": name, **_measure(run, model, 1.0), "seconds": seconds})
-        if settings == profile_settings:
+        if settings == run.profile.can:
             for strength in strengths:
                 measures = _measure(run, model, strength)
                 rows.append({"change": f"strength {strength:g}", **measures, "seconds": seconds})

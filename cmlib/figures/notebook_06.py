@@ -130,12 +130,19 @@ def robustness(run: Run) -> dict:
 )
 def ablations(run: Run) -> dict:
     """``table`` has the columns change, value, low, high and more, of validation actors."""
+    variants = ablations_of_context.variants(run.profile.can)
     table = kept_table(
         run,
         "ablations",
         lambda: ablations_of_context.ablations(run),
         networks=("face", "voice", *scoring.networks_of(MODELS)),
-        settings={"can": run.profile.can, "changes": ablations_of_context.ABLATIONS},
+        settings={
+            # A field of the settings that the stored record lacks counts with its default. So the
+            # record of a network whose settings are all defaults would say nothing without names.
+            "names": list(variants),
+            "variants": variants,
+            "strengths": ablations_of_context.STRENGTHS,
+        },
         data={"crowd": crowd.key()},
     )
     return {"table": table, "chance": chance(run)}
