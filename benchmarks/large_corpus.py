@@ -50,6 +50,7 @@ class SimulatedRun(Run):
     """A run on a simulated corpus, with untrained networks."""
 
     def vaegan(self, kind, *arguments, **options):
+        """The untrained network of ``kind`` "face" or "voice"."""
         return self.__dict__["networks"][kind]
 
 

@@ -85,6 +85,7 @@ class Row:
 
     @property
     def reached(self) -> bool:
+        """Whether the ratio meets the target."""
         return self.ratio >= self.target if self.sense == "at least" else self.ratio <= self.target
 
     def as_dict(self) -> dict:

@@ -1,7 +1,7 @@
 """What a user waits for: the commands of the README in a fresh clone, against their budgets.
 
-Unlike the other groups these rows take long, about ten minutes on two cores, and they are the only
-ones whose budgets are seconds of the two-core machine for which they were set.
+Unlike the other groups these rows take long, about a quarter of an hour on two cores, and they are
+the only ones whose budgets are seconds of the two-core machine for which they were set.
 """
 
 from __future__ import annotations

@@ -219,7 +219,7 @@ class Perceiver:
         """Load the networks of a run or of a folder of checkpoints.
 
         ``where`` is such a folder, ``"<corpus>-<profile>"``, or ``"<corpus>"`` for its best
-        profile. One's own runs come before shipped checkpoints. CheckpointError says what is
+        profile. Your own runs come before shipped checkpoints. CheckpointError says what is
         missing.
         """
         for folder in _candidate_folders(where):

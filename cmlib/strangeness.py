@@ -13,7 +13,7 @@ has learnt anything like them shows in how it draws them. Three measures of one 
 
 Each of them has a limit, which comes from people whom the network has not learnt from. The
 strangeness of an input is the largest of the three in units of its limit. It is above 1 for one in
-a hundred of those people's faces or voices. The limits are kept in the card of the network.
+a hundred of these people's faces or voices. The limits are kept in the card of the network.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Programs that use the library: they build, train, execute and publish what is shipped."""

@@ -119,6 +119,7 @@ def note_checksums(folder: Path) -> list[Path]:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Ship a run, or add checksums to cards; return the exit status."""
     parser = argparse.ArgumentParser(prog="ship", description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, nargs="?")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""A small experiment on the reader of notebook 00: voices, faces, and both at once.
+"""The listening experiment of notebook 00: voices, faces, and both at once.
 
 The design is the expanded factorial one of Massaro and Egan (1996, doi 10.3758/BF03212421): every
 face and every voice is judged alone, and in all combinations. As in de Gelder and Vroomen (2000,
@@ -44,6 +44,7 @@ class Voice:
 
     @property
     def path(self) -> Path:
+        """The file of the clip."""
         return clip_path(self.actor, self.emotion)
 
 
@@ -58,6 +59,7 @@ class Face:
 
     @property
     def path(self) -> Path:
+        """The file of the clip."""
         return clip_path(self.actor, self.emotion, self.statement)
 
     def picture(self) -> np.ndarray:

@@ -105,7 +105,7 @@ class ClipName:
 
     @property
     def recording(self) -> tuple:
-        """Identifies a recording: the same for its audio-visual, video-only and audio-only file."""
+        """A key of the recording, equal for its audio-visual, video-only and audio-only file."""
         return (
             self.actor,
             self.channel,
@@ -162,7 +162,7 @@ class MeadName:
 
     @property
     def recording(self) -> str:
-        """Identifies a recording, all its views and its sound, as in "M003-angry-2-001"."""
+        """A key of the recording, equal for its views and its sound: "M003-angry-2-001"."""
         return f"{self.actor}-{self.word}-{self.level}-{self.take:03d}"
 
     @property

@@ -119,7 +119,8 @@ def _clip(clip: ClipName | MeadName, frames: list[Path], sound: Path) -> Clip:
 def read_picture(path: Path, size: int) -> np.ndarray:
     """The central square of a frame, at most 322 pixels wide, scaled to (size, size, 3) uint8.
 
-    So released networks see it. Raises CorpusError if the frame cannot be read.
+    Networks of the released code see frames in this way. Raises CorpusError if the frame cannot be
+    read.
     """
     try:
         with Image.open(archives.source(path)) as opened:

@@ -36,6 +36,7 @@ class FaceVariant(Run):
 
     @property
     def profile(self) -> Profile:
+        """The run's profile, with the face settings of this variant."""
         return dataclasses.replace(super().profile, face=self.face)
 
 

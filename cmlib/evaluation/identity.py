@@ -95,6 +95,7 @@ class Typicality:
 
     @classmethod
     def of_run(cls, run: Run) -> Typicality:
+        """Learn from the latents of the training and validation frames of a run."""
         latents = Latents(Part(run.face_latents))
         train = run.frames_of(run.split.train, labelled=False)
         validation = run.frames_of(run.split.val, labelled=False)

@@ -1,4 +1,4 @@
-"""Judges: classifiers of expressions that share nothing with the models that they judge.
+"""Judges: classifiers of expressions that share no weights with the models that they judge.
 
 A judge answers two questions about pictures that a face VAE-GAN has decoded. How much expression do
 they show, and how much is that compared with the real pictures? ``CnnJudge`` is a small
@@ -44,10 +44,11 @@ def judge_for_run(run: Run, learns_from: str = "others") -> CnnJudge:
     """A judge that learns from real frames of some of the run's actors, trained or loaded.
 
     ``learns_from`` is "others", "validation" or "training". "others" are all actors except the test
-    actors. "validation" is the strictest choice: the judged networks were not trained on these
-    people, but there are only four or five of them. The seed is 0, so that runs of all seeds face
-    the same judge. It is trained once, and kept beside the prepared corpora for everything that
-    needs it, unless it is among the shipped checkpoints of the run.
+    actors, so the training actors of the judged networks are among them. "validation" is the
+    strictest choice: the judged networks were not trained on these people, but there are only four
+    or five of them. "training" suits questions about validation actors. The seed is 0, so that runs
+    of all seeds face the same judge. It is trained once, and kept beside the prepared corpora for
+    everything that needs it, unless it is among the shipped checkpoints of the run.
     """
     record = judge_record(run, learns_from)
     shipped = run.shipped(judge_name(learns_from))
@@ -80,7 +81,7 @@ def _kept(
 
 
 def kept_judge(run: Run, learns_from: str) -> Path:
-    """Where the judge of a run is kept once it is trained (without suffix)."""
+    """Where the judge of a run is kept once it is trained (the path has no suffix)."""
     return cache_root() / "judges" / judge_record(run, learns_from).fingerprint()
 
 
@@ -257,6 +258,7 @@ class Recogniser(PartialJudge):
         self.network.allocate_tensors()
 
     def probabilities(self, pictures: Tensor) -> np.ndarray:
+        """As ``PartialJudge.probabilities``; pictures of any size, one at a time on the CPU."""
         (network_input,) = self.network.get_input_details()
         (network_output,) = self.network.get_output_details()
         size = tuple(network_input["shape"][1:3])  # 200 x 200

@@ -51,7 +51,7 @@ TEMPERATURES = [0.6 + 0.05 * step for step in range(39)]
 
 @dataclass(frozen=True)
 class ObserverConfig:
-    """How the judge is trained. People who validate chose the kind of network."""
+    """How the judge is trained. The kind of network was chosen on people who validate."""
 
     width: int = 32
     members: int = 1  # networks whose answers are averaged
@@ -246,8 +246,8 @@ def cross_entropy(shares: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 def scatter_of_observers(shares: np.ndarray, raters: int = RATERS) -> np.ndarray:
     """The entropy of the shares (N, K) in nats, corrected for the number of raters: (N,).
 
-    The cross-entropy of whoever knew the true shares. Observed shares are less scattered than true
-    ones, by (K' - 1) / (2 n) with K' answers that occurred (Miller 1955).
+    Whoever knew the true shares would reach this cross-entropy. Observed shares are less scattered
+    than true ones, by (K' - 1) / (2 n) with K' answers that occurred (Miller 1955).
     """
     entropy = -(shares * np.log(np.where(shares > 0, shares, 1))).sum(1)
     return entropy + ((shares > 0).sum(1) - 1) / (2 * raters)

@@ -158,6 +158,7 @@ class FaceApi(PartialJudge):
 
     @torch.no_grad()
     def probabilities(self, pictures: Tensor) -> np.ndarray:
+        """As ``PartialJudge.probabilities``; pictures of any size."""
         parts = []
         for batch in pictures.split(BATCH):
             x = _network_input(batch.to(self.device), self.share, 0.0, self.SIZE)

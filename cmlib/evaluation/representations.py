@@ -1,7 +1,7 @@
 """Measure mental representations from outside the model.
 
 Does the face show the voice's emotion (*congruence*), is it still the same person (*identity*), is
-it still a face (*typicality*)? Three witnesses answer, two of which share nothing with the
+it still a face (*typicality*)? Three witnesses answer, two of which share no weights with the
 networks. A *judge* is a network of another architecture; it has learnt expressions from real frames
 of actors other than those that are judged. *Fisherfaces* have learnt from the crowd to tell people
 apart. *Typicality* asks whether the decoded picture, encoded again, lies among pictures of faces.

@@ -32,7 +32,7 @@ SEED = 0  # of the sample of clips and of the noise, the same for networks of al
 
 
 def add_noise(waveform: np.ndarray, snr: float, rng: np.random.Generator) -> np.ndarray:
-    """A waveform (N,) with white noise ``snr`` decibels below its mean power."""
+    """A waveform (N,) with white noise whose mean power is ``snr`` decibels below its own."""
     noise = rng.standard_normal(len(waveform)).astype(np.float32)
     wanted_power = np.mean(waveform**2) / 10 ** (snr / 10)
     return waveform + noise * np.sqrt(wanted_power / max(np.mean(noise**2), 1e-12))

@@ -28,7 +28,7 @@ class StoredNetworks(CorpusRows):
     """
 
     def path(self, name: str) -> Path:
-        """Where this experiment keeps the checkpoint ``name`` (without suffix)."""
+        """Where this experiment keeps the checkpoint ``name``; the path has no suffix."""
         return self.folder / "checkpoints" / name
 
     def settings(self, name: str) -> Any:

@@ -39,6 +39,7 @@ class CorpusRows:
 
     @property
     def profile(self) -> Profile:
+        """The settings of this experiment."""
         return get_profile(self.profile_name)
 
     @property
@@ -78,6 +79,7 @@ class CorpusRows:
 
     @cached_property
     def split(self) -> Split:
+        """Training, validation and test clips of the fold, as rows of ``store.clips``."""
         return self.split_of(self.store)
 
     def split_of(self, store: Store | UnpreparedCorpus) -> Split:

@@ -68,6 +68,7 @@ def record_of(data: TrainingData, settings: VaeGanConfig, seed: int) -> Provenan
 
 
 def shipped_folder() -> Path:
+    """Where the small VAE-GANs that ship with the repository lie."""
     return files.ROOT / "checkpoints" / "cartoons"
 
 

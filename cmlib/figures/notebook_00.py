@@ -97,6 +97,7 @@ def _encoded_face(run: Run, shown: listening.Face) -> EncodedFace:
 
 
 def voice_of(run: Run, heard: listening.Voice) -> EncodedVoice:
+    """A voice of the experiment, encoded."""
     return voice(run, heard.actor, heard.emotion)
 
 
@@ -178,6 +179,7 @@ def _share_of_second(run: Run, logits: torch.Tensor) -> np.ndarray:
     "00_continuum", plots.continuum, "a face between sad and happy, read with two voices"
 )
 def continuum(run: Run) -> dict:
+    """``table`` has a row for each voice (or none) and step: voice, step, value, low, high."""
     answers = forced_choices(run)
     rows = []
     for heard in (ENDS[1], plots.NO_VOICE, ENDS[0]):
@@ -213,6 +215,7 @@ def influence(run: Run) -> dict[str, dict[str, float]]:
     "00_neutral_faces", plots.neutral_faces, "two neutral faces, perceived with three voices"
 )
 def neutral_faces(run: Run) -> dict:
+    """``pictures`` (S, S, 3) by actor: reconstructed, and perceived with each of ``HEARD``."""
     faces = {
         listening.NEUTRAL_FACE.actor: _encoded_face(run, listening.NEUTRAL_FACE),
         ACTORS[-1]: face(run, ACTORS[-1], "neutral"),

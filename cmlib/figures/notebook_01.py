@@ -38,6 +38,7 @@ def emotions_of(run: Run) -> list[str]:
 
 @notebook.figure("01_crops", plots.crops, "the face in eight frames of a clip", clips_with_faces)
 def crops(run: Run) -> dict:
+    """``pictures`` are crops (S, S, 3) uint8 of eight frames of ``example_clip``."""
     clip = example_clip(run)
     if not clip.has_video:
         raise FigureError(f"01_crops: the corpus {run.corpus} has no clip with pictures")
@@ -48,6 +49,7 @@ def crops(run: Run) -> dict:
 
 @notebook.figure("01_mel", plots.mel, "a voice as a mel spectrogram")
 def mel(run: Run) -> dict:
+    """``spectrogram`` is that of ``example_clip``, (128, 128) in 0...1."""
     clip = example_clip(run)
     waveform, rate = media.read_audio(clip.audio_path or clip.path)
     spectrogram = spectrograms.mel_spectrogram(spectrograms.resample(waveform, rate))
@@ -73,6 +75,7 @@ def faces(run: Run) -> dict:
 
 @notebook.figure("01_mean_voices", plots.mean_voices, "the mean spectrogram of each emotion")
 def mean_voices(run: Run) -> dict:
+    """``spectrograms`` are the mean spectrograms (128, 128) of all clips of each emotion."""
     clip_emotions = run.store.clips.emotion
     means = {}
     for emotion in emotions_of(run):

@@ -37,6 +37,7 @@ NEVER = -1e9  # log probability of a class that a probe has not met
 
 @computed_once
 def network(run: Run) -> VaeGan:
+    """The face VAE-GAN of the run."""
     return run.vaegan("face")
 
 
@@ -138,6 +139,7 @@ def by_epoch(steps: pd.DataFrame) -> pd.DataFrame:
     work="trains a small VAE-GAN",
 )
 def learning(run: Run) -> dict:
+    """The course of the training of the small VAE-GAN; ``table`` is ``by_epoch`` of its steps."""
     training, corpus = small_training(run, "VAE-GAN"), small_corpus(run)
     count = len(corpus.shown)
     return {
@@ -156,6 +158,7 @@ def learning(run: Run) -> dict:
     work="trains a small VAE-GAN",
 )
 def game(run: Run) -> pd.DataFrame:
+    """The steps of the small VAE-GAN, with the columns of ``GAME``."""
     return small_training(run, "VAE-GAN").steps[GAME]
 
 
@@ -167,6 +170,7 @@ def game(run: Run) -> pd.DataFrame:
 )
 @torch.no_grad()
 def measures(run: Run) -> dict:
+    """Cartoons and what ``small_networks`` make of them; ``table`` is ``small_numbers``."""
     corpus = small_corpus(run)
     x = corpus.strangers[corpus.shown]
     networks = small_networks(run)
@@ -251,6 +255,7 @@ def measure_small_networks(run: Run) -> pd.DataFrame:
 
 @notebook.figure("02_loss_curves", plots.loss_curves, "training of the face VAE-GAN")
 def loss_curves(run: Run) -> dict:
+    """``table`` is the history of the face VAE-GAN, or of the small one (``short``)."""
     history = run.history("face")
     if history is None:
         steps = small_training(run, "VAE-GAN").steps
@@ -267,6 +272,7 @@ def reconstruct(run: Run, rows: np.ndarray) -> Tensor:
 
 @notebook.figure("02_reconstructions", plots.reconstructions, "faces of strangers, reconstructed")
 def reconstructions(run: Run) -> dict:
+    """The pictures of ``clips_to_show``, and what the decoder makes of their latent means."""
     shown = clips_to_show(run)
     rows = shown.row.to_numpy()
     originals = list(run.faces.batch(rows))
@@ -277,6 +283,7 @@ def reconstructions(run: Run) -> dict:
 @notebook.figure("02_prior_samples", plots.prior_samples, "faces of nobody, decoded from the prior")
 @torch.no_grad()
 def prior_samples(run: Run) -> dict:
+    """``pictures`` (3, S, S) are decoded from 16 latents that are drawn from the prior."""
     torch.manual_seed(run.seed)
     latents = torch.randn(16, run.profile.face.latent)
     return {"pictures": list(network(run).decoder(latents))}
@@ -318,6 +325,7 @@ def _emotion_or_any(clips: pd.DataFrame, emotion: str) -> pd.Series:
 
 @notebook.figure("02_latents", plots.latents, "latents of the faces of strangers")
 def latents(run: Run) -> dict:
+    """``points`` (N, D) are the latent means of the validation frames."""
     frames = run.frames_of(run.split.val)
     clips = run.store.clips.iloc[run.frame_clip[frames]]
     return {"points": run.face_latents.mu[0].numpy()[frames], "emotions": list(clips.emotion)}
@@ -379,5 +387,6 @@ def measure_three_scores(run: Run) -> pd.DataFrame:
     work="trains a judge and a probe",
 )
 def three_numbers(run: Run) -> dict:
+    """``table`` is ``three_scores`` with the columns where, score, value, low, high."""
     table = kinds.score_table(three_scores(run), "where")
     return {"table": table, "chance": 1 / len(run.classes)}

@@ -21,6 +21,7 @@ NEVER = -1e9  # decision value of a class that a reader has not met
 
 @computed_once
 def network(run: Run) -> VaeGan:
+    """The voice VAE-GAN of the run."""
     return run.vaegan("voice")
 
 
@@ -36,12 +37,14 @@ def clips_to_show(run: Run) -> pd.DataFrame:
     "03_loss_curves", plots.loss_curves, "training of the voice VAE-GAN", needs=history("voice")
 )
 def loss_curves(run: Run) -> dict:
+    """``table`` is the history of the voice VAE-GAN."""
     return {"table": run.history("voice")}
 
 
 @notebook.figure("03_reconstructions", plots.reconstructions, "voices of a stranger, reconstructed")
 @torch.no_grad()
 def reconstructions(run: Run) -> dict:
+    """The voices of ``clips_to_show``, and what the decoder makes of their latent means."""
     shown = clips_to_show(run)
     originals = run.mels.batch(shown.index.to_numpy())
     decoded = network(run)(originals)[0].clamp(0, 1)
@@ -67,6 +70,7 @@ def samples_and_walk(run: Run) -> dict:
 
 @notebook.figure("03_latents", plots.latents, "latents of the voices of strangers")
 def latents(run: Run) -> dict:
+    """``points`` (N, D) are the latent means of the validation clips."""
     rows = run.labelled(run.split.val)
     emotions = list(run.store.clips.emotion.iloc[rows])
     return {"points": run.voice_latents.mu.numpy()[rows], "emotions": emotions}
@@ -101,5 +105,6 @@ def reader_scores(run: Run, clips: np.ndarray) -> dict[str, dict]:
 
 @notebook.figure("03_voice_scores", plots.voice_scores, "emotion from the voice alone")
 def voice_scores(run: Run) -> dict:
+    """``table`` is ``reader_scores`` of the test clips: reader, score, value, low, high."""
     table = kinds.score_table(reader_scores(run, run.split.test), "reader")
     return {"table": table, "chance": 1 / len(run.classes), "corpus": run.corpus}

@@ -67,6 +67,7 @@ def leakage(run: Run) -> dict:
 
 @notebook.figure("04_test_scores", plots.test_scores, "what linear classifiers read on test actors")
 def test_scores(run: Run) -> dict:
+    """``table`` has the scores of each sense on test actors: model, score, value, low, high."""
     senses = ["face", "voice"] if run.store.has_faces else ["voice"]
     frames = run.frames_of(run.split.test)
     scores = {sense: run.scores(run.log_probabilities(sense, frames), frames) for sense in senses}

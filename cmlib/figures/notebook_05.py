@@ -26,11 +26,13 @@ notebook = Notebook("05_context_attention", needs=faces)
     needs=history("can"),
 )
 def can_training(run: Run) -> dict:
+    """``table`` is the history of the context attention network."""
     return {"table": run.history("can")}
 
 
 @computed_once
 def can(run: Run) -> Can:
+    """The context attention network of the run."""
     return run.can()
 
 
@@ -113,7 +115,7 @@ def attention_function_one_face(run: Run) -> dict:
 
 @torch.no_grad()
 def weights_at(run: Run, queries: Sequence[float]) -> pd.DataFrame:
-    """What the first of ``faces_of_one_actor`` answers to ``queries``.
+    """The attention weights of the first of ``faces_of_one_actor`` at ``queries``.
 
     A row for each query and dimension, with the columns query, key, value and weight.
     """
@@ -145,6 +147,7 @@ def attention_at(run: Run) -> dict:
     "05_validation_accuracy", plots.validation_accuracy, "clip accuracy on validation actors"
 )
 def validation_accuracy(run: Run) -> dict:
+    """``table`` has the scores of ``MODELS``: model, score, value, low, high."""
     frames = run.frames_of(run.split.val)
     scores = {name: run.scores(run.log_probabilities(name, frames), frames) for name in MODELS}
     return {"table": kinds.score_table(scores), "chance": 1 / len(run.classes)}

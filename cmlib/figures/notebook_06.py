@@ -24,6 +24,7 @@ DISTURBED = ("face", "voice", "product_of_experts", "can")
 
 
 def chance(run: Run) -> float:
+    """The accuracy of guessing, 0...1."""
     return 1 / len(run.classes)
 
 
@@ -41,10 +42,12 @@ def test_scores(run: Run) -> pd.DataFrame:
 
 @notebook.figure("06_test_accuracy", plots.test_accuracy, "clip accuracy of every model")
 def test_accuracy(run: Run) -> dict:
+    """``table`` is ``test_scores``."""
     return {"table": test_scores(run), "chance": chance(run)}
 
 
 def confusion(run: Run, model: str) -> dict:
+    """Confusion of test clips by one of the models."""
     clips = answers(run).by_clip()
     predicted = clips.log_probabilities[model].argmax(1)
     return {"table": confusion_table(run, clips.labels, predicted), "model": model}

@@ -26,10 +26,12 @@ notebook = Notebook("07_mental_representations", needs=neutral_faces)
 
 @computed_once
 def perceiver(run: Run) -> Perceiver:
+    """The networks of the run."""
     return run.perceiver()
 
 
 def actors_of_frames(run: Run) -> np.ndarray:
+    """The actor of each frame of the corpus, (N,)."""
     return run.store.clips.actor.to_numpy()[run.frame_clip]
 
 
@@ -49,6 +51,7 @@ def clips_heard(run: Run) -> dict[str, int]:
 
 @computed_once
 def voices(run: Run) -> dict[str, EncodedVoice]:
+    """The voices of ``clips_heard``, encoded, by emotion."""
     mels = run.store.mels
     return {e: perceiver(run).encode_voice(mels[clip]) for e, clip in clips_heard(run).items()}
 
@@ -62,6 +65,7 @@ def perceptions(run: Run) -> dict[str, Perception]:
 
 @notebook.figure("07_one_perception", plots.one_perception, "one face in the context of one voice")
 def one_perception(run: Run) -> dict:
+    """The first face in the context of a happy voice, or of another where there is none."""
     of_voices = perceptions(run)
     clips = clips_heard(run)
     emotion = "happy" if "happy" in of_voices else min(clips, key=clips.__getitem__)
@@ -74,6 +78,7 @@ def one_perception(run: Run) -> dict:
     "one neutral face in the context of seven voices",
 )
 def mental_representations(run: Run) -> dict:
+    """The first face with each voice; ``table`` holds the class probabilities, a row per voice."""
     probabilities = {emotion: p.probabilities for emotion, p in perceptions(run).items()}
     table = pd.DataFrame(probabilities, index=run.classes).T
     return {"perceptions": perceptions(run), "table": table.rename_axis("voice").reset_index()}
@@ -83,6 +88,7 @@ def mental_representations(run: Run) -> dict:
     "07_strength_strip", plots.strength_strip, "the same face while context is turned up"
 )
 def strength_strip(run: Run) -> dict:
+    """The first face with three voices, each at six strengths from 0 to 1."""
     _, seen = first_face(run)
     strips = {}
     for emotion in ("happy", "sad", "surprised"):
@@ -102,6 +108,7 @@ def strength_strip(run: Run) -> dict:
     "a neutral face of every test actor in the context of seven voices",
 )
 def neutral_faces_in_context(run: Run) -> dict:
+    """``pictures`` (S, S, 3) by actor: original, reconstruction, and with each voice."""
     pictures = []
     actors = []
     emotions = list(clips_heard(run))
@@ -157,6 +164,7 @@ def shifted_by(
 
 
 def emotions_in_order(run: Run, table: pd.DataFrame) -> list[str]:
+    """The emotions of a table, in the order of the classes."""
     return [emotion for emotion in run.classes if emotion in set(table.emotion)]
 
 
@@ -177,6 +185,7 @@ def shift_size(run: Run) -> pd.DataFrame:
     "07_where_faces_change", plots.where_faces_change, "where each voice changes a neutral face"
 )
 def where_faces_change(run: Run) -> dict:
+    """``changes`` are the mean absolute changes (S, S) of pixels by emotion of the voice."""
     table, change = shifts(run)
     return {
         "changes": {
@@ -193,6 +202,7 @@ def where_faces_change(run: Run) -> dict:
     "07_conflict_faces", plots.conflict_faces, "faces of seven emotions with voices of seven"
 )
 def conflict_faces(run: Run) -> dict:
+    """``perceptions[emotion of the face][emotion of the voice]`` of ``clips_heard``."""
     grid = {}
     middle_frames = representations.middle_frames(run)
     for emotion, clip in clips_heard(run).items():
@@ -237,6 +247,7 @@ def mean_per_conflict(run: Run, table: pd.DataFrame, column: str) -> pd.DataFram
 
 @notebook.figure("07_conflict", plots.conflict, "how often the voice wins a conflict")
 def conflict(run: Run) -> pd.DataFrame:
+    """How often the voice's emotion is read, in per cent (``mean_per_conflict``)."""
     table = conflicts(run)
     table = table.assign(follows=100 * (table.answer == table.voice))
     return mean_per_conflict(run, table, "follows")
@@ -246,6 +257,7 @@ def conflict(run: Run) -> pd.DataFrame:
     "07_conflict_size", plots.conflict_size, "how far the voice moves the face in a conflict"
 )
 def conflict_size(run: Run) -> pd.DataFrame:
+    """How far the voice moves the face, in units of the spread (``mean_per_conflict``)."""
     return mean_per_conflict(run, conflicts(run), "size")
 
 
@@ -265,6 +277,7 @@ def measured(run: Run) -> pd.DataFrame:
     work="trains a judge, decodes and judges faces of all folds",
 )
 def congruence(run: Run) -> pd.DataFrame:
+    """``representations.congruence`` of ``measured``."""
     return representations.congruence(measured(run), run.profile.bootstrap)
 
 
@@ -275,6 +288,7 @@ def congruence(run: Run) -> pd.DataFrame:
     work="as 07_congruence",
 )
 def same_person_typical_face(run: Run) -> pd.DataFrame:
+    """``representations.identity_and_typicality`` of ``measured``."""
     return representations.identity_and_typicality(measured(run), run.profile.bootstrap)
 
 
@@ -334,6 +348,7 @@ def latents_before_and_after(run: Run) -> pd.DataFrame:
 
 
 def latents(run: Run, state: str) -> dict:
+    """``table`` holds the rows of ``latents_before_and_after`` with one ``state``."""
     table = latents_before_and_after(run)
     return {"table": table[table.state == state], "state": state}
 

@@ -12,4 +12,5 @@ notebook = Notebook("08_generation_demo", needs=faces)
 
 @notebook.figure("08_demo", plots.demo, "what the demo shows first")
 def demo(run: Run) -> dict:
+    """``perception`` is what the demo shows when it opens."""
     return {"perception": Demo(run, run.perceiver()).perception}

@@ -18,6 +18,7 @@ def items(run: Run) -> list[rating.Item]:
 
 @notebook.figure("09_pictures_to_rate", plots.pictures_to_rate, "the pictures that raters see")
 def pictures_to_rate(run: Run) -> dict:
+    """``pictures`` (S, S, 3) by actor, in the order of ``kinds_of_picture``."""
     rows: dict[int, list[rating.Item]] = {}
     for item in items(run):
         rows.setdefault(item.actor, []).append(item)

@@ -34,6 +34,7 @@ def judges_of_run(run: Run) -> list[str]:
 
 
 def judge_of(run: Run, name: str) -> Judge:
+    """The judge called ``name``, one of ``judges_of_run``."""
     if name in JUDGES:
         return judge_for_run(run, JUDGES[name])
     recogniser = recogniser_of(run)
@@ -117,4 +118,5 @@ def recognised(run: Run) -> pd.DataFrame:
     work="trains two judges for each fold, decodes and judges its faces",
 )
 def judges(run: Run) -> pd.DataFrame:
+    """The table of ``recognised``."""
     return recognised(run)

@@ -99,6 +99,7 @@ def perceptions(run: Run) -> dict[str, dict[str, Perception]]:
 
 @notebook.figure("12_beginning", plots.beginning, "what components draw, and what convolutions add")
 def beginning(run: Run) -> dict:
+    """Pairs of pictures (S, S, 3) of each stranger: components alone, and the whole decoder."""
     face = perceiver(run).face
     pictures = []
     for stranger in strangers(run).values():
@@ -110,11 +111,13 @@ def beginning(run: Run) -> dict:
 
 @notebook.figure("12_in_context", plots.in_context, "strangers in the context of typical voices")
 def in_context(run: Run) -> dict:
+    """``perceptions`` of each stranger by emotion of the voice."""
     return {"perceptions": perceptions(run)}
 
 
 @notebook.figure("12_strength", plots.strength, "one stranger, one voice, rising strength")
 def strength(run: Run) -> dict:
+    """One stranger in the context of two voices at rising strengths."""
     person, face = next(iter(strangers(run).items()))
     rows = {
         emotion: [perceiver(run).perceive(face, voices(run)[emotion], t) for t in plots.STRENGTHS]
@@ -174,6 +177,7 @@ def gains(strength: str = "1") -> pd.DataFrame:
 
 @notebook.figure("12_gains", plots.gains, "how many more would name the emotion of the voice")
 def gains_figure(run: Run) -> pd.DataFrame:
+    """``gains`` at full strength, without the rows of all emotions together."""
     table = gains()
     return table.loc[table.emotion != "all"].reset_index(drop=True)
 

@@ -38,6 +38,7 @@ class StridedBlock(nn.Module):
         self.bn = nn.BatchNorm2d(outputs)
 
     def activate(self, features: Tensor) -> Tensor:
+        """Batch norm and ReLU of the output of ``conv``, same shape."""
         return torch.relu(self.bn(features))
 
     def forward(self, x: Tensor) -> Tensor:

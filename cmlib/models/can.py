@@ -29,7 +29,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 class ContextAttention(nn.Module):
     """``attend(W_q a, W_k v, W_v v)`` of a voice a (B, E) and a face v (B, D) -> (B, D).
 
-    In the paper E = D. W_q is (D, E), so a voice may have a latent of another size than a face.
+    Blume et al. 2024, arXiv 2409.02566; there E = D. W_q is (D, E), so a voice may have a latent of
+    another size than a face.
     """
 
     def __init__(self, latent: int, voice_latent: int | None = None):
@@ -152,7 +153,7 @@ def covariance_within_people(v: Rows, people: Tensor, shrinkage: float = 0.1) ->
 
 
 class Can(nn.Module):
-    """Context attention network with its classifier.
+    """The context attention network (Blume et al. 2024, arXiv 2409.02566) with its classifier.
 
     ``mu' = mu + t * attention_mu(mu, voice mu)``, and the same with other weights for log sigma^2.
     The context strength t in 0...1 may be changed at any time (released code: 1).

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class Classifier(nn.Module):
-    """z (B, inputs) -> logits (B, classes)."""
+    """One linear layer on a latent: z (B, inputs) -> logits (B, classes)."""
 
     def __init__(self, inputs: int, classes: int = 7):
         super().__init__()

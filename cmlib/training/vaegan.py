@@ -305,6 +305,7 @@ class VaeGanTraining:
 
     @property
     def epochs_done(self) -> int:
+        """How many epochs are in the history, those before a restart among them."""
         return len(self.history)
 
     @property
@@ -314,6 +315,7 @@ class VaeGanTraining:
 
     @property
     def optimisers(self) -> list[torch.optim.Optimizer]:
+        """The optimisers, in the order of the state file."""
         return [self.autoencoder_optimiser, self.discriminator_optimiser]
 
     def resume(self, path: Path | None) -> None:

@@ -1,0 +1,1 @@
+"""The builder of the synthetic corpora: ``python -m tools.corpus`` (extra ``corpus``)."""

@@ -159,6 +159,7 @@ def blur(src, radius, out, tmp):
 
 @fast
 def bilinear(im, x, y):
+    """The value of a picture (n, n) at the point (x, y), between its four nearest pixels."""
     n = len(im)
     x = min(max(x - F(0.5), F(0)), F(n) - F(1.001))
     y = min(max(y - F(0.5), F(0)), F(n) - F(1.001))

@@ -39,6 +39,7 @@ def with_descriptions(text: str, drawn: Mapping[str, Canvas]) -> str:
 
 
 def main() -> None:
+    """Draw all diagrams, and put their descriptions into the pages that show them."""
     architecture.main()
     FOLDER.mkdir(parents=True, exist_ok=True)
     drawn = diagrams()

@@ -58,6 +58,7 @@ class Box:
     kind: str
 
     def draw(self) -> str:
+        """The SVG of the box with its two lines."""
         left, top = self.x - BOX_WIDTH // 2, self.y - BOX_HEIGHT // 2
         return (
             f'<rect class="{self.kind}" x="{left}" y="{top}" width="{BOX_WIDTH}" '
@@ -68,6 +69,7 @@ class Box:
 
 
 def text(x: int, y: int, words: str, kind: str) -> str:
+    """The SVG of words at (x, y); ``kind`` are the classes of the style sheet."""
     return f'<text class="{kind}" x="{x}" y="{y}">{escape(words)}</text>'
 
 
@@ -155,6 +157,7 @@ def diagram() -> str:
 
 
 def main() -> None:
+    """Write the drawing to ``TARGET``."""
     TARGET.write_text(diagram(), encoding="utf-8")
     print(TARGET)
 

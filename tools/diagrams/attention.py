@@ -276,4 +276,5 @@ def gaussian_divergence(spread: float, other: float) -> float:
 
 
 def diagrams() -> list[Canvas]:
+    """All diagrams of this module."""
     return [can_step(), attention_function(), strength(), directions(), divergence()]

@@ -264,4 +264,5 @@ def network() -> Canvas:
 
 
 def diagrams() -> list[Canvas]:
+    """All diagrams of this module."""
     return [clouds(), reparameterisation(), losses(), components(), network()]

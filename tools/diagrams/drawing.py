@@ -118,14 +118,17 @@ class Box:
 
     @property
     def right(self) -> tuple[float, float]:
+        """The middle of the right edge."""
         return self.x + self.width / 2, self.y
 
     @property
     def top(self) -> tuple[float, float]:
+        """The middle of the upper edge."""
         return self.x, self.y - self.height / 2
 
     @property
     def bottom(self) -> tuple[float, float]:
+        """The middle of the lower edge."""
         return self.x, self.y + self.height / 2
 
 

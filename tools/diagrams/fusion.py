@@ -119,4 +119,5 @@ def readers() -> Canvas:
 
 
 def diagrams() -> list[Canvas]:
+    """All diagrams of this module."""
     return [product(), readers()]

@@ -159,4 +159,5 @@ def mixed_model() -> Canvas:
 
 
 def diagrams() -> list[Canvas]:
+    """All diagrams of this module."""
     return [shares(), rating_study(), mixed_model()]

@@ -255,4 +255,5 @@ def bootstrap() -> Canvas:
 
 
 def diagrams() -> list[Canvas]:
+    """All diagrams of this module."""
     return [folds(), pairs(), leakage(), judges(), bootstrap()]

@@ -192,4 +192,5 @@ def _triangles(canvas: Canvas, left: float, top: float, panel: float) -> None:
 
 
 def diagrams() -> list[Canvas]:
+    """All diagrams of this module."""
     return [crop(), mel()]

@@ -95,4 +95,5 @@ def provenance() -> Canvas:
 
 
 def diagrams() -> list[Canvas]:
+    """All diagrams of this module."""
     return [provenance()]

@@ -128,6 +128,7 @@ def memory_of_kernel() -> float | None:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Execute the notebook that the arguments name; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.notebooks.execute",
         description="Execute one notebook with parameters.",

@@ -119,6 +119,7 @@ def with_table(page: str) -> str:
 
 
 def main() -> None:
+    """Count again, and write the table into ``PAGE``."""
     PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     print(PAGE)
 

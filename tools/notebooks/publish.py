@@ -163,6 +163,7 @@ def publish(source: Path, executed: Path) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Publish every notebook of a run; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.notebooks.publish",
         description="Put the outputs of an executed run into the notebooks.",

@@ -254,6 +254,7 @@ def summary(run: str | Path) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Write the report of a run, or only print what it says; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.notebooks.report",
         description="Write metrics.json and report.html of a run.",

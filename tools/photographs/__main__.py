@@ -31,6 +31,7 @@ from .train import Recipe, train
 
 
 def make_parser() -> argparse.ArgumentParser:
+    """The commands of this program and their options."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.photographs",
         description=__doc__,

@@ -21,6 +21,7 @@ SITE = files.ROOT / "site"
 
 
 def make_parser() -> argparse.ArgumentParser:
+    """The commands of this program and their options."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.site",
         description=__doc__,

@@ -21,6 +21,7 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Collect the anchors of a tag, and what it links to or loads."""
         for name, value in attrs:
             if name in ("id", "name") and value:
                 self.anchors.add(value)

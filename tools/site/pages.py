@@ -95,6 +95,7 @@ def copy_corpus_page(folder: Path) -> None:
 
 
 def front_page(documents: Sequence[Path], modules: Sequence[str]) -> str:
+    """The first page of the book, in MyST: all notebooks, pages and rooms."""
     names = [path.relative_to(files.ROOT).with_suffix("").as_posix() for path in documents]
     notebooks = [name for name in names if name.startswith("notebooks/")]
     course = [name for name in COURSE if name in names]
@@ -108,6 +109,7 @@ def front_page(documents: Sequence[Path], modules: Sequence[str]) -> str:
 
 
 def contents(caption: str, names: Sequence[str]) -> str:
+    """A table of contents, in MyST, of the documents with these names."""
     lines = "\n".join(names)
     return f"```{{toctree}}\n:caption: {caption}\n:maxdepth: 1\n\n{lines}\n```"
 

@@ -215,6 +215,7 @@ def spread(items: list, count: int) -> list:
 
 
 def unpacked(text: str) -> np.ndarray:
+    """The float32 numbers (N,) of a base64 text."""
     return np.frombuffer(base64.b64decode(text), np.float32)
 
 
@@ -226,4 +227,5 @@ def as_picture(text: str) -> np.ndarray:
 
 
 def largest(first: np.ndarray, second: np.ndarray) -> float:
+    """The largest absolute difference of two arrays."""
     return float(np.abs(first - second).max())

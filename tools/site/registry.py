@@ -33,6 +33,7 @@ class Package:
 
     @property
     def path(self) -> Path:
+        """Where the package is kept once it is fetched."""
         return FETCHED / f"{self.name}-{self.version}.tgz"
 
     def read(self, member: str) -> bytes:

@@ -29,6 +29,7 @@ REPORT = files.ROOT / "docs" / "strangeness.json"
 
 
 def make_parser() -> argparse.ArgumentParser:
+    """The commands of this program and their options."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.strangeness",
         description=__doc__,

@@ -137,6 +137,7 @@ def recordings(name: str, root: Path) -> Inputs:
 
 
 def noise_pictures(size: int, rng: np.random.Generator) -> Inputs:
+    """Pictures in which every pixel is drawn at random."""
     pictures = rng.integers(0, 256, (MADE, size, size, 3), dtype=np.uint8)
     return Inputs("noise", pictures, np.array([]))
 
@@ -181,6 +182,7 @@ def sounds(name: str, make: Callable[[], np.ndarray]) -> Inputs:
 
 
 def white_noise(rng: np.random.Generator) -> np.ndarray:
+    """Noise of equal power at all frequencies, as long as the window of a spectrogram."""
     return 0.1 * rng.standard_normal(spectrograms.WINDOW_SAMPLES)
 
 
@@ -191,6 +193,7 @@ def pink_noise(rng: np.random.Generator) -> np.ndarray:
 
 
 def tone(rng: np.random.Generator) -> np.ndarray:
+    """A sine wave between 100 and 2,000 Hz."""
     seconds = np.arange(spectrograms.WINDOW_SAMPLES) / spectrograms.SAMPLE_RATE
     return 0.3 * np.sin(2 * np.pi * rng.uniform(100, 2000) * seconds)
 

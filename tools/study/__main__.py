@@ -11,6 +11,7 @@ from tools.study.report import write_report
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Write the report of the study that the arguments name; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.study", description="Write the report of a study."
     )

@@ -62,6 +62,7 @@ class Study:
         return files.runs_root() / "studies" / self.name
 
     def cell_folder(self, cell: Cell) -> Path:
+        """Where the results of a cell are written."""
         return self.folder / "cells" / cell.name
 
 

@@ -39,9 +39,11 @@ class Group:
 
     @property
     def resamples(self) -> int:
+        """How often actors are drawn for an interval."""
         return get_profile(self.profile).bootstrap
 
     def together(self, subset: str) -> Predictions:
+        """The predictions of all cells for a ``subset``, as one."""
         return scoring.concatenate(self.predictions[subset])
 
 

@@ -16,6 +16,7 @@ MAX_SLUG_LENGTH = 40  # characters of an actor and an emotion in the name of a s
 
 
 def full_width() -> widgets.Layout:
+    """A layout as wide as what is around it."""
     return widgets.Layout(width="auto")
 
 
@@ -27,6 +28,7 @@ def box(style: str, *children: widgets.Widget) -> widgets.Box:
 
 
 def button(text: str, tooltip: str, on_click: Callable[[], None]) -> widgets.Button:
+    """A button that calls ``on_click`` without arguments."""
     layout = widgets.Layout(flex="1 1 auto", width="auto")
     result = widgets.Button(description=text, tooltip=tooltip, layout=layout)
     result.on_click(lambda _: on_click())
@@ -34,6 +36,7 @@ def button(text: str, tooltip: str, on_click: Callable[[], None]) -> widgets.But
 
 
 def strength_slider() -> widgets.FloatSlider:
+    """The slider of the context strength, 0...1 in steps of 0.05."""
     return widgets.FloatSlider(
         1.0,
         min=0,
@@ -100,6 +103,7 @@ class Chooser:
 
     @property
     def has_upload_chosen(self) -> bool:
+        """Whether an uploaded file is chosen, not an actor."""
         return self.actor.value == UPLOADED
 
     @property
@@ -109,6 +113,7 @@ class Chooser:
 
     @property
     def chosen_emotion(self) -> str:
+        """The emotion that is chosen; "" for an uploaded file."""
         return str(self.emotion.value)
 
     def choose(self, actor: Actor, emotion: str) -> None:

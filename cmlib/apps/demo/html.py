@@ -41,6 +41,7 @@ def block(style: str, content: str) -> str:
 
 
 def title() -> str:
+    """The name of the demo, and one line that says what to do."""
     line = "It depends on what you hear. Pick a face and a voice, then drag the context."
     return block("cm-title", f"How do you perceive my face?<span>{line}</span>")
 
@@ -62,14 +63,17 @@ def disclosure(text: str) -> str:
 
 
 def note(text: str) -> str:
+    """A remark, such as what was done to a picture."""
     return block("cm-note", escape(text))
 
 
 def warning(text: str) -> str:
+    """A warning, which a screen reader says when it has finished speaking."""
     return f"<div class='cm-warning' role='status'>{escape(text)}</div>"
 
 
 def error(text: str) -> str:
+    """What went wrong, which a screen reader says at once."""
     return f"<div class='cm-error' role='alert'>{escape(text)}</div>"
 
 

@@ -17,7 +17,7 @@ LOG_COLUMNS = ["rater", "number", "seed", "position", "item", "kind", "actor", "
 
 
 def empty_table() -> pd.DataFrame:
-    """Answers of nobody."""
+    """A table of answers without rows."""
     return pd.DataFrame(columns=pd.Index(COLUMNS))
 
 

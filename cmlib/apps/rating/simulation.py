@@ -67,7 +67,7 @@ def simulate_ratings(
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What a simulated study takes for granted; all shares are of answers.
+    """What a simulated study takes for granted; shares are shares of answers.
 
     A rater calls a face that nothing has shifted neutral with a probability drawn from
     beta(``neutral``), and else gives it one of the other names. Raters and actors differ in how
