@@ -27,7 +27,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cmlib import files, provenance
+from cmlib import provenance
+from cmlib.arrays import open_array
 from cmlib.config import get_profile
 from cmlib.corpora.names import EMOTIONS
 from cmlib.evaluation import judges, representations
@@ -95,8 +96,8 @@ def write_corpus(folder: Path, frames: int, latent: int) -> None:
 def open_run(folder: Path) -> SimulatedRun:
     """The run on such a corpus."""
     run = SimulatedRun("ravdess", "quick", out_dir=str(folder / "run"))
-    face = Posterior(*torch.from_numpy(files.open_array(folder / "face.npy", "c")))
-    voice = Posterior(*torch.from_numpy(files.open_array(folder / "voice.npy", "c")))
+    face = Posterior(*torch.from_numpy(open_array(folder / "face.npy", "c")))
+    voice = Posterior(*torch.from_numpy(open_array(folder / "voice.npy", "c")))
     store = Store.open(folder)
     networks = {"face": VaeGan(3, SIZE, face.mu.shape[-1], 0.0625).eval().requires_grad_(False)}
     run.__dict__.update(

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cmlib import files, provenance
+from cmlib import damage, files, provenance
 from cmlib.models import Can, Classifier, CnnJudge, ObserverNetwork, Posterior, VaeGan
 
 SCALE = ":scale"  # ends the name of the factors of the rows of an eight-bit matrix
@@ -170,10 +170,10 @@ def is_complete(path: Path) -> bool:
     both = [path.with_suffix(suffix) for suffix in (".safetensors", ".json")]
     if not all(file.exists() for file in both):
         return False
-    fault = "" if _is_shipped(path) else files.lasting(lambda: fault_of(path))
+    fault = "" if _is_shipped(path) else damage.lasting_fault(lambda: fault_of(path))
     if not fault:
         return True
-    files.set_aside(both[0], fault, "trained again when it is needed")
+    damage.set_aside(both[0], fault, "trained again when it is needed")
     with suppress(FileNotFoundError):  # another process was faster
         both[1].replace(both[1].with_name(both[1].name + ".bad"))
     return False

@@ -1,4 +1,4 @@
-"""Where files lie, how they are written, whether they are damaged, and the one progress bar."""
+"""Where files lie, and how they are written: whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,45 +6,25 @@ import errno
 import hashlib
 import json
 import math
-import mmap
 import os
 import shutil
-import sys
-import time
-import weakref
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import numpy as np
-    from filelock import FileLock
+    pass
 
 ROOT = Path(__file__).resolve().parents[1]  # the repository's folder
 # Environment variables that put a folder elsewhere, and where it is without them.
 PLACES = {"CM_RUNS": "runs", "CM_CACHE": "data/prepared", "CM_DATA": "data"}
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
-# Up to this many bytes a file is compared with its checksum by every process that reads it. A
-# larger one takes too long for that; it is compared where it is newer than the list of checksums.
-ALWAYS_COMPARED = 1 << 27
-
-MOMENT = 0.2  # seconds; two renames in a row take much less
-LARGE_MAP = 256_000_000  # bytes of a file from which its pages are given back (``release_maps``)
-MAPPED_AROUND = 1 << 16  # bytes that are mapped with each place that is read, at most
-RELEASE_AFTER = 1 << 29  # bytes that are mapped in between
-_large_maps: list[weakref.ref] = []
-_bytes_mapped = 0
 
 
 class PlaceError(OSError):
     """A folder in which nothing can be written; the message names it and says what to do."""
-
-
-class HeldError(OSError):
-    """A lock that another process holds; the message names its file."""
 
 
 def place(variable: str) -> Path:
@@ -73,20 +53,6 @@ def runs_root() -> Path:
     return place("CM_RUNS")
 
 
-def fresh() -> bool:
-    """Whether networks, judges and tables that ship with the repository do not count.
-
-    Then an experiment trains and measures them itself. The environment variable CM_FRESH says so;
-    the option ``--fresh`` of ``cm`` and ``make reproduce FRESH=1`` set it.
-    """
-    return os.environ.get("CM_FRESH", "") not in ("", "0")
-
-
-def ignore_shipped() -> None:
-    """From now on ``fresh`` holds, in this process and in those that it starts."""
-    os.environ["CM_FRESH"] = "1"
-
-
 def make_folder(folder: Path) -> Path:
     """Make a folder to write into, if it is not there yet; raises PlaceError if that fails.
 
@@ -101,20 +67,23 @@ def make_folder(folder: Path) -> Path:
         if error.errno in DISK_FULL:
             raise
         raise PlaceError(
-            f"{folder}: cannot be made ({error.strerror}); {_remedy(folder)}"
+            f"{folder}: cannot be made ({error.strerror}); {remedy_of_unwritable(folder)}"
         ) from None
     if not os.access(folder, os.W_OK | os.X_OK):
         fault = "nothing may be written into it"
-        raise PlaceError(f"{folder.absolute()}: {fault}; {_remedy(folder)}")
+        raise PlaceError(f"{folder.absolute()}: {fault}; {remedy_of_unwritable(folder)}")
     return folder
 
 
-def _remedy(folder: Path) -> str:
+def remedy_of_unwritable(folder: Path) -> str:
     """What to do if nothing can be written into ``folder``."""
     for variable in PLACES:
         if folder.absolute().is_relative_to(place(variable)):
             return f"set {variable} to a folder of your own"
     return "choose a folder of your own"
+
+
+# -------------------------------------------------------------------- full disks
 
 
 def remedy_of_full_disk(folder: Path) -> str:
@@ -127,7 +96,7 @@ def remedy_of_full_disk(folder: Path) -> str:
     return f"the disk is full; make room, or {larger}, and {again}"
 
 
-def _full(path: Path) -> PlaceError:
+def error_of_full_disk(path: Path) -> PlaceError:
     """The error of a file ``path`` for which the disk has no room."""
     error = PlaceError(f"{path}: {remedy_of_full_disk(path.parent)}")
     error.errno = errno.ENOSPC
@@ -147,52 +116,6 @@ def is_disk_full(error: BaseException, folder: Path) -> bool:
         name in str(error) for name in ("PytorchStreamWriter", "inline_container")
     )
     return written_by_torch and shutil.disk_usage(folder).free < 2**20
-
-
-# -------------------------------------------------------------------- locks
-
-
-def hold(path: Path, wait: bool = True) -> FileLock:
-    """Hold the lock ``path`` until it is released or this process ends, even if it is killed.
-
-    HeldError if another process holds it and ``wait`` is false; PlaceError if its file cannot be
-    made. Some file systems have no locks. A line on stderr says so, and the lock is not held.
-    """
-    from filelock import FileLock, Timeout  # here: `cm --help` need not wait for it
-
-    make_folder(path.parent)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=-1 if wait else 0)
-    except Timeout:
-        raise HeldError(f"{path}: another process holds this lock") from None
-    except OSError as error:
-        if error.errno in NO_LOCKS:
-            print(
-                f"{path.parent}: this file system has no locks, so nothing keeps two processes"
-                " from doing the same work there; start one at a time",
-                file=sys.stderr,
-            )
-            return lock
-        if error.errno in DISK_FULL:
-            raise _full(path) from None
-        remedy = _remedy(path.parent)
-        raise PlaceError(f"{path}: cannot be locked ({error.strerror}); {remedy}") from None
-    return lock
-
-
-@contextmanager
-def locked(path: Path, work: str) -> Iterator[None]:
-    """Let one process do ``work`` while others wait; they say so on stderr. See ``hold``."""
-    try:
-        lock = hold(path, wait=False)
-    except HeldError:
-        print(f"another process is {work}: waiting for it ({path})", file=sys.stderr, flush=True)
-        lock = hold(path)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 # -------------------------------------------------------------------- writing
@@ -217,7 +140,7 @@ def write_atomically(path: Path) -> Iterator[Path]:
     except Exception as error:
         if not is_disk_full(error, path.parent):
             raise
-        raise _full(path) from None
+        raise error_of_full_disk(path) from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -235,13 +158,6 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-# -------------------------------------------------------------------- damage
-
-
-class DamageError(RuntimeError):
-    """A file that does not hold what was written into it; the message names it and the fault."""
-
-
 def known_checksum(path: Path) -> str:
     """``checksum``, computed once by a process as long as size and date of the file stay."""
     status = path.stat()
@@ -253,157 +169,7 @@ def _checksum_of(path: Path, size: int, date: int) -> str:
     return checksum(path)
 
 
-def fault_of(path: Path, expected: str, listed_in: Path) -> str:
-    """What is wrong with a file whose checksum should be ``expected``; "" if nothing is.
-
-    ``listed_in`` is the file that holds the checksum. A large file that is older than that has been
-    compared before and is not read again: after a comparison, ``listed_in`` gets a new date.
-    """
-    status = path.stat()
-    if status.st_size > ALWAYS_COMPARED and status.st_mtime_ns < listed_in.stat().st_mtime_ns:
-        return ""
-    if known_checksum(path) != expected:
-        return "changed since it was written"
-    if status.st_size > ALWAYS_COMPARED:
-        with suppress(OSError):  # somebody else's; then every process compares it
-            listed_in.touch()
-    return ""
-
-
-def lasting(fault_now: Callable[[], str]) -> str:
-    """The fault that ``fault_now`` finds, if it still finds one after a moment; "" if none.
-
-    Another process may be in between two files that belong together, such as weights and card.
-    """
-    if not fault_now():
-        return ""
-    time.sleep(MOMENT)
-    return fault_now()
-
-
-def set_aside(path: Path, fault: str, remedy: str = "made again") -> None:
-    """Rename a damaged file or folder to ``path``.bad, and print a line that says so.
-
-    An older one of that name is replaced. PlaceError if it cannot be renamed.
-    """
-    aside = path.with_name(path.name + ".bad")
-    try:
-        if aside.is_dir():
-            shutil.rmtree(aside)
-        os.replace(path, aside)
-    except FileNotFoundError:  # another process was faster
-        return
-    except OSError as error:
-        raise PlaceError(
-            f"{path}: damaged ({fault}), and cannot be renamed ({error.strerror}); remove it"
-        ) from None
-    print(f"{path}: damaged ({fault}); set aside as {aside.name}, {remedy}", file=sys.stderr)
-
-
-def note_checksum(path: Path) -> None:
-    """Write ``path``.sha256, as the command sha256sum does, for ``open_or_set_aside``."""
-    write_text(_checksum_file(path), f"{checksum(path)}  {path.name}\n")
-
-
-def _checksum_file(path: Path) -> Path:
-    return path.with_name(path.name + ".sha256")
-
-
-def fault_of_noted(path: Path) -> str:
-    """As ``fault_of``, for a file whose checksum ``note_checksum`` has written; "" without one."""
-    noted = _checksum_file(path)
-    if not noted.exists():  # written by an earlier version
-        return ""
-    expected = noted.read_text(errors="replace").partition(" ")[0]
-    return fault_of(path, expected, noted)
-
-
-def open_array(path: Path, mode: Literal["r", "c"] = "r") -> np.ndarray:
-    """Map a ``.npy`` file into memory; "c" gives an array that may be changed, but not the file.
-
-    DamageError if the file is no array, or has not as many bytes as it says.
-    """
-    import numpy as np
-
-    try:
-        with open(path, "rb") as file:
-            version = np.lib.format.read_magic(file)
-            readers = {
-                (1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0,
-            }
-            shape, _, dtype = readers[version](file)
-            expected = file.tell() + math.prod(shape) * dtype.itemsize
-    except (ValueError, KeyError) as error:
-        fault = " ".join(str(error).split())[:80]
-        raise DamageError(f"{path}: not an array of numpy ({fault})") from None
-    size = path.stat().st_size
-    if size != expected:
-        raise DamageError(f"{path}: {size:,} bytes where {expected:,} are expected")
-    if not math.prod(shape):  # nothing to map
-        return np.load(path)
-    array = np.load(path, mmap_mode=mode)
-    if size > LARGE_MAP:
-        _large_maps.append(weakref.ref(array))
-    return array
-
-
-def release_maps(places: int) -> None:
-    """Give the pages of large mapped files back now and then, after so many more ``places`` read.
-
-    The operating system counts every page that was read from a map as memory of this process, and
-    with a page it maps those around it. Its own cache keeps them.
-    """
-    global _bytes_mapped
-    if not _large_maps or not hasattr(mmap, "MADV_DONTNEED"):
-        return
-    _bytes_mapped += places * MAPPED_AROUND
-    if _bytes_mapped < RELEASE_AFTER:
-        return
-    _bytes_mapped = 0
-    for reference in list(_large_maps):
-        array = reference()
-        if array is None:
-            _large_maps.remove(reference)
-        else:
-            array._mmap.madvise(mmap.MADV_DONTNEED)  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def open_or_set_aside(path: Path, mode: Literal["r", "c"] = "r") -> np.ndarray | None:
-    """``open_array`` of what can be made again, if it is there and whole; None otherwise.
-
-    It is then compared with the checksum of ``note_checksum``, too, and set aside if it is damaged.
-    """
-    if not path.exists():
-        return None
-    try:
-        array = open_array(path, mode)
-        fault = fault_of_noted(path)
-    except DamageError as error:
-        fault = str(error).removeprefix(f"{path}: ")
-    if fault:
-        set_aside(path, fault)
-        return None
-    return array
-
-
-# -------------------------------------------------------------------- progress and numbers
-
-
-def progress(
-    iterable: Iterable | None = None, description: str = "", shown: bool | None = None, **options
-):
-    """A tqdm progress bar around an iterable, or one that is updated by hand.
-
-    The ``options`` are tqdm's. The bar is shown on a terminal and in a notebook, unless the
-    environment variable CM_QUIET is set. ``shown`` overrules this.
-    """
-    from tqdm.auto import tqdm  # here: it loads the widgets of notebooks
-
-    if shown is None:
-        watched = sys.stderr.isatty() or "ipykernel" in sys.modules
-        shown = watched and not os.environ.get("CM_QUIET")
-    return tqdm(iterable, description, disable=not shown, **options)
+# -------------------------------------------------------------------- numbers
 
 
 def plain(value):

@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -141,6 +142,23 @@ def of_card(card: Mapping) -> Provenance | None:
         return Provenance.from_json(card["provenance"])
     except (KeyError, TypeError, AttributeError):
         return None
+
+
+# -------------------------------------------------------------------- what ships does not count
+
+
+def fresh() -> bool:
+    """Whether networks, judges and tables that ship with the repository do not count.
+
+    Then an experiment trains and measures them itself. The environment variable CM_FRESH says so;
+    the option ``--fresh`` of ``cm`` and ``make reproduce FRESH=1`` set it.
+    """
+    return os.environ.get("CM_FRESH", "") not in ("", "0")
+
+
+def ignore_shipped() -> None:
+    """From now on ``fresh`` holds, in this process and in those that it starts."""
+    os.environ["CM_FRESH"] = "1"
 
 
 # -------------------------------------------------------------------- the stages of an experiment

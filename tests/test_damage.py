@@ -11,10 +11,12 @@ from conftest import ROOT
 from two_devices import SETTINGS
 
 from cmlib import checkpoints, files
+from cmlib.arrays import open_or_set_aside
 from cmlib.checkpoints import CheckpointError
 from cmlib.cli import main
 from cmlib.config import get_profile
 from cmlib.corpora import crowd
+from cmlib.damage import fault_of_noted
 from cmlib.evaluation import judges
 from cmlib.experiment.run import MODELS, Run
 from cmlib.models import Classifier, VaeGan
@@ -161,7 +163,7 @@ def test_latents_are_encoded_again(copied, source, damage, capsys):
     latents = getattr(again, name)
     assert all(torch.equal(x, y) for x, y in zip(latents, whole, strict=True))
     the_line(capsys, path)
-    assert files.fault_of_noted(path) == ""
+    assert fault_of_noted(path) == ""
 
 
 @pytest.mark.parametrize("name", ["frames.npy", "mels.npy", "frame_clip.npy", "clips.csv"])
@@ -187,7 +189,7 @@ def test_the_card_of_a_prepared_corpus_is_made_again(corpus, tmp_path, damage, c
 
 def test_a_large_array_is_read_only_if_it_is_newer_than_the_card(corpus, tmp_path, monkeypatch):
     folder = prepare("actors", SMOKE, corpus, tmp_path / "cache", workers=1).folder
-    monkeypatch.setattr(files, "ALWAYS_COMPARED", 0)
+    monkeypatch.setattr("cmlib.damage.ALWAYS_COMPARED", 0)
     compared = []
     real = files.known_checksum
     monkeypatch.setattr(files, "known_checksum", lambda path: compared.append(path) or real(path))
@@ -265,6 +267,6 @@ def test_what_cannot_be_renamed_is_named(tmp_path, monkeypatch):
     def refuse(*paths):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(files.os, "replace", refuse)
+    monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(files.PlaceError, match="array.npy: damaged .*cannot be renamed.*remove it"):
-        files.open_or_set_aside(path)
+        open_or_set_aside(path)

@@ -9,6 +9,7 @@ import pytest
 
 from cmlib import checkpoints, files
 from cmlib.models import Classifier
+from cmlib.progress import progress_bar
 
 
 def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path):
@@ -64,5 +65,5 @@ def test_a_bar_is_shown_where_somebody_looks(monkeypatch, terminal, quiet, shown
     monkeypatch.setenv("CM_QUIET", quiet)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
-    bar = files.progress(range(3), "counting", shown)
+    bar = progress_bar(range(3), "counting", shown)
     assert (not bar.disable) == expected and list(bar) == [0, 1, 2]

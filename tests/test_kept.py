@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from cmlib import files
+from cmlib import provenance
 from cmlib.experiment.kept import kept_table, shipped_tables
 from cmlib.experiment.run import Run
 from cmlib.models import VaeGan
@@ -103,4 +103,4 @@ def test_a_damaged_table_is_measured_again(run, table_of, measurements, damage):
 @pytest.mark.parametrize("text, fresh", [("", False), ("0", False), ("1", True)])
 def test_the_variable_says_whether_everything_is_to_be_fresh(text, fresh, monkeypatch):
     monkeypatch.setenv("CM_FRESH", text)
-    assert files.fresh() == fresh
+    assert provenance.fresh() == fresh

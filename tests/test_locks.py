@@ -13,13 +13,14 @@ import nbformat
 import pytest
 
 from cmlib import files
-from cmlib.files import HeldError, PlaceError, hold, locked
+from cmlib.files import PlaceError
+from cmlib.locks import HeldError, hold, locked
 from tools.notebooks import execute
 
 HOLD_IT = """
 import sys, time
 from pathlib import Path
-from cmlib.files import hold
+from cmlib.locks import hold
 lock = hold(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(float(sys.argv[2]))

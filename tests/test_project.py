@@ -21,8 +21,9 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CONDA_NAMES = {"pytorch": "torch", "pysoundfile": "soundfile"}
 # A room may import from the rooms before it, never from those behind it.
 ROOMS = (
-    "files config provenance corpora preparation models training checkpoints import_released"
-    " metrics strangeness perceiver experiment evaluation plots apps figures cli"
+    "files locks damage arrays progress config provenance corpora preparation models training"
+    " checkpoints import_released metrics strangeness perceiver experiment evaluation plots apps"
+    " figures cli"
 ).split()
 LONGEST = 60  # lines of a function without a comment above it that says why it is longer
 

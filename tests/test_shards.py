@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from cmlib import files
 from cmlib.cli import main
 from cmlib.config import get_profile
 from cmlib.corpora import archives
+from cmlib.locks import locked
 from cmlib.preparation import keys
 from cmlib.preparation import prepare as preparing
 from cmlib.preparation.prepare import prepare, prepare_shard
@@ -46,13 +46,13 @@ def test_joining_waits_for_shards_that_are_being_prepared(corpus, tmp_path, monk
     cache = tmp_path / "cache"
     prepare_shard("actors", 2, 2, SMOKE, corpus, cache, workers=1)
     (lock,) = cache.glob("*.shard-2-of-2.lock")
-    held, real = [], files.locked
+    held = []
 
     def noting(path, work):
         held.append(path)
-        return real(path, work)
+        return locked(path, work)
 
-    monkeypatch.setattr(files, "locked", noting)
+    monkeypatch.setattr("cmlib.preparation.prepare.locked", noting)
     assert len(prepare("actors", SMOKE, corpus, cache, workers=1).clips) == 8
     assert held[-1] == lock and len(held) == 2
 

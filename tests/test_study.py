@@ -270,6 +270,7 @@ import json, os, sys, time
 from pathlib import Path
 import numpy as np
 from cmlib import files
+from cmlib.locks import locked
 
 command, *arguments = sys.argv[1:]
 if command == "prepare":
@@ -282,7 +283,7 @@ def note(event):
     with open(journal, "a") as file:
         file.write(json.dumps([out.name, event, os.getpid()]) + "\\n")
 
-with files.locked(out / ".lock", "evaluating"):
+with locked(out / ".lock", "evaluating"):
     note("begin")
     time.sleep(float(os.environ["SECONDS"]))
     rng = np.random.default_rng(list(out.name.encode()))

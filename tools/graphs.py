@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cmlib.files import HeldError, PlaceError, hold
+from cmlib.files import PlaceError
+from cmlib.locks import HeldError, hold
 
 if TYPE_CHECKING:
     from filelock import FileLock

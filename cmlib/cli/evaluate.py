@@ -13,6 +13,7 @@ from cyclopts import Parameter
 
 from cmlib import files
 from cmlib.cli.options import Corpus, Fold, FoldOrAll, Fresh, Profile, Seed, Seeds, TrainMissing
+from cmlib.locks import locked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,13 +43,15 @@ def evaluate(
     ] = None,
 ) -> None:
     """Print the accuracy on validation actors, then on test actors, with intervals."""
+    from cmlib import provenance
+
     if fresh:
-        files.ignore_shipped()
+        provenance.ignore_shipped()
     if out is None:
         _evaluate(corpus, profile, fold, seed, train_missing, None)
         return
     # A process that outlived the study that started it may still be at work here.
-    with files.locked(out / ".lock", f"evaluating into {out}"):
+    with locked(out / ".lock", f"evaluating into {out}"):
         _evaluate(corpus, profile, fold, seed, train_missing, out)
 
 
@@ -214,10 +217,11 @@ def congruence(
     """
     import pandas as pd
 
+    from cmlib import provenance
     from cmlib.evaluation import representations
 
     if fresh:
-        files.ignore_shipped()
+        provenance.ignore_shipped()
     runs = _trained_runs(corpus, profile, fold, seed, train_missing)
     settings = runs[0].profile
     if not runs[0].store.has_faces:

@@ -8,7 +8,6 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from cmlib import files
 from cmlib.cli.options import Corpus, Fold, Fresh, Profile, Seed
 
 
@@ -37,6 +36,7 @@ def figures(
     fresh: Fresh = False,
 ) -> None:
     """Draw figures again without training, as SVG, PDF, PNG and CSV."""
+    from cmlib import provenance
     from cmlib.experiment.run import Run
     from cmlib.figures import catalogue
     from cmlib.figures.gallery import check_folder, write_gallery
@@ -49,7 +49,7 @@ def figures(
     if gallery:
         check_folder(gallery)
     if fresh:
-        files.ignore_shipped()
+        provenance.ignore_shipped()
     run, started = Run(corpus, profile, seed, fold), time.monotonic()
     folder = out or run.folder / "figures"
     drawn = catalogue.draw(run, names, folder)

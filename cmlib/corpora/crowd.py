@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from cmlib import files, provenance
+from cmlib import damage, files, provenance
+from cmlib.arrays import open_array, open_or_set_aside
 from cmlib.corpora.clip import CorpusError
 from cmlib.corpora.folders import cache_root, default_root
 from cmlib.corpora.names import CLASSES
@@ -87,12 +88,12 @@ def load(size: int, limit: int | None = None, root: str | Path | None = None) ->
     settings, pictures = {"size": size, "zoom": ZOOM}, {"pictures": content}
     record = provenance.of_code("preparation", settings, pictures)
     path = cache_root() / f"crowd-{size}-{record.fingerprint()}.npy"
-    pictures_on_disk = files.open_or_set_aside(path)
+    pictures_on_disk = open_or_set_aside(path)
     if pictures_on_disk is None:
         with files.write_atomically(path) as temporary, open(temporary, "wb") as file:
             np.save(file, _decode(data, rows, size))
-        files.note_checksum(path)
-        pictures_on_disk = files.open_array(path)
+        damage.note_checksum(path)
+        pictures_on_disk = open_array(path)
     return pictures_on_disk
 
 

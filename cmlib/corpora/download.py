@@ -26,6 +26,8 @@ import requests
 from tqdm.auto import tqdm
 
 from cmlib import files
+from cmlib.locks import locked
+from cmlib.progress import progress_bar
 
 RECORD = "https://zenodo.org/api/records/1188976"
 PAGE = "https://zenodo.org/records/1188976"
@@ -75,7 +77,7 @@ def fetch(
     try:
         files.make_folder(root)
         # Two processes that write the same file would spoil it.
-        with files.locked(root / ".fetch.lock", f"downloading into {root}"):
+        with locked(root / ".fetch.lock", f"downloading into {root}"):
             _fetch_missing(names, root, url)
     except FetchError as error:
         which = names[0] if len(names) == 1 else f"{names[0]} ... {names[-1]}"
@@ -94,7 +96,7 @@ def fetch_archive(archive: Archive, root: Path) -> Path:
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with files.locked(root / ".fetch.lock", f"downloading into {root}"):
+        with locked(root / ".fetch.lock", f"downloading into {root}"):
             _download_missing([archive], root)
     except FetchError as error:
         raise type(error)(
@@ -115,7 +117,7 @@ def _download_missing(archives: list[Archive], root: Path) -> None:
     missing = [archive for archive in archives if not _is_whole(archive, root)]
     _check_room(missing, root)
     faults = []
-    with files.progress(
+    with progress_bar(
         total=sum(archive.size for archive in missing),
         initial=sum(_length(_part_file(archive, root)) for archive in missing),
         unit="B",

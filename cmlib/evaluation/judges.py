@@ -25,7 +25,9 @@ from torch.nn import functional as F
 from cmlib import checkpoints, files, provenance
 from cmlib.corpora import cache_root
 from cmlib.experiment.run import Run
+from cmlib.locks import locked
 from cmlib.models import CnnJudge
+from cmlib.progress import progress_bar
 from cmlib.training.batches import Pictures, batches, fingerprint
 from cmlib.training.loop import launch
 
@@ -52,7 +54,7 @@ def judge_for_run(run: Run, learns_from: str = "others") -> CnnJudge:
     """
     record = judge_record(run, learns_from)
     shipped = run.shipped(judge_name(learns_from))
-    if not files.fresh() and checkpoints.is_current(shipped, record):
+    if not provenance.fresh() and checkpoints.is_current(shipped, record):
         return checkpoints.load(shipped, CnnJudge)[0]
     return _kept(
         kept_judge(run, learns_from),
@@ -74,7 +76,7 @@ def _kept(
     """The judge at ``path`` (without suffix), trained first if it is not there or stale."""
     if not checkpoints.is_current(path, record):
         files.make_folder(path.parent)
-        with files.locked(path.with_suffix(".lock"), "training the same judge"):
+        with locked(path.with_suffix(".lock"), "training the same judge"):
             if not checkpoints.is_current(path, record):
                 checkpoints.save(path, train(), card)
     return checkpoints.load(path, CnnJudge)[0]
@@ -163,7 +165,7 @@ def _train(
     steps = epochs * math.ceil(len(rows) / BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps + 1)
 
-    for _ in files.progress(range(epochs), "judge", unit="epoch"):
+    for _ in progress_bar(range(epochs), "judge", unit="epoch"):
         for batch in batches(rows, BATCH, rng):
             # Augment: mirror half of the pictures, and shift all of them a little
             x = pictures.batch(batch, flip=rng.random(len(batch)) < 0.5)  # (B, 3, S, S)

@@ -37,6 +37,7 @@ from cmlib.models.observers import (
     mean_shares,
     standardised,
 )
+from cmlib.progress import progress_bar
 from cmlib.training.batches import Pictures, batches
 from cmlib.training.loop import best_device, launch, on_device, seed_epoch
 
@@ -98,7 +99,7 @@ def train(
         optimiser, settings.learning_rate, total_steps=steps + 1
     )
 
-    for epoch in files.progress(range(settings.epochs), "observers", unit="epoch"):
+    for epoch in progress_bar(range(settings.epochs), "observers", unit="epoch"):
         rng = seed_epoch(seed, epoch)
         fine, coarse = copies[epoch % settings.copies]
         for batch in batches(np.arange(len(rows)), settings.batch, rng):

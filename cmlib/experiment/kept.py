@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from cmlib import files, provenance
+from cmlib.locks import locked
 from cmlib.provenance import Provenance
 
 if TYPE_CHECKING:
@@ -41,17 +42,17 @@ def kept_table(
     ``networks`` are the stages whose networks the table depends on; they are compared by their
     weights. ``settings``, ``data`` and ``below`` name whatever else the table depends on, beside
     the corpus and the number of resamples. The table has no index of its own, and its columns hold
-    numbers, booleans or text. With ``files.fresh`` a table that ships with the repository does not
-    count.
+    numbers, booleans or text. With ``provenance.fresh`` a table that ships with the repository does
+    not count.
     """
     record = _record(run, name, networks, settings or {}, data or {}, below or {})
     own = run.folder / FOLDER / name
-    places = [own] if files.fresh() else [own, shipped_tables(run) / name]
+    places = [own] if provenance.fresh() else [own, shipped_tables(run) / name]
     found = _find(places, record)
     if found:
         return _read(found)
     files.make_folder(own.parent)
-    with files.locked(own.with_suffix(".lock"), f"measuring the same table ({name})"):
+    with locked(own.with_suffix(".lock"), f"measuring the same table ({name})"):
         if not _find([own], record):
             started = time.process_time()
             table = measure()

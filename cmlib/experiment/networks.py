@@ -24,7 +24,7 @@ class StoredNetworks(CorpusRows):
     A network is named after its stage: face, voice, classifier_<fusion>, can or can_released. It is
     looked for in the experiment's own folder and then among the shipped ``checkpoints/``. It
     counts only if its record equals the one that it would get if it were trained today. With
-    ``files.fresh`` no network counts that was shipped for this experiment.
+    ``provenance.fresh`` no network counts that was shipped for this experiment.
     """
 
     def path(self, name: str) -> Path:
@@ -86,7 +86,7 @@ class StoredNetworks(CorpusRows):
             unchanged = dataclasses.replace(self, profile_name=base, out_dir="")
             paths += [unchanged.path(name), unchanged.shipped(name)]
         shipped = files.ROOT / "checkpoints"
-        return [path for path in paths if not (files.fresh() and path.is_relative_to(shipped))]
+        return [path for path in paths if not (provenance.fresh() and path.is_relative_to(shipped))]
 
     def weights(self, name: str) -> Path:
         """The file of weights that ``find`` gives; CheckpointError where there is none."""

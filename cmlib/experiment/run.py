@@ -17,12 +17,14 @@ import pandas as pd
 import torch
 from torch import nn
 
-from cmlib import checkpoints, files, metrics, provenance, strangeness
+from cmlib import checkpoints, damage, files, metrics, provenance, strangeness
+from cmlib.arrays import open_array, open_or_set_aside, release_maps
 from cmlib.checkpoints import CheckpointError
 from cmlib.config import CanConfig
 from cmlib.corpora import cache_root, crowd
 from cmlib.corpora.names import EMOTIONS
 from cmlib.experiment.networks import StoredNetworks
+from cmlib.locks import locked
 from cmlib.models import Can, Classifier, Posterior, VaeGan, fuse, product_of_classifiers
 from cmlib.models.vaegan import INFERENCE_BATCH
 from cmlib.perceiver import Perceiver, as_released
@@ -86,7 +88,7 @@ class Run(StoredNetworks):
         alone = contextlib.nullcontext()
         if fabric.is_global_zero:  # the first device holds the lock for all
             work = f"training the {kind} network of {self.folder.name}"
-            alone = files.locked(self.folder / f".{kind}.lock", work)
+            alone = locked(self.folder / f".{kind}.lock", work)
         with alone:
             fabric.barrier()
             if not self.trained_here(kind):
@@ -189,11 +191,11 @@ class Run(StoredNetworks):
         # All folds and seeds share the latents of a network that none of them trains.
         folder = cache_root() if self.fixed_network(kind) else self.folder
         file = folder / "latents" / f"{source}-{record.fingerprint()}.npy"
-        latents = files.open_or_set_aside(file, "c")
+        latents = open_or_set_aside(file, "c")
         if latents is None:
             files.make_folder(file.parent)
             # Cells of a study that start together need not encode the same pictures side by side.
-            with files.locked(file.with_suffix(".lock"), f"encoding the same pictures ({source})"):
+            with locked(file.with_suffix(".lock"), f"encoding the same pictures ({source})"):
                 if not file.exists():
                     with files.write_atomically(file) as temporary:
                         encode_to_file(
@@ -206,8 +208,8 @@ class Run(StoredNetworks):
                             batch=INFERENCE_BATCH,
                             device=best_device(),
                         )
-                    files.note_checksum(file)
-            latents = files.open_array(file, "c")
+                    damage.note_checksum(file)
+            latents = open_array(file, "c")
         return Posterior(*torch.from_numpy(latents))
 
     def _pictures_to_encode(self, source: str) -> tuple[Pictures, np.ndarray, np.ndarray, str]:
@@ -230,7 +232,7 @@ class Run(StoredNetworks):
 
         Faces are (N, D), or with ``views`` (2 views, N, D); voices are (N, D).
         """
-        files.release_maps(2 * len(rows))  # mu and logvar
+        release_maps(2 * len(rows))  # mu and logvar
         face = self.face_latents.map(lambda x: x[:, rows] if views else x[0, rows])
         return face, self.voice_latents.map(lambda x: x[self.frame_clip[rows]])
 

@@ -1,7 +1,7 @@
 """Small VAE-GANs of cartoon faces, which are trained once for all corpora, folds and profiles.
 
 They ship with the repository in ``checkpoints/cartoons``. What is trained here, with another seed
-or with ``files.fresh``, is kept beside the prepared corpora.
+or with ``provenance.fresh``, is kept beside the prepared corpora.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import Tensor
 from cmlib import checkpoints, files, provenance
 from cmlib.config import VaeGanConfig
 from cmlib.corpora import cache_root
+from cmlib.locks import locked
 from cmlib.models import VaeGan
 from cmlib.provenance import Provenance
 from cmlib.training.batches import TrainingData, fingerprint
@@ -49,11 +50,11 @@ def small_vaegan(
     """
     record = record_of(data, settings, seed)
     shipped = shipped_folder() / file_name(name)
-    if not files.fresh() and _is_whole(shipped, record):
+    if not provenance.fresh() and _is_whole(shipped, record):
         return _read(shipped, settings)
     kept = kept_path(record)
     files.make_folder(kept.parent)
-    with files.locked(kept.with_suffix(".lock"), f"training the same small network ({name})"):
+    with locked(kept.with_suffix(".lock"), f"training the same small network ({name})"):
         if not _is_whole(kept, record):
             _train(kept, name, record, data, settings, seed, paint)
     return _read(kept, settings)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from cmlib import files
 from cmlib.evaluation import scoring
 from cmlib.experiment.run import Run
 from cmlib.figures import (
@@ -27,6 +26,7 @@ from cmlib.figures import (
 )
 from cmlib.figures.figure import Figure, FigureError
 from cmlib.plots import style
+from cmlib.progress import progress_bar
 
 NOTEBOOKS = (
     notebook_00,
@@ -82,7 +82,7 @@ def draw(run: Run, names: Sequence[str] = (), folder: Path | None = None) -> lis
     require_networks(run)
     folder = folder or run.folder / "figures"
     finished = []
-    for figure in files.progress(chosen, "figures"):
+    for figure in progress_bar(chosen, "figures"):
         try:
             plot, table = figure.render(run)
         except FigureError as error:

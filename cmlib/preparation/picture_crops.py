@@ -21,11 +21,14 @@ import pandas as pd
 import torch
 from PIL import ImageOps
 
-from cmlib import files, provenance
+from cmlib import damage, files, provenance
+from cmlib.arrays import open_array, open_or_set_aside
 from cmlib.corpora import CorpusError, Skipped, archives, cache_root, picture_folders
+from cmlib.locks import locked
 from cmlib.preparation import cropping, detector
 from cmlib.preparation.inputs import UNREADABLE, identify
 from cmlib.preparation.store import save_in_blocks
+from cmlib.progress import progress_bar
 
 CHUNK_SIZE = 256  # pictures whose crops share one file until all are done
 DETECTION_BATCH = 16  # pictures that are open at a time
@@ -69,15 +72,15 @@ def crop_folder(
     key = _key(root, table, size)
     path = cache / f"{kind}-{size}-{key}.npy"
     files.make_folder(cache)
-    with files.locked(path.with_suffix(".lock"), f"cropping the pictures of {root}"):
-        pictures = files.open_or_set_aside(path)
+    with locked(path.with_suffix(".lock"), f"cropping the pictures of {root}"):
+        pictures = open_or_set_aside(path)
         if pictures is None:
             chunks = path.with_suffix(".part")
             chunks.mkdir(exist_ok=True)
             _crop_chunks(root, table, size, chunks, workers)
             _assemble(root, table, left_out, size, chunks, path)
             shutil.rmtree(chunks, ignore_errors=True)
-            pictures = files.open_array(path)
+            pictures = open_array(path)
     options: dict = {"keep_default_na": False, "dtype": str, "encoding_errors": "surrogateescape"}
     crops = pd.read_csv(path.with_suffix(".csv"), **options)
     # Crops depend on the pictures that are used. What else is left out may have changed since.
@@ -125,7 +128,7 @@ def _crop_chunks(
             for start, path in _chunk_files(table, chunks).items()
             if not path.exists()
         ]
-        for job in files.progress(jobs, "finding faces", unit=f" x {CHUNK_SIZE} pictures"):
+        for job in progress_bar(jobs, "finding faces", unit=f" x {CHUNK_SIZE} pictures"):
             job.result()
     finally:
         pool.shutdown(cancel_futures=True)
@@ -242,4 +245,4 @@ def _assemble(
     with files.write_atomically(path) as temporary:
         blocks = (np.load(file)["crops"] for file in chunk_files)
         save_in_blocks(temporary, (len(usable), size, size, 3), "|u1", blocks)
-    files.note_checksum(path)
+    damage.note_checksum(path)

@@ -35,6 +35,7 @@ import torch
 from cmlib import corpora, files, provenance
 from cmlib.config import Profile, get_profile
 from cmlib.corpora import Clip
+from cmlib.locks import locked
 from cmlib.preparation import media, spectrograms
 from cmlib.preparation.clip_arrays import prepare_clip
 from cmlib.preparation.left_out import with_todays_report
@@ -47,6 +48,7 @@ from cmlib.preparation.store import (
     save_in_blocks,
 )
 from cmlib.preparation.unprepared import UnpreparedCorpus, clip_columns
+from cmlib.progress import progress_bar
 
 CLIPS_PER_WORKER = 64  # at least, since a process takes seconds to start
 
@@ -69,7 +71,7 @@ def prepare(
     ``labels``: table of the pictures of a pair, if it lies neither among nor beside them.
     ``cache``: where prepared corpora are kept. Default: ``$CM_CACHE`` or data/prepared.
     ``workers``: number of processes. Default: one for each core.
-    ``progress``: whether to show a progress bar. Default: as ``files.progress``.
+    ``progress``: whether to show a progress bar. Default: as ``progress_bar``.
 
     Raises CorpusError if the corpus is missing, and StoreError if none of its clips can be used or
     the disk is full.
@@ -83,7 +85,7 @@ def prepare(
         if open_or_set_aside(folder) is None:
             files.make_folder(cache)
             lock = folder.with_name(f"{folder.name}.lock")
-            with files.locked(lock, f"preparing {folder.name}"):
+            with locked(lock, f"preparing {folder.name}"):
                 if not folder.exists():  # another process may have been faster
                     _prepare_into(folder, unprepared, workers, progress)
     except OSError as error:
@@ -130,7 +132,7 @@ def prepare_shard(
     if not folder.exists():
         clips = files.make_folder(folder.with_name(folder.name + ".part") / "clips")
         lock = folder.with_name(f"{folder.name}.shard-{number}-of-{count}.lock")
-        with files.locked(lock, f"preparing shard {number} of {count} of {folder.name}"):
+        with locked(lock, f"preparing shard {number} of {count} of {folder.name}"):
             _prepare_clips(
                 unprepared.recordings, clips, unprepared.settings, workers, None, numbers
             )
@@ -146,7 +148,7 @@ def _prepare_into(
     (unfinished / "clips").mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as shards:
         for lock in sorted(folder.parent.glob(f"{folder.name}.shard-*.lock")):
-            shards.enter_context(files.locked(lock, f"preparing {lock.stem}"))
+            shards.enter_context(locked(lock, f"preparing {lock.stem}"))
         _prepare_clips(
             unprepared.recordings, unfinished / "clips", unprepared.settings, workers, progress
         )
@@ -195,7 +197,7 @@ def _prepare_clips(
                 return_as="generator_unordered",
                 batch_size=1,  # pyright: ignore[reportArgumentType]  its type is taken from "auto"
             )(jobs)
-        bar = files.progress(
+        bar = progress_bar(
             outcomes,
             f"preparing {clips[0].corpus}",
             shown=progress,

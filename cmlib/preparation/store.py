@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cmlib import corpora, files, provenance
+from cmlib import corpora, damage, files, provenance
+from cmlib.arrays import open_array
 from cmlib.corpora import archives
 
 ARRAYS = ("frames", "frame_clip", "mels")
@@ -51,8 +52,8 @@ class Store:
             )
         for name in ARRAYS:
             try:
-                files.open_array(store.folder / f"{name}.npy")
-            except files.DamageError as error:
+                open_array(store.folder / f"{name}.npy")
+            except damage.DamageError as error:
                 raise StoreError(f"{error}; run cm prepare, which makes it again") from None
         return store
 
@@ -122,7 +123,7 @@ class Store:
         return self._array("mels")
 
     def _array(self, name: str) -> np.ndarray:
-        return files.open_array(self.folder / f"{name}.npy")
+        return open_array(self.folder / f"{name}.npy")
 
     @property
     def has_faces(self) -> bool:
@@ -154,10 +155,10 @@ class Store:
     def fault(self) -> str:
         """What is wrong with the first file that is damaged; "" if none is.
 
-        Large arrays are read only if they are newer than the card (``files.fault_of``).
+        Large arrays are read only if they are newer than the card (``damage.fault_of``).
         """
         for name, expected in self.card["sha256"].items():
-            fault = files.fault_of(self.folder / name, expected, self.folder / "card.json")
+            fault = damage.fault_of(self.folder / name, expected, self.folder / "card.json")
             if fault:
                 return f"{name} {fault}"
         return ""
@@ -196,9 +197,9 @@ def open_or_set_aside(folder: Path) -> Store | None:
     """
     if not folder.exists():
         return None
-    fault = files.lasting(lambda: _fault_in(folder))
+    fault = damage.lasting_fault(lambda: _fault_in(folder))
     if fault:
-        files.set_aside(folder, fault, "prepared again")
+        damage.set_aside(folder, fault, "prepared again")
         return None
     return Store.open(folder)
 

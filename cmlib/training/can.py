@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cmlib.config import CanConfig
-from cmlib.files import progress
 from cmlib.models import Can, Classifier, Posterior, concatenation
 from cmlib.models.can import covariance_within_people
 from cmlib.models.moments import InUnits
+from cmlib.progress import progress_bar
 from cmlib.training import losses
 from cmlib.training.batches import batches, prefetched
 from cmlib.training.face_region import changes_of_pictures, keeping_to_face
@@ -72,7 +72,7 @@ def train_can(
     model.to(device)
     optimiser = _set_up_optimiser(model, settings)
     history = []
-    for epoch in progress(range(settings.epochs), "context attention", unit="epoch"):
+    for epoch in progress_bar(range(settings.epochs), "context attention", unit="epoch"):
         rng = seed_epoch(seed, epoch)
         row = {"epoch": epoch + 1}
         where = f"epoch {epoch + 1}"

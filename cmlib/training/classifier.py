@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cmlib.config import ClassifierConfig
-from cmlib.files import progress
 from cmlib.models import Classifier, Posterior
+from cmlib.progress import progress_bar
 from cmlib.training.batches import batches, prefetched
 from cmlib.training.latents import FusedLatents, Latents
 from cmlib.training.loop import RunningMeans, seed_epoch
@@ -49,7 +49,7 @@ def train_classifier(
             yield latents.batch(rows, view), targets[rows]  # (B, D), (B,)
 
     history = []
-    for epoch in progress(range(settings.epochs), "classifier", unit="epoch"):
+    for epoch in progress_bar(range(settings.epochs), "classifier", unit="epoch"):
         rng = seed_epoch(seed, epoch)
         means = RunningMeans(f"epoch {epoch + 1}")
         for z, wanted in prefetched(read(rng), device):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cmlib.files import progress
 from cmlib.models import VaeGan
+from cmlib.progress import progress_bar
 from cmlib.training.batches import TrainingData, batches, randomly_translated
 from cmlib.training.loop import seed_epoch
 
@@ -46,7 +46,7 @@ def train_expression_critic(
     )
 
     critic.train()
-    for epoch in progress(range(epochs), "expressions", unit="epoch"):
+    for epoch in progress_bar(range(epochs), "expressions", unit="epoch"):
         rng = seed_epoch(seed, epoch)
         for batch in batches(rows, BATCH, rng):
             mirrored = rng.random(len(batch)) < 0.5 if data.flips else None

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmlib import files
+from cmlib.arrays import release_maps
 from cmlib.models import Posterior, fuse
 from cmlib.models.moments import block_rows
 
@@ -66,7 +66,7 @@ class Latents:
         """The values "mu" or "logvar" (B, D) of the rows (B,)."""
         rows = np.asarray(rows)
         view = np.broadcast_to(view, rows.shape)
-        files.release_maps(len(rows))
+        release_maps(len(rows))
         if len(self.parts) == 1:
             return self._read(self.parts[0], name, rows, view)
         values = torch.empty(len(rows), self.size)

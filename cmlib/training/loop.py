@@ -15,7 +15,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cmlib.files import make_folder, set_aside, write_atomically, write_text
+from cmlib.damage import set_aside
+from cmlib.files import make_folder, write_atomically, write_text
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from cmlib.config import VaeGanConfig
-from cmlib.files import progress
 from cmlib.models import VaeGan
+from cmlib.progress import progress_bar
 from cmlib.training import losses
 from cmlib.training.batches import TrainingData, batches
 from cmlib.training.expression_critic import train_expression_critic
@@ -152,7 +152,7 @@ def train_small_vaegan(
     training = SmallVaeGanTraining(data, settings, seed)
     if on_epoch is not None:
         on_epoch(training.model.eval())
-    for epoch in progress(range(settings.epochs), "a small VAE-GAN", unit="epoch"):
+    for epoch in progress_bar(range(settings.epochs), "a small VAE-GAN", unit="epoch"):
         training.train_epoch(epoch)
         if on_epoch is not None:
             on_epoch(training.model.eval())

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cmlib.config import VaeGanConfig
-from cmlib.files import progress
 from cmlib.models import Posterior, VaeGan
+from cmlib.progress import progress_bar
 from cmlib.training import losses
 from cmlib.training.batches import (
     Pictures,
@@ -343,7 +343,7 @@ class VaeGanTraining:
 
     def progress_bar(self) -> tqdm:
         """A bar that counts steps, beginning where the training resumes."""
-        return progress(
+        return progress_bar(
             total=self.settings.epochs * self.steps,
             initial=self.epochs_done * self.steps,
             unit="step",

@@ -21,11 +21,11 @@ from cmlib.experiment.notebook_parameters import PARAMETERS
 from cmlib.files import (
     PlaceError,
     is_disk_full,
-    locked,
     make_folder,
     remedy_of_full_disk,
     write_text,
 )
+from cmlib.locks import locked
 from cmlib.provenance import Provenance
 from tools.notebooks.staleness import NOTEBOOKS, changes, of_notebook, record_beside
 

@@ -25,10 +25,11 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cmlib import checkpoints, files
+from cmlib import checkpoints
 from cmlib.corpora import CorpusError
 from cmlib.corpora.names import CLASSES
 from cmlib.models import VaeGan
+from cmlib.progress import progress_bar
 from cmlib.provenance import VERSIONS, Provenance
 from cmlib.training import losses
 from cmlib.training.loop import (
@@ -103,7 +104,7 @@ def train(
         training.take_weights(begin / "face.state")
     training.resume(state)
     first, rounds = len(training.history), math.ceil(recipe.steps / recipe.round_steps)
-    bar = files.progress(range(first, rounds), "photographs", unit=f" x {recipe.round_steps} steps")
+    bar = progress_bar(range(first, rounds), "photographs", unit=f" x {recipe.round_steps} steps")
     for number in bar:
         row = training.train_round(number)
         training.keep_state(state)
