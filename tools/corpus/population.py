@@ -155,7 +155,7 @@ class Population:
         return self.levels[0] * z[0] + self.levels[1] * habit + self.levels[2] * deviation
 
     def centre(self, actor: int, emotion: str, intensity: int, statement: int = 1) -> np.ndarray:
-        """(d,) what this actor does on average in this cell."""
+        """What this actor does on average in this cell, (d,)."""
         c = CELLS.index((emotion, intensity))
         fixed = (
             self.mean[c]
@@ -167,7 +167,7 @@ class Population:
     def draw(
         self, actor: int, emotion: str, intensity: int, statement: int, rng: np.random.Generator
     ) -> np.ndarray:
-        """(d,) one clip."""
+        """One clip at random, (d,)."""
         c = CELLS.index((emotion, intensity))
         residual = self.root_within @ np.clip(rng.normal(size=len(self.sex)), -2.5, 2.5)
         return (

@@ -15,7 +15,7 @@ fast = njit(cache=True, fastmath=True, error_model="numpy", boundscheck=False)
 
 @fast
 def add_targets(v, index, delta, start, ids, weights):
-    """v += sum of weight x sparse displacement, for the targets numbered ids."""
+    """Add to v the weighted sparse displacements of the targets with the numbers ids."""
     for k in range(len(ids)):
         t, w = ids[k], weights[k]
         for j in range(start[t], start[t + 1]):

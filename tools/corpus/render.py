@@ -149,7 +149,7 @@ def render(
     size: int = 224,
     framing: str = "clip",
 ) -> np.ndarray:
-    """-> (size, size, 3) uint8.
+    """A picture of an actor, (size, size, 3) uint8.
 
     units: face unit -> weight 0..1.2 (a name without a side moves both sides); pose: yaw, pitch,
     roll in rad; shift: fraction of the frame, right and down; gaze: rad to the viewer's right and

@@ -1,7 +1,7 @@
 """What a run leaves behind, on one page: ``metrics.json`` and ``report.html``.
 
 The page has a template of its own. nbconvert was tried: it turns one notebook into one page, so that
-the scores, failures and figures of eleven notebooks would first have to be put into a twelfth. Its
+the scores, failures and figures of all notebooks would first have to be put into one more. Its
 page begins at 280 kB and loads scripts from other servers, while this one has to open without a
 network, from an archive or a mail.
 """

@@ -1,4 +1,4 @@
-"""What reconstructions keep: the expression, by judges that share nothing, and the person."""
+"""What reconstructions keep of the expression and of the person, as judges of others see it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NEUTRAL_CLASSES = ("neutral", *CLASSES[1:])
 
 @dataclass(frozen=True)
 class Witnesses:
-    """Judges of expressions and of identity that share nothing with the network under test."""
+    """Judges of expressions and of identity that share no weights with the network under test."""
 
     recognisers: dict[str, PartialJudge] = field(default_factory=dict)
     observers: Observers | None = None

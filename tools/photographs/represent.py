@@ -89,11 +89,11 @@ def strangers(folder: Path, size: int, folds: Sequence[int]) -> NeutralFaces:
 def measure(faces: NeutralFaces, runs: dict[int, Run], witnesses: dict[int, Witnesses]) -> dict:
     """A row for each face, voice and strength, and the decoded pictures for a sheet.
 
-    The table has the columns set, fold, person, speaker, emotion (of the voice), voice (its clip),
-    strength;
-    for each judge the probability that it gives to this emotion and whether it is its first choice
-    of six (``observers``, ``observers_first`` and so on); whether the identity network names the
-    right person of the set (``same_person``); and whether a face is found (``face_found``).
+    The table has the columns set, fold, person, speaker, emotion (of the voice), voice (its clip)
+    and strength. For each judge it has the probability of this emotion, and whether the emotion is
+    its first choice of six (``observers``, ``observers_first`` and so on). ``same_person`` says
+    whether the identity network names the right person of the set, and ``face_found`` whether a
+    face is found.
     """
     rows, sheets = [], {}
     known = None
@@ -233,7 +233,7 @@ def recognition(runs: dict[int, Run], models: Sequence[str]) -> dict:
     """Clip accuracy of each model on the test pairs of all folds.
 
     Faces and voices are of different people, so intervals are over performers and speakers both.
-    ``gain_over_best_sense`` and ``over_concatenation`` compare the context network clip by clip.
+    ``gain_over_better_sense`` and ``over_concatenation`` compare the context network clip by clip.
     """
     correct: dict[str, list[np.ndarray]] = {name: [] for name in models}
     performers_of_pairs, speakers_of_pairs = [], []
