@@ -4,6 +4,7 @@ import errno
 import os
 import re
 
+import av
 import numpy as np
 import pandas as pd
 import pytest
@@ -210,14 +211,14 @@ def test_an_unreadable_file_is_listed(corpus, tmp_path, monkeypatch):
     if os.geteuid():
         locked.chmod(0)
     else:  # root may read everything
-        real = media.av.open
+        real = av.open
 
-        def open_unless_locked(file, mode):
+        def open_unless_locked(file, *arguments, **options):
             if file == str(locked):
                 raise PermissionError(errno.EACCES, "Permission denied")
-            return real(file, mode)
+            return real(file, *arguments, **options)
 
-        monkeypatch.setattr(media.av, "open", open_unless_locked)
+        monkeypatch.setattr(av, "open", open_unless_locked)
     s = prepare("actors", SMOKE, corpus, tmp_path / "cache", workers=1)
     assert len(s.clips) == 7 and "Permission denied" in s.skipped.reason[0]
 
