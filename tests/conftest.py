@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
@@ -20,6 +22,9 @@ from warm_kernels import warm_kernels
 import cmlib  # noqa: F401  before a test loads torch, whose threads it tells how to wait
 from cmlib import files
 from cmlib.corpora import crowd
+
+# nbformat would load a grammar of web addresses, which takes two seconds and is not used here.
+sys.modules.setdefault("rfc3987_syntax", None)
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -150,6 +155,7 @@ def write_clip(
                 "libx264", rate=fps, options={"preset": "ultrafast", "crf": "20"}
             )
             video.height, video.width, video.pix_fmt = *frames[0].shape[:2], pixels
+            video.thread_count = 1  # for such small pictures, threads cost more than they save
         if sound is not None:
             sound = np.atleast_2d(sound).astype(np.float32)
             audio = container.add_stream(
@@ -241,11 +247,17 @@ def toy_project(tmp_path_factory, toy_data) -> Iterator[Path]:
 def kernels(tmp_path_factory) -> Iterator[dict[str, str]]:
     """The environment in which notebooks get kernels that have imported torch and others before.
 
-    They compute on one thread and know no window system.
+    They compute on one thread and know no window system. papermill writes a notebook when it ends,
+    and not before and after each of its cells.
     """
+    import papermill  # takes a second, and most files of tests do without
+
     settings = {"MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"}
-    with warm_kernels(tmp_path_factory.mktemp("kernels"), settings) as environment:
-        yield settings | environment
+    write_once = partial(papermill.execute_notebook, request_save_on_cell_execute=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(papermill, "execute_notebook", write_once)
+        with warm_kernels(tmp_path_factory.mktemp("kernels"), settings) as environment:
+            yield settings | environment
 
 
 @pytest.fixture

@@ -48,6 +48,7 @@ def encoded(
                 picture.width = picture.height = len(FRAMES[0])
                 picture.pix_fmt = "yuv420p"
                 picture.bit_rate = 800_000
+                picture.thread_count = 1  # libvpx's threads spin while they wait for each other
             track = file.add_stream(sound, rate=RATE, layout="mono")
             for image in FRAMES if picture else ():
                 file.mux(picture.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))

@@ -3,11 +3,12 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, write_toy_corpus
 from two_devices import SETTINGS
 
 from cmlib import checkpoints, files
@@ -166,29 +167,44 @@ def test_latents_are_encoded_again(copied, source, damage, capsys):
     assert fault_of_noted(path) == ""
 
 
-@pytest.mark.parametrize("name", ["frames.npy", "mels.npy", "frame_clip.npy", "clips.csv"])
-def test_a_prepared_corpus_is_prepared_again(corpus, tmp_path, name, damage, capsys):
+@pytest.fixture(scope="module")
+def four_clips(tmp_path_factory, good_clip) -> Path:
+    """A RAVDESS tree of four clips, and beside it the folder "cache" where it is prepared."""
+    home = tmp_path_factory.mktemp("four")
+    root = write_toy_corpus(home / "corpus", good_clip, ("03-01-01",))
+    prepare("actors", SMOKE, root, home / "cache", workers=1)
+    return root
+
+
+@pytest.fixture
+def prepare_again(four_clips, tmp_path):
+    """Prepares the four clips in a copy of their cache, to be damaged."""
     cache = tmp_path / "cache"
-    folder = prepare("actors", SMOKE, corpus, cache, workers=1).folder
+    shutil.copytree(four_clips.parent / "cache", cache)
+    return lambda: prepare("actors", SMOKE, four_clips, cache, workers=1)
+
+
+@pytest.mark.parametrize("name", ["frames.npy", "mels.npy", "frame_clip.npy", "clips.csv"])
+def test_a_prepared_corpus_is_prepared_again(prepare_again, name, damage, capsys):
+    folder = prepare_again().folder
     whole = (folder / name).read_bytes()
     damage(folder / name)
-    again = prepare("actors", SMOKE, corpus, cache, workers=1)
+    again = prepare_again()
     assert again.folder == folder and (folder / name).read_bytes() == whole
     assert name in the_line(capsys, folder)
     assert folder.with_name(folder.name + ".bad").is_dir()
 
 
-def test_the_card_of_a_prepared_corpus_is_made_again(corpus, tmp_path, damage, capsys):
-    cache = tmp_path / "cache"
-    folder = prepare("actors", SMOKE, corpus, cache, workers=1).folder
+def test_the_card_of_a_prepared_corpus_is_made_again(prepare_again, damage, capsys):
+    folder = prepare_again().folder
     damage(folder / "card.json")
-    prepare("actors", SMOKE, corpus, cache, workers=1)
+    prepare_again()
     the_line(capsys, folder)
     assert Store.open(folder).verify() == []
 
 
-def test_a_large_array_is_read_only_if_it_is_newer_than_the_card(corpus, tmp_path, monkeypatch):
-    folder = prepare("actors", SMOKE, corpus, tmp_path / "cache", workers=1).folder
+def test_a_large_array_is_read_only_if_it_is_newer_than_the_card(prepare_again, monkeypatch):
+    folder = prepare_again().folder
     monkeypatch.setattr("cmlib.damage.ALWAYS_COMPARED", 0)
     compared = []
     real = files.known_checksum
@@ -231,20 +247,28 @@ def test_a_judge_is_trained_again(tmp_path, monkeypatch, damage, capsys):
 # -------------------------------------------------------------------- the state of a training
 
 
-def test_a_damaged_state_starts_the_training_anew(tmp_path, damage, capsys):
+def train(state: Path) -> tuple[VaeGan, int]:
+    """A network of random pictures, and its epochs."""
     rng = np.random.default_rng(0)
     pictures = batches.Pictures(rng.integers(0, 256, size=(44, 32, 32, 3), dtype=np.uint8))
     data = batches.TrainingData(pictures, np.arange(33), np.arange(33, 44), np.arange(44) % 3)
-    state = tmp_path / "face.state.pt"
+    fabric = loop.launch("32-true")
+    model, history = vaegan.train_vaegan(data, SETTINGS, fabric=fabric, state=state)
+    return model, len(history)
 
-    def train() -> tuple[VaeGan, int]:
-        fabric = loop.launch("32-true")
-        model, history = vaegan.train_vaegan(data, SETTINGS, fabric=fabric, state=state)
-        return model, len(history)
 
-    whole, epochs = train()
+@pytest.fixture(scope="module")
+def whole_training(tmp_path_factory) -> tuple[Path, VaeGan, int]:
+    """The state of a training that has ended, and what it gave."""
+    state = tmp_path_factory.mktemp("training") / "face.state.pt"
+    return state, *train(state)
+
+
+def test_a_damaged_state_starts_the_training_anew(whole_training, tmp_path, damage, capsys):
+    whole_state, whole, epochs = whole_training
+    state = Path(shutil.copy(whole_state, tmp_path))
     damage(state)
-    again, epochs_again = train()
+    again, epochs_again = train(state)
     assert epochs == epochs_again == SETTINGS.epochs
     for before, after in zip(whole.parameters(), again.parameters(), strict=True):
         assert torch.equal(before, after)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -148,3 +149,51 @@ def test_failing_cell_is_one_clear_error_and_keeps_its_traceback(tmp_path):
     with pytest.raises(execute_module.NotebookError, match="ValueError: no luck"):
         execute_module.execute(source, target, {"profile": "smoke"})
     assert "no luck" in target.read_text()
+
+
+# -------------------------------------------------------------------- papermill on its own
+
+
+@pytest.fixture(scope="module")
+def first_cells(tmp_path_factory):
+    """The parameters of a notebook and its first cell, and what papermill makes of them."""
+    import papermill
+
+    book = nbformat.read(NOTEBOOKS["08_generation_demo"], 4)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    book.cells = [*code[:2], nbformat.v4.new_code_cell("print(run.folder)")]
+    source = tmp_path_factory.mktemp("notebook") / "first_cells.ipynb"
+    nbformat.write(book, source)
+
+    def execute_with(parameters: dict) -> str:
+        """What the last cell prints."""
+        target = source.with_name("executed.ipynb")
+        papermill.execute_notebook(source, target, parameters, progress_bar=False, cwd=ROOT)
+        return nbformat.read(target, 4).cells[-1].outputs[0].text
+
+    return execute_with
+
+
+@pytest.mark.parametrize(
+    "parameters, words",
+    [
+        ({"profil": "smoke"}, "profil: no such parameter; the notebook has corpus, profile, seed"),
+        ({"profile": "smoke", "folds": 2}, "folds: no such parameter"),
+        ({"fold": "two"}, "fold='two': the parameter fold is a whole number"),
+        ({"seed": 1.5}, "seed=1.5: the parameter seed is a whole number"),
+        ({"corpus": 7}, "corpus=7: the parameter corpus is a text"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+def test_papermill_alone_ends_at_a_parameter_that_the_notebook_lacks(
+    parameters, words, first_cells
+):
+    from papermill import PapermillExecutionError
+
+    with pytest.raises(PapermillExecutionError) as stopped:
+        first_cells(parameters)
+    assert stopped.value.ename == "ValueError" and words in stopped.value.evalue
+
+
+def test_papermill_alone_passes_the_parameters_that_the_notebook_has(first_cells):
+    assert first_cells({"profile": "smoke", "fold": 2}).endswith("actors-smoke-fold2-seed0\n")

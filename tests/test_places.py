@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, write_toy_corpus
 from test_provenance import PRETEND
 
 from cmlib.files import PLACES
@@ -86,10 +86,9 @@ def test_make_works_in_an_odd_path(place, tmp_path):
     assert len(make("demo")) > 1, "a .venv from another folder is not this one's"
 
 
-@pytest.mark.parametrize("place", ["a space", "an apostrophe", "other letters"])
-def test_notebooks_are_executed_in_an_odd_path(place, tmp_path):
+def test_notebooks_are_executed_in_an_odd_path(tmp_path):
     """With ``CM_RUNS``, nothing is written into the checkout."""
-    home = tmp_path / ODD_PLACES[place]
+    home = tmp_path / "it's my Übung 演员"  # an apostrophe, spaces and other letters at once
     for name in ("cmlib", "tools", "notebooks"):
         ignored = shutil.ignore_patterns("__pycache__", "corpus", "*.png")
         shutil.copytree(ROOT / name, home / name, ignore=ignored)
@@ -117,17 +116,67 @@ def test_notebooks_are_executed_in_an_odd_path(place, tmp_path):
     assert "Nothing to be done" in execute_first(home, "runs/actors-smoke-fold2-seed0")
 
 
+# -------------------------------------------------------------------- many commands, one process
+
+# Each command would import torch anew in a process of its own.
+IN_TURN = """
+import contextlib, io, json, os, sys, traceback
+from cmlib.cli import main
+
+environment, answers = dict(os.environ), []
+for changes, program in json.loads(sys.argv[1]):
+    os.environ.clear()
+    os.environ.update(environment | changes)
+    status, printed = 0, io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        try:
+            if isinstance(program, str):
+                exec(program)
+            else:
+                status = main(program)
+        except SystemExit as stopped:
+            status = stopped.code
+        except Exception:
+            status = 1
+            traceback.print_exc()
+    answers.append([status, printed.getvalue()])
+print(json.dumps(answers))
+"""
+
+
+def finish_in_turn(programs: list, folder: Path, first: tuple = (), **changes) -> list:
+    """The exit status of each of ``programs``, and what it prints; all run in one process.
+
+    A program is what changes in its environment, and the arguments of ``cm`` or some Python.
+    ``first`` are words before those that start Python.
+    """
+    command = [*first, sys.executable, "-c", IN_TURN, json.dumps(programs)]
+    status, printed = finish(command, folder, **changes)
+    assert status == 0, printed
+    return json.loads(printed)
+
+
 # -------------------------------------------------------------------- a checkout of somebody else
 
+PERCEIVE = ["perceive", "--image", "data/actors/Actor_01/01-01-03-01-01-01-01.mp4"]
+PERCEIVE += ["--audio", "data/actors/Actor_02/01-01-05-01-01-01-02.mp4"]
+RECORD = "from cmlib.experiment.run import Run; from cmlib.files import record\n"
+RECORD += "record(Run('actors', 'smoke').folder, '01', {})"
+WRITING = {  # what writes into the checkout, and the words that make it work
+    "prepare": (["prepare", "actors", "--profile", "smoke"], "CM_CACHE"),
+    "perceive": (PERCEIVE, "-o"),
+    "a notebook": (RECORD, "CM_RUNS"),
+    "fetch": (["fetch", "ravdess", "--url", "none:"], "CM_DATA"),
+}
 
-@pytest.fixture
-def checkout(tmp_path, corpus):
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory, good_clip):
     """A checkout in which nothing can be written; its corpus has eight clips."""
-    home = tmp_path / "checkout"
+    home = tmp_path_factory.mktemp("somebody") / "checkout"
     shutil.copytree(ROOT / "cmlib", home / "cmlib", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "Makefile", home)
-    (home / "data").mkdir()
-    (home / "data" / "actors").symlink_to(corpus)
+    write_toy_corpus(home / "data" / "actors", good_clip, ("03-01-01", "05-01-01"))
     for name in ("checkpoints", "tools", "Snakefile", "notebooks"):
         (home / name).symlink_to(ROOT / name)
     folders = [home, home / "data", home / "cmlib"]
@@ -138,54 +187,79 @@ def checkout(tmp_path, corpus):
         folder.chmod(0o755)
 
 
-CM = [sys.executable, "-m", "cmlib.cli"]
-PERCEIVE = [*CM, "perceive", "--image", "data/actors/Actor_01/01-01-03-01-01-01-01.mp4"]
-PERCEIVE += ["--audio", "data/actors/Actor_02/01-01-05-01-01-01-02.mp4"]
-RECORD = "from cmlib.experiment.run import Run; from cmlib.files import record\n"
-RECORD += "record(Run('actors', 'smoke').folder, '01', {})"
-WRITING = {  # a command that writes into the checkout, and the words that make it work
-    "prepare": ([*CM, "prepare", "actors", "--profile", "smoke"], "CM_CACHE"),
-    "perceive": ([*PERCEIVE, "-o", "perceived.png"], "-o"),
-    "a notebook": ([sys.executable, "-c", RECORD], "CM_RUNS"),
-    "fetch": ([*CM, "fetch", "ravdess", "--url", "none:"], "CM_DATA"),
-    "make": (["make", "reproduce", "READY=", "PY=false"], "CM_RUNS"),
-}
+@pytest.fixture(scope="module")
+def without_rights() -> tuple:
+    """Words before a command that may write only where its user may."""
+    if os.geteuid():
+        return ()
+    if not shutil.which("setpriv"):
+        pytest.skip("root may write everywhere, and there is no setpriv")
+    return "setpriv", "--bounding-set=-dac_override,-dac_read_search"
+
+
+@pytest.fixture(scope="module")
+def answers_of_checkout(checkout, without_rights, tmp_path_factory) -> dict[str, tuple]:
+    """A folder of one's own, and two answers for each of WRITING: without the remedy, and with it.
+
+    An answer is the exit status and what is printed.
+    """
+    own_folders, programs = {}, []
+    for case, (program, remedy) in WRITING.items():
+        own = own_folders[case] = tmp_path_factory.mktemp("home") / "own"
+        if remedy == "-o":
+            programs.append([{}, [*program, "-o", "perceived.png"]])
+            programs.append([{}, [*program, "-o", str(own / "perceived.png")]])
+        else:
+            programs.append([{}, program])
+            programs.append([{remedy: str(own)}, program])
+    answers = finish_in_turn(programs, checkout, without_rights, PYTHONPATH=str(checkout))
+    return dict(zip(WRITING, zip(own_folders.values(), answers[::2], answers[1::2])))
 
 
 @pytest.mark.parametrize("case", WRITING)
-def test_a_checkout_of_somebody_else_is_one_line_with_the_remedy(case, checkout, tmp_path):
-    command, remedy = WRITING[case]
-    if not os.geteuid():  # root may write everywhere, unless it gives that up
-        if not shutil.which("setpriv"):
-            pytest.skip("root may write everywhere, and there is no setpriv")
-        rights = "-dac_override,-dac_read_search"
-        command = ["setpriv", f"--bounding-set={rights}", *command]
-    changes = {"PYTHONPATH": str(checkout)}
-    status, printed = finish(command, checkout, **changes)
+def test_a_checkout_of_somebody_else_is_one_line_with_the_remedy(
+    case, checkout, answers_of_checkout
+):
+    remedy = WRITING[case][1]
+    own, (status, printed), (status_with_remedy, printed_with_remedy) = answers_of_checkout[case]
     lines = [line for line in printed.splitlines() if "folder of your own" in line]
     assert status and len(lines) == 1, printed
     assert str(checkout) in lines[0] and (remedy in lines[0] or remedy == "-o")
     if case == "a notebook":
         assert lines[0].startswith("cmlib.files.PlaceError: ")
-    elif case != "make":
+    else:
         assert printed.count("\n") == 1
 
-    own = tmp_path / "own"
-    if remedy == "-o":
-        command = [*command[:-1], own / "perceived.png"]
-    else:
-        changes[remedy] = str(own)
-    status, printed = finish(command, checkout, **changes)
     if case == "fetch":  # there is nothing to fetch from
-        assert "none:" in printed and "folder of your own" not in printed
-    elif case == "make":  # PY=false ends it as soon as it starts
-        assert "folder of your own" not in printed and own.is_dir()
+        assert "none:" in printed_with_remedy
+        assert "folder of your own" not in printed_with_remedy
     else:
-        assert status == 0, printed
+        assert status_with_remedy == 0, printed_with_remedy
         assert any(own.iterdir())
 
 
+def test_make_in_a_checkout_of_somebody_else_is_one_line(checkout, without_rights, tmp_path):
+    command = [*without_rights, "make", "reproduce", "READY=", "PY=false"]
+    status, printed = finish(command, checkout, PYTHONPATH=str(checkout))
+    (line,) = [line for line in printed.splitlines() if "folder of your own" in line]
+    assert status and str(checkout) in line and "CM_RUNS" in line
+    own = tmp_path / "own"
+    _, printed = finish(command, checkout, PYTHONPATH=str(checkout), CM_RUNS=str(own))
+    # PY=false ends it as soon as it starts
+    assert "folder of your own" not in printed and own.is_dir()
+
+
 # -------------------------------------------------------------------- no checkout
+
+NEEDING_THE_REPOSITORY = (
+    ["prepare", "actors"],
+    ["fetch", "ravdess"],
+    ["evaluate"],
+    ["figures"],
+    ["pretrain"],
+    ["perceive", "--image", "x.png", "--audio", "x.wav"],
+)
+WITHOUT_REPOSITORY = [arguments[0] for arguments in NEEDING_THE_REPOSITORY]
 
 
 @pytest.fixture(scope="module")
@@ -196,39 +270,23 @@ def packages(tmp_path_factory):
     return folder
 
 
-NEEDING_THE_REPOSITORY = (
-    ["prepare", "actors"],
-    ["fetch", "ravdess"],
-    ["evaluate"],
-    ["figures"],
-    ["pretrain"],
-    ["perceive", "--image", "x.png", "--audio", "x.wav"],
-)
-# One process for all of these commands, because each would import torch.
-IN_TURN = """
-import contextlib, io, json, sys
-from cmlib.cli import main
-answers = {}
-for arguments in json.loads(sys.argv[1]):
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        status = main(arguments)
-    answers[arguments[0]] = [status, printed.getvalue()]
-print(json.dumps(answers))
-"""
-
-
 @pytest.fixture(scope="module")
-def answers_without_repository(packages, tmp_path_factory) -> dict[str, tuple[int, str]]:
-    """The exit status of each command without a repository, and what it prints."""
-    command = [sys.executable, "-c", IN_TURN, json.dumps(NEEDING_THE_REPOSITORY)]
+def answers_without_repository(packages, tmp_path_factory, good_clip) -> dict[str, tuple]:
+    """The exit status of each command without a repository, and what it prints.
+
+    The last two need none: one prepares eight clips that somebody brings.
+    """
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    status, printed = finish(command, elsewhere, PYTHONPATH=str(packages))
-    assert status == 0, printed
-    return json.loads(printed)
+    clips = write_toy_corpus(elsewhere / "clips", good_clip, ("03-01-01", "05-01-01"))
+    brought = ["prepare", "ravdess", "--root", str(clips), "--profile", "smoke"]
+    folders = {"CM_CACHE": str(elsewhere / "cache"), "CM_DATA": str(elsewhere)}
+    programs = [[{}, arguments] for arguments in NEEDING_THE_REPOSITORY]
+    programs += [[folders, brought], [{}, ["--help"]]]
+    answers = finish_in_turn(programs, elsewhere, PYTHONPATH=str(packages))
+    return dict(zip([*WITHOUT_REPOSITORY, "clips that one brings", "help"], answers))
 
 
-@pytest.mark.parametrize("name", [arguments[0] for arguments in NEEDING_THE_REPOSITORY])
+@pytest.mark.parametrize("name", WITHOUT_REPOSITORY)
 def test_without_its_repository_it_says_so_in_one_line(name, answers_without_repository, packages):
     status, printed = answers_without_repository[name]
     assert status == 1 and printed.count("\n") == 1, printed
@@ -236,10 +294,8 @@ def test_without_its_repository_it_says_so_in_one_line(name, answers_without_rep
     assert [path.name for path in packages.iterdir()] == ["cmlib"], "nothing is written beside it"
 
 
-def test_without_its_repository_it_prepares_what_one_brings(packages, corpus, tmp_path):
-    arguments = ["prepare", "ravdess", "--root", corpus, "--profile", "smoke"]
-    folders = {"CM_CACHE": str(tmp_path / "cache"), "CM_DATA": str(tmp_path)}
-    status, printed = finish([*CM, *arguments], tmp_path, PYTHONPATH=str(packages), **folders)
+def test_without_its_repository_it_prepares_what_one_brings(answers_without_repository):
+    status, printed = answers_without_repository["clips that one brings"]
     assert status == 0 and "8 clips" in printed
-    status, printed = finish([*CM, "--help"], tmp_path, PYTHONPATH=str(packages))
+    status, printed = answers_without_repository["help"]
     assert status == 0 and "prepare" in printed

@@ -7,6 +7,8 @@ import statistics
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -89,23 +91,27 @@ STARTED = {
 }
 
 
-def import_statements(path: Path) -> list[str]:
-    """The import statements of a module or a notebook, as text."""
+@cache
+def imports_of(path: Path) -> list[ast.Import | ast.ImportFrom]:
+    """The import statements of a module or a notebook, anywhere in it."""
+    texts = [path.read_text(encoding="utf-8")]
     if path.suffix == ".ipynb":
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-        trees = [ast.parse(text) for text in code]
-    else:
-        trees = [ast.parse(path.read_text(encoding="utf-8"))]
-    nodes = [node for tree in trees for node in ast.walk(tree)]
-    return [ast.unparse(n) for n in nodes if isinstance(n, (ast.Import, ast.ImportFrom))]
+        cells = json.loads(texts[0])["cells"]
+        texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    nodes = [node for text in texts for node in ast.walk(ast.parse(text))]
+    return [node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom))]
+
+
+@cache
+def packages_of_modules() -> Mapping[str, list[str]]:
+    return packages_distributions()
 
 
 def test_nothing_is_a_dependency_that_nothing_imports():
     program = [*(ROOT / "cmlib").rglob("*.py"), *(ROOT / "tools" / "notebooks").glob("*.py")]
-    statements = [text for path in (*program, *NOTEBOOKS) for text in import_statements(path)]
+    statements = [ast.unparse(node) for path in (*program, *NOTEBOOKS) for node in imports_of(path)]
     modules = {re.match(r"(?:from|import) (\w+)", text)[1] for text in statements}
-    packages = packages_distributions()
+    packages = packages_of_modules()
     names = {name for module in modules for name in packages.get(module, [])}
     imported_names = {requirement(name)[0] for name in names}
     assert set(wanted()) - imported_names == set(STARTED)
@@ -145,7 +151,7 @@ def test_the_library_and_the_notebooks_need_no_extra():
     library = sorted((ROOT / "cmlib").rglob("*.py"))
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in library]
     lines = [f"import {name.removesuffix('.__init__')}" for name in names if "__main__" not in name]
-    lines += [text for path in NOTEBOOKS for text in import_statements(path)]
+    lines += [ast.unparse(node) for path in NOTEBOOKS for node in imports_of(path)]
     program = [f"ABSENT = {absent!r}", WITHOUT_EXTRAS, *dict.fromkeys(lines)]
     child = subprocess.run(
         [sys.executable, "-c", "\n".join(program)], capture_output=True, text=True, cwd=ROOT
@@ -153,19 +159,17 @@ def test_the_library_and_the_notebooks_need_no_extra():
     assert child.returncode == 0, child.stderr[-2000:]
 
 
-def imported(tree: ast.AST) -> set[str]:
+def imported(path: Path) -> set[str]:
     """Rooms of cmlib that a module imports, anywhere in it."""
     rooms = set()
-    for node in ast.walk(tree):
+    for node in imports_of(path):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, "absolute imports only"
             if node.module == "cmlib":
                 rooms |= {alias.name for alias in node.names}
             names = [node.module or ""]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
         else:
-            continue
+            names = [alias.name for alias in node.names]
         rooms |= {name.split(".")[1] for name in names if name.startswith("cmlib.")}
     return rooms
 
@@ -183,7 +187,7 @@ def test_imports_point_one_way(path):
     if room == "__init__":
         return
     behind = ROOMS[ROOMS.index(room) + 1 :]
-    wrong = sorted(imported(ast.parse(path.read_text())) & set(behind))
+    wrong = sorted(imported(path) & set(behind))
     assert not wrong, f"{dotted(path)} imports {', '.join(wrong)}, which may import it"
 
 
@@ -195,17 +199,8 @@ def test_every_room_has_its_place():
 def test_figures_are_fed_by_tables():
     """Plots know names and colours of emotions, but neither networks nor runs."""
     for path in (ROOT / "cmlib" / "plots").glob("*.py"):
-        rooms = imported(ast.parse(path.read_text()))
+        rooms = imported(path)
         assert rooms <= {"files", "corpora", "plots"}, path.name
-
-
-def test_inference_needs_no_training():
-    modules = "cmlib.experiment", "cmlib.training", "cmlib.evaluation", "lightning_fabric"
-    code = f"import sys, cmlib.perceiver; print([m for m in {modules!r} if m in sys.modules])"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
 
 
 def long_functions(path: Path) -> list[str]:
@@ -245,11 +240,12 @@ def test_shipped_files():
 
 def test_direct_imports_are_dependencies():
     """What cmlib imports is listed in pyproject.toml, not only there by way of another package."""
-    homes, listed, missing = packages_distributions(), wanted(), set()
+    homes, listed, missing = packages_of_modules(), wanted(), set()
     for path in (ROOT / "cmlib").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+        for node in imports_of(path):
+            names = [alias.name for alias in node.names]
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module]
             tops = {name.split(".")[0] for name in names} - {"cmlib", *sys.stdlib_module_names}
             missing |= {
                 t for t in tops if not {requirement(h)[0] for h in homes.get(t, [t])} & set(listed)
