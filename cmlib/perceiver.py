@@ -360,18 +360,24 @@ class Perceiver:
         ``perceive`` takes.
         """
         _check_strengths(strengths)
-        encoded_faces, encoded_voices = self._encode_faces(faces), self._encode_voices(voices)
+        encoded_faces = self._encode_faces(faces)
+        encoded_voices = self._encode_voices(voices)
         t = torch.as_tensor(strengths, dtype=torch.float32).reshape(-1)
+
+        # Every face, voice and strength together: which of them each perception has, (N M T,)
         shape = len(encoded_faces), len(encoded_voices), len(t)
-        grid = torch.cartesian_prod(*map(torch.arange, shape)).reshape(-1, 3)  # (N M T, 3)
-        i, j, k = grid.T  # which face, voice and strength each perception has, (N M T,)
-        face = Posterior.cat([face.posterior for face in encoded_faces]).map(lambda x: x[i])
-        voice = Posterior.cat([voice.posterior for voice in encoded_voices]).map(lambda x: x[j])
-        logits, shifted = self.can(face, voice, t[k, None])
+        which_face, which_voice, which_strength = np.indices(shape).reshape(3, -1)
+        all_faces = Posterior.cat([face.posterior for face in encoded_faces])
+        all_voices = Posterior.cat([voice.posterior for voice in encoded_voices])
+        face = all_faces.map(lambda x: x[which_face])
+        voice = all_voices.map(lambda x: x[which_voice])
+        logits, shifted = self.can(face, voice, t[which_strength, None])
         probabilities = logits.softmax(1).numpy().reshape(*shape, -1)
-        encoded = [*encoded_faces, *encoded_voices]
-        notes = [note for each in encoded for note in each.notes]
-        warnings = [warning for each in encoded for warning in each.warnings]
+
+        notes, warnings = [], []
+        for encoded in (*encoded_faces, *encoded_voices):
+            notes += encoded.notes
+            warnings += encoded.warnings
         return Perceptions(
             labels=np.array(self.classes)[probabilities.argmax(-1)],
             probabilities=probabilities,

@@ -84,22 +84,21 @@ def _draw_sheets(crops: PictureSet, folder: Path, doubtful: pd.DataFrame, path: 
     emotions = sorted(set(table.emotion))
     people = sorted(set(table.person), key=lambda person: (len(person), person))
     first = table.reset_index().groupby(["person", "emotion"])["index"].first()
-    grid = [
-        [crops.pictures[first[p, e]] if (p, e) in first.index else None for e in emotions]
-        for p in people
-    ]
+    grid = []
+    for person in people:
+        faces = [first.get((person, emotion)) for emotion in emotions]  # rows of the table
+        grid.append([None if row is None else crops.pictures[row] for row in faces])
     image_grid(grid, people, emotions, size=0.6).savefig(path)
     print(f"contact sheet: {path}")
 
     shown, captions = _thumbnails(folder, doubtful)
     if shown:
         beside = path.with_name(f"{path.stem}-doubtful{path.suffix}")
-        rows = range(0, len(shown), DOUBTFUL_COLUMNS)
-        image_grid(
-            [shown[i : i + DOUBTFUL_COLUMNS] for i in rows],
-            captions=[captions[i : i + DOUBTFUL_COLUMNS] for i in rows],
-            size=1.2,
-        ).savefig(beside)
+        picture_rows, caption_rows = [], []
+        for start in range(0, len(shown), DOUBTFUL_COLUMNS):
+            picture_rows.append(shown[start : start + DOUBTFUL_COLUMNS])
+            caption_rows.append(captions[start : start + DOUBTFUL_COLUMNS])
+        image_grid(picture_rows, captions=caption_rows, size=1.2).savefig(beside)
         print(f"doubtful pictures: {beside}")
 
 

@@ -131,39 +131,31 @@ def measure(
     actor = table.actor.to_numpy()[pairs.clips]
     label = run.clip_labels[pairs.clips]
     witnesses = _Witnesses(run, can, judge, fisherfaces)
-
-    every_pair = np.arange(len(label))
     _, first_pairs, face_of_pair = np.unique(pairs.frames, return_index=True, return_inverse=True)
+    one_pair_of_each_face = FaceVoicePairs(pairs.frames[first_pairs], pairs.clips[first_pairs])
     tables = []
     for strength in strengths:
-        # Without context the voice has no effect, so one picture per face is enough.
-        rows = every_pair if strength else first_pairs
-        picture_of_pair = every_pair if strength else face_of_pair
-        with witnesses.on_device():
-            testimony = [
-                witnesses(FaceVoicePairs(pairs.frames[block], pairs.clips[block]), strength)
-                for block in picture_blocks(rows, run.profile.data.image_size)
-            ]
-        of_pictures = {
-            name: np.concatenate([block[name] for block in testimony])[picture_of_pair]
-            for name in testimony[0]
-        }
+        if strength:
+            answers = witnesses.answers(pairs, strength)
+        else:  # without context the voice has no effect, so one picture per face is enough
+            answers = witnesses.answers(one_pair_of_each_face, strength)
+            answers = {name: column[face_of_pair] for name, column in answers.items()}
         columns = {
             "actor": actor,
             "emotion": [run.classes[k] for k in label],
             "strength": strength,
-            **_judge_columns(of_pictures["judge"], label),
-            "network_hit": of_pictures["network"] == label,
+            **_judge_columns(answers["judge"], label),
+            "network_hit": answers["network"] == label,
         }
         if fisherfaces:
-            columns["same_person"] = of_pictures["person"] == actor
-            columns["distance"] = of_pictures["distance"]
+            columns["same_person"] = answers["person"] == actor
+            columns["distance"] = answers["distance"]
         tables.append(pd.DataFrame(columns))
     return pd.concat(tables, ignore_index=True)
 
 
 class _Witnesses:
-    """What the networks say about faces in the context of voices, a block of pictures at a time."""
+    """What the networks say about faces in the context of voices."""
 
     def __init__(self, run: Run, can: Can, judge: Judge, fisherfaces: Fisherfaces | None):
         self.run, self.can, self.judge = run, can, judge
@@ -173,15 +165,25 @@ class _Witnesses:
         if fisherfaces:
             self.identity = _IdentityWitness(run, self.face_network, fisherfaces)
 
-    def on_device(self) -> AbstractContextManager:
+    def _on_device(self) -> AbstractContextManager:
         """Lend the networks to the device for as long as the context lasts."""
         networks: list[nn.Module] = [self.can, self.face_network]
         if isinstance(self.judge, nn.Module):
             networks.append(self.judge)
         return on_device(self.device, *networks)
 
-    def __call__(self, pairs: FaceVoicePairs, strength: float) -> dict[str, np.ndarray]:
+    def answers(self, pairs: FaceVoicePairs, strength: float) -> dict[str, np.ndarray]:
         """Columns of N pictures: "network" (N,), "judge" (N, classes), "person", "distance"."""
+        blocks = []
+        with self._on_device():
+            every_pair = np.arange(len(pairs.frames))
+            for rows in picture_blocks(every_pair, self.run.profile.data.image_size):
+                block = FaceVoicePairs(pairs.frames[rows], pairs.clips[rows])
+                blocks.append(self._answers_of_block(block, strength))
+        return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+    def _answers_of_block(self, pairs: FaceVoicePairs, strength: float) -> dict[str, np.ndarray]:
+        """``answers`` about pairs whose pictures fit into memory together."""
         face = self.run.face_latents.map(lambda x: x[0, pairs.frames].to(self.device))
         voice = self.run.voice_latents.map(lambda x: x[pairs.clips].to(self.device))
         logits, shifted = self.can(face, voice, strength)

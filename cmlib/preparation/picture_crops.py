@@ -137,13 +137,17 @@ def _crop_chunks(
 
 def _crop_chunk(root: Path, names: list[str], size: int, target: Path) -> None:
     """Write the crops of these pictures, and for each why it has none ("" where it has one)."""
-    outcomes: list[FaceCrop | str] = []
+    crops, reasons, remarks = [], [], []
     for start in range(0, len(names), DETECTION_BATCH):
         batch = names[start : start + DETECTION_BATCH]
-        outcomes += crop_pictures([root / name for name in batch], size)
-    crops = [outcome.pixels for outcome in outcomes if isinstance(outcome, FaceCrop)]
-    reasons = [outcome if isinstance(outcome, str) else "" for outcome in outcomes]
-    remarks = [outcome.remark if isinstance(outcome, FaceCrop) else "" for outcome in outcomes]
+        for outcome in crop_pictures([root / name for name in batch], size):
+            if isinstance(outcome, FaceCrop):
+                crops.append(outcome.pixels)
+                reasons.append("")
+                remarks.append(outcome.remark)
+            else:
+                reasons.append(outcome)
+                remarks.append("")
     array = np.stack(crops) if crops else np.zeros((0, size, size, 3), np.uint8)
     with files.write_atomically(target) as temporary:
         with open(temporary, "wb") as file:
@@ -224,16 +228,10 @@ def _assemble(
     chunk_files = list(_chunk_files(table, chunks).values())
     reasons = np.concatenate([np.load(file)["reasons"] for file in chunk_files])
     remarks = np.concatenate([np.load(file)["remarks"] for file in chunk_files])
-    usable = table[reasons == ""]
+    usable = table.loc[reasons == ""]
     skipped = [(str(at), reason) for at, reason in left_out]
     skipped += zip(table.file[reasons != ""], reasons[reasons != ""])
-    for part, purpose in (("train", "train"), ("val", "measure")):
-        if part not in set(usable.part):
-            first = f"; the first left out: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
-            raise CorpusError(
-                f"{root}: {len(usable)} faces in {len(table)} pictures, "
-                f"but none to {purpose} on{first}"
-            )
+    _check_parts(root, table, usable, skipped)
     # The name of a file may hold bytes that are no text.
     options: dict = {"index": False, "errors": "surrogateescape"}
     usable.to_csv(path.with_suffix(".csv"), **options)
@@ -246,3 +244,17 @@ def _assemble(
         blocks = (np.load(file)["crops"] for file in chunk_files)
         save_in_blocks(temporary, (len(usable), size, size, 3), "|u1", blocks)
     damage.note_checksum(path)
+
+
+def _check_parts(
+    root: Path, table: pd.DataFrame, usable: pd.DataFrame, skipped: list[tuple[str, str]]
+) -> None:
+    """CorpusError if no picture is left to train on, or none to measure on."""
+    for part, purpose in (("train", "train"), ("val", "measure")):
+        if part in set(usable.part):
+            continue
+        fault = f"{len(usable)} faces in {len(table)} pictures, but none to {purpose} on"
+        if skipped:
+            path, reason = skipped[0]
+            fault += f"; the first left out: {path}: {reason}"
+        raise CorpusError(f"{root}: {fault}")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-import queue
-import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,39 +122,22 @@ def prefetched(items: Iterable[Any], device: torch.device) -> Iterator[Any]:
     if device.type == "cpu":
         yield from items
         return
-    ready: queue.Queue = queue.Queue(READ_AHEAD)
-    stopped = threading.Event()
+    remaining = iter(items)
+    reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
 
-    def put(item: Any, error: BaseException | None = None) -> None:
-        while not stopped.is_set():
-            try:
-                return ready.put((item, error), timeout=0.1)
-            except queue.Full:
-                continue
+    def request() -> Future:
+        return reader.submit(lambda: _moved(next(remaining, _END), device))
 
-    def read() -> None:
-        try:
-            for item in items:
-                put(_moved(item, device))
-                if stopped.is_set():
-                    return
-            put(_END)
-        except BaseException as error:  # is raised where the batch is asked for
-            put(None, error)
-
-    thread = threading.Thread(target=read, name="batches", daemon=True)
-    thread.start()
     try:
+        waiting = deque(request() for _ in range(READ_AHEAD))
         while True:
-            item, error = ready.get()
-            if error is not None:
-                raise error
-            if item is _END:
+            batch = waiting.popleft().result()
+            if batch is _END:
                 return
-            yield item
+            waiting.append(request())
+            yield batch
     finally:
-        stopped.set()
-        thread.join()
+        reader.shutdown(cancel_futures=True)
 
 
 _END = object()

@@ -144,7 +144,8 @@ class RunningMeans:
         self.where = where
         self.sums: dict[str, float] = {}
         self.rows_read = 0  # the rows of the batches in the sums
-        self._unread: list[tuple[dict[str, Tensor], dict[str, Tensor], int]] = []
+        self._unread: list[tuple[str, Tensor, int]] = []  # name, scalar, weight of the scalar
+        self._rows_unread: list[int] = []  # of each batch
 
     def add(
         self, terms: dict[str, Tensor], rows: int, counts: dict[str, Tensor] | None = None
@@ -154,10 +155,11 @@ class RunningMeans:
         ``terms`` are scalars that are averages over the batch, ``counts`` are numbers of its rows.
         TrainingError if a term that is read now is not finite.
         """
-        terms = {name: term.detach() for name, term in terms.items()}
-        self._unread.append((terms, counts or {}, rows))
+        self._unread += [(name, term.detach(), rows) for name, term in terms.items()]
+        self._unread += [(name, count, 1) for name, count in (counts or {}).items()]
+        self._rows_unread.append(rows)
         on_cpu = all(term.device.type == "cpu" for term in terms.values())
-        if not on_cpu and len(self._unread) < self.STEPS_UNREAD:
+        if not on_cpu and len(self._rows_unread) < self.STEPS_UNREAD:
             return False
         self.read()
         return True
@@ -166,17 +168,14 @@ class RunningMeans:
         """Read what is still on the device; TrainingError if a term is not finite."""
         if not self._unread:
             return
-        scalars = [x for terms, counts, _ in self._unread for x in (terms | counts).values()]
-        values = iter(torch.stack([x.float() for x in scalars]).cpu())
-        for terms, counts, rows in self._unread:
-            averages = {name: next(values) for name in terms}
-            check_finite(averages, self.where)
-            for name, value in averages.items():
-                self.sums[name] = self.sums.get(name, 0.0) + float(value) * rows
-            for name in counts:
-                self.sums[name] = self.sums.get(name, 0.0) + float(next(values))
-            self.rows_read += rows
+        scalars = torch.stack([scalar.float() for _, scalar, _ in self._unread])
+        values = scalars.cpu()  # waits for the device, once for all
+        for (name, _, weight), value in zip(self._unread, values):
+            check_finite({name: value}, self.where)
+            self.sums[name] = self.sums.get(name, 0.0) + float(value) * weight
+        self.rows_read += sum(self._rows_unread)
         self._unread.clear()
+        self._rows_unread.clear()
 
     def over(self, count: int) -> dict[str, float]:
         """The sums divided by ``count`` rows."""
