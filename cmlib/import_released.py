@@ -144,10 +144,11 @@ def import_checkpoint(path: Path, out: Path, corpus: str = "ravdess_released") -
 
 def _kind(state: dict[str, Tensor]) -> str:
     """Which of ``KINDS`` a file is."""
-    prefixes = {prefix for prefix in PREFIXES for key in state if key.startswith(prefix)}
-    if "att_mu." in prefixes:
+    if any(key.startswith("att_mu.") for key in state):
         return "can"
-    return "classifier" if HEAD in prefixes else "vaegan"
+    if any(key.startswith(HEAD) for key in state):
+        return "classifier"
+    return "vaegan"
 
 
 def _faults(state: dict[str, Tensor], networks: dict[str, _Network]) -> list[str]:
@@ -201,8 +202,10 @@ def _what_to_do_next(kind: str, written: list[Path], out: Path) -> list[str]:
 def _networks(state: dict[str, Tensor], kind: str) -> dict[str, _Network]:
     """The networks that a file of this kind holds, by name, without their weights."""
     networks = {}
-    vaegans = (("model_imgs.", 3), ("model_audio.", 1)) if kind == "can" else (("model.", None),)
-    for prefix, channels in vaegans:
+    vaegans: dict[str, int | None] = {"model.": None}  # channels by prefix, None where not known
+    if kind == "can":
+        vaegans = {"model_imgs.": 3, "model_audio.": 1}
+    for prefix, channels in vaegans.items():
         vaegan = VaeGan(**_config(state, prefix, channels))
         name = "voice" if vaegan.config["channels"] == 1 else "face"
         networks[name] = _Network(vaegan, {key: prefix + key for key in vaegan.state_dict()})

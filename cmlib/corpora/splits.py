@@ -118,12 +118,7 @@ def _read_lists(file: Path) -> dict[str, list]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the lists have 100,000 lines
     try:
         text = file.read_text(encoding="utf-8")
-        depth = 0
-        for event in yaml.parse(text, loader):
-            depth += isinstance(event, yaml.CollectionStartEvent)
-            depth -= isinstance(event, yaml.CollectionEndEvent)
-            if depth > MAX_YAML_DEPTH:  # the loader would overflow its stack and kill the process
-                raise ValueError("too many lists in one another")
+        _check_depth(yaml.parse(text, loader))
         content = yaml.load(text, loader)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are no text, and dates
         reason = " ".join(str(error).split())[:100]
@@ -138,6 +133,20 @@ def _read_lists(file: Path) -> dict[str, list]:
             "this is not a split of the authors'"
         )
     return lists
+
+
+def _check_depth(events: Iterable) -> None:
+    """ValueError if the lists of a YAML file are so deep that its loader would kill the process."""
+    import yaml
+
+    depth = 0
+    for event in events:
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_YAML_DEPTH:  # the stack of the loader would overflow
+            raise ValueError("too many lists in one another")
 
 
 def random_split(count: int, seed: int = 0) -> Split:

@@ -97,18 +97,18 @@ def _measure(run: Run, model: Can, strength: float) -> dict[str, float]:
     latents = run.face_latents
     every_view = Means(Latents(Part(latents)), training_frames, range(len(latents.mu)))
     _, spread = mean_and_spread(blocks_of(every_view, latents.mu.shape[-1]))
+    blocks = list(row_blocks(frames, 4 * latents.mu.shape[-1]))
     divergences, changes = [], []
     device = best_device()
     spread = spread.to(device)
     with on_device(device, model):
-        for rows in row_blocks(frames, 4 * latents.mu.shape[-1]):
+        for rows in blocks:
             face, voice = (part.map(lambda x: x.to(device)) for part in run.paired(rows))
             shifted = model.shift(face, voice, strength)
             divergences.append(losses.kl_between(*face, *shifted).cpu())  # (n,)
             changes.append(((shifted.mu - face.mu) / spread).square().mean().cpu())
     kl = float(torch.cat(divergences).mean())
-    sizes = [len(rows) for rows in row_blocks(frames, 4 * latents.mu.shape[-1])]
-    shift = float(weighted_mean(torch.stack(changes), sizes).sqrt())
+    shift = float(weighted_mean(torch.stack(changes), [len(rows) for rows in blocks]).sqrt())
     return {**accuracy, "kl": kl, "shift": shift}
 
 

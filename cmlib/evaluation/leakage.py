@@ -14,6 +14,7 @@ from cmlib.corpora.splits import random_split
 from cmlib.experiment.run import Run
 
 NEVER = -1e9  # log probability of a class that a probe has not met
+MOST_FOLDS = 5  # of the validation frames
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)  # inverse strengths C of the penalty, from strong to weak
 MAX_PROBED = 200_000  # frames from which a probe learns
 Folds = list[tuple[np.ndarray, np.ndarray]]
@@ -43,8 +44,8 @@ def fit_probe(latents: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> Pi
     return search.fit(latents, labels, groups=groups).best_estimator_
 
 
-def strangers_folds(run: Run, together: str, count: int = 5) -> Folds:
-    """Folds of the labelled validation frames, as (rows to learn from, rows to test).
+def strangers_folds(run: Run, together: str) -> Folds:
+    """Folds of the labelled validation frames, as (rows to learn from, rows to test); five at most.
 
     ``together`` says what is never divided: "actor", so that each fold tests other people, or
     "clip", so that clips are shuffled and every actor is on both sides. Rows count from 0 to the
@@ -53,21 +54,17 @@ def strangers_folds(run: Run, together: str, count: int = 5) -> Folds:
     frames = _validation_frames(run)
     clips = run.frame_clip[frames]
     labels = run.clip_labels[clips]
+    groups = run.store.clips.actor.to_numpy()[clips] if together == "actor" else clips
+    count = min(MOST_FOLDS, len(np.unique(groups)))
+    most_common = int(np.bincount(labels).max())
     if together == "actor":
-        groups = run.store.clips.actor.to_numpy()[clips]
-        folds = GroupKFold(min(count, len(np.unique(groups))))
-    else:
-        groups = clips
+        folds = GroupKFold(count)
+    elif most_common > 1:
         # Clips are sorted by name, and actors take turns. Without shuffling, folds of clips would
         # be folds of actors again.
-        count = min(count, len(np.unique(groups)))
-        most_common = int(np.bincount(labels).max())
-        if most_common > 1:
-            folds = StratifiedGroupKFold(
-                min(count, most_common), shuffle=True, random_state=run.seed
-            )
-        else:  # so few clips that no class can be on both sides
-            folds = GroupKFold(count, shuffle=True, random_state=run.seed)
+        folds = StratifiedGroupKFold(min(count, most_common), shuffle=True, random_state=run.seed)
+    else:  # so few clips that no class can be on both sides
+        folds = GroupKFold(count, shuffle=True, random_state=run.seed)
     return list(folds.split(frames, labels, groups))
 
 

@@ -42,6 +42,7 @@ from cmlib.training.batches import Pictures, batches
 from cmlib.training.loop import best_device, launch, on_device, seed_epoch
 
 RATERS = 100  # observers of each picture
+GROUPS_DRAWN = 200  # second groups of observers, for their mean
 SMALLEST_SHARE = 1e-6  # a predicted share of 0 would cost infinitely much
 BINS = 10  # of predicted shares, for the calibration
 PICTURES_AT_A_TIME = 64
@@ -207,9 +208,7 @@ class Observers(PartialJudge):
         self.networks = tuple(networks)
 
     @classmethod
-    def shipped(
-        cls, fold: int = 0, classes: Sequence[str] = OUTPUTS, folder: Path | None = None
-    ) -> Observers:
+    def shipped(cls, fold: int = 0, folder: Path | None = None) -> Observers:
         """The judge of a fold (1...5), which has not seen its people, or with 0 the mean of five.
 
         They are read from ``folder``, by default those that ship with this repository.
@@ -218,7 +217,7 @@ class Observers(PartialJudge):
         folder = folder or files.ROOT / "checkpoints" / "observers"
         folds = [fold] if fold else range(1, len(FOLDS) + 1)
         paths = [folder / f"fold-{number}" for number in folds]
-        return cls([checkpoints.load(path, ObserverNetwork)[0] for path in paths], classes)
+        return cls([checkpoints.load(path, ObserverNetwork)[0] for path in paths])
 
     @torch.no_grad()
     def probabilities(self, pictures: Tensor) -> np.ndarray:
@@ -254,32 +253,30 @@ def scatter_of_observers(shares: np.ndarray, raters: int = RATERS) -> np.ndarray
     return entropy + ((shares > 0).sum(1) - 1) / (2 * raters)
 
 
-def second_group(
-    shares: np.ndarray, raters: int = RATERS, draws: int = 200, seed: int = 0
-) -> np.ndarray:
+def second_group(shares: np.ndarray) -> np.ndarray:
     """The cross-entropy that a second group of as many observers would reach, (N,).
 
     It is drawn at random from the shares (N, K) of the first one. So that an answer that nobody
     gave does not cost infinitely much, half an observer is added to each (Krichevsky & Trofimov
     1981). What the second group loses comes on top of ``scatter_of_observers``.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     exact = shares / shares.sum(1, keepdims=True)
     own = cross_entropy(exact, exact)
     loss = np.zeros(len(shares))
-    for _ in range(draws):
-        counts = rng.multinomial(raters, exact)
-        answer = (counts + 0.5) / (raters + 0.5 * shares.shape[1])
+    for _ in range(GROUPS_DRAWN):
+        counts = rng.multinomial(RATERS, exact)
+        answer = (counts + 0.5) / (RATERS + 0.5 * shares.shape[1])
         loss += cross_entropy(exact, answer) - own
-    return scatter_of_observers(shares, raters) + loss / draws
+    return scatter_of_observers(shares) + loss / GROUPS_DRAWN
 
 
-def calibration(shares: np.ndarray, predicted: np.ndarray, bins: int = BINS) -> pd.DataFrame:
+def calibration(shares: np.ndarray, predicted: np.ndarray) -> pd.DataFrame:
     """Predicted and observed shares, for every picture and emotion, in bins of the prediction.
 
     A row for each bin that is not empty: low, high, count, predicted and observed (means).
     """
-    edges = np.linspace(0, 1, bins + 1)
+    edges = np.linspace(0, 1, BINS + 1)
     table = pd.DataFrame({"predicted": predicted.ravel(), "observed": shares.ravel()})
     position = np.searchsorted(edges[1:-1], table.predicted)
     grouped = table.groupby(position).agg(
@@ -403,7 +400,6 @@ def congruence(
     after: Tensor,
     emotions: Sequence[str],
     people: np.ndarray,
-    resamples: int = 2000,
 ) -> pd.DataFrame:
     """``share_gain`` of pictures (N, 3, S, S) in 0...1: congruence as seen by people.
 
@@ -412,4 +408,4 @@ def congruence(
     fold in which they are tested; for strangers it is the mean of the five.
     """
     shares_before, shares_after = judge.probabilities(before), judge.probabilities(after)
-    return share_gain(shares_before, shares_after, emotions, people, resamples)
+    return share_gain(shares_before, shares_after, emotions, people)

@@ -144,24 +144,24 @@ class FaceApi(PartialJudge):
     """A judge that others trained on photographs: face-api's network for expressions.
 
     Four dense blocks of separable convolutions with a sum in place of a concatenation, and one
-    linear layer. ``share``: the part of a crop's side that it is shown.
+    linear layer.
     """
 
     OUTPUTS = ("neutral", "happy", "sad", "angry", "fearful", "disgust", "surprised")
     SIZE = 112
+    SHARE = 0.65  # of a crop's side that it is shown
 
-    def __init__(self, classes: Sequence[str], folder: Path | None = None, share: float = 0.65):
+    def __init__(self, classes: Sequence[str], folder: Path | None = None):
         super().__init__(classes)
         self.device = best_device()
         self.weights = weights_on(self.device, EXPRESSION, folder)
-        self.share = share
 
     @torch.no_grad()
     def probabilities(self, pictures: Tensor) -> np.ndarray:
         """As ``PartialJudge.probabilities``; pictures of any size."""
         parts = []
         for batch in pictures.split(BATCH):
-            x = _network_input(batch.to(self.device), self.share, 0.0, self.SIZE)
+            x = _network_input(batch.to(self.device), self.SHARE, 0.0, self.SIZE)
             for block in range(4):
                 x = self._dense_block(x, block)
             features = F.avg_pool2d(x, 7, 2).flatten(1)  # (B, 256)
@@ -202,7 +202,7 @@ class FaceIdentity:
     """face-api's network for identities: its vectors of two pictures of one person are close.
 
     A residual network of 29 convolutions that learnt to keep pictures of one person within a
-    distance of 0.6 (King 2017, dlib). ``share`` and ``down`` say which part of a crop it is shown.
+    distance of 0.6 (King 2017, dlib).
     """
 
     BLOCKS = (
@@ -210,19 +210,19 @@ class FaceIdentity:
         " 256_down 256_1 256_2 256_down_out"
     ).split()
     SIZE = 150
+    SHARE, DOWN = 0.8, 0.06  # of a crop's side that it is shown, and how far below the middle
     SAME_PERSON = 0.6  # distance of two vectors below which they are taken for one person
 
-    def __init__(self, folder: Path | None = None, share: float = 0.8, down: float = 0.06):
+    def __init__(self, folder: Path | None = None):
         self.device = best_device()
         self.weights = weights_on(self.device, IDENTITY, folder)
-        self.share, self.down = share, down
 
     @torch.no_grad()
     def __call__(self, pictures: Tensor) -> Tensor:
         """Pictures (N, 3, S, S) in 0...1 -> vectors (N, 128), to be compared by their distance."""
         parts = []
         for batch in pictures.split(BATCH):
-            x = _network_input(batch.to(self.device), self.share, self.down, self.SIZE)
+            x = _network_input(batch.to(self.device), self.SHARE, self.DOWN, self.SIZE)
             x = F.max_pool2d(F.relu(self._convolution(x, "conv32_down", 2)), 3, 2)
             for block in self.BLOCKS:
                 x = self._residual_block(x, f"conv{block}")

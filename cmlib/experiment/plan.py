@@ -131,10 +131,13 @@ def measure_vaegan_step(channels: int, size: int, settings: VaeGanConfig) -> Ste
     costs = [_measure_in_process(channels, size, settings, batch) for batch in batches]
     if len(costs) == 1:
         return costs[0]
+    # Time grows in proportion to the batch; memory grows by the same amount for each picture.
     small, large = costs
-    seconds = large.seconds * settings.batch / batches[1]
-    extrapolation = (settings.batch - batches[1]) / (batches[1] - batches[0])
-    return StepCost(seconds, large.memory + max(large.memory - small.memory, 0) * extrapolation)
+    small_batch, large_batch = batches
+    seconds = large.seconds * settings.batch / large_batch
+    growth = max(large.memory - small.memory, 0)
+    steps_beyond = (settings.batch - large_batch) / (large_batch - small_batch)
+    return StepCost(seconds, large.memory + growth * steps_beyond)
 
 
 def _measure_in_process(channels: int, size: int, settings: VaeGanConfig, batch: int) -> StepCost:

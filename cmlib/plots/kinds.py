@@ -131,11 +131,11 @@ def vaegan_curves(history: pd.DataFrame, title: str) -> Plot:
 
 
 @styled
-def adversarial_game(table: pd.DataFrame, window: int = 15) -> Plot:
+def adversarial_game(table: pd.DataFrame) -> Plot:
     """The loss and the answers of a discriminator, step by step.
 
     The columns of ``table`` are step, discriminator (the loss), and the mean answers D(x), D(x~)
-    and D(x_p), as probabilities. Thin lines are single steps, thick ones means over ``window`` of
+    and D(x_p), as probabilities. Thin lines are single steps, thick ones means over 15 of
     them. Dashed lines mark what a discriminator gives that sees no difference. As two of the three
     kinds are painted, it does best to answer one third to each.
     """
@@ -149,7 +149,7 @@ def adversarial_game(table: pd.DataFrame, window: int = 15) -> Plot:
     curves = [(left, "discriminator", ("", ACCENT, "-"))]
     curves += [(right, column, look) for column, look in answers.items()]
     for ax, column, (name, color, dashes) in curves:
-        smooth = table[column].rolling(window, center=True, min_periods=1).mean()
+        smooth = table[column].rolling(15, center=True, min_periods=1).mean()
         ax.plot(table["step"], table[column], color=color, lw=0.5, alpha=0.25)
         ax.plot(table["step"], smooth, color=color, ls=dashes, lw=1.8, label=name)
     blind = np.log(3) + 2 * np.log(1.5)  # the loss of an answer of one third
@@ -262,17 +262,16 @@ def confusion(matrix, labels: Sequence[str], title: str = "") -> Plot:
 def accuracy_bars(
     table: pd.DataFrame,
     chance: float,
-    score: str = "clip_accuracy",
     title: str = "",
     label: str = "",
 ) -> Plot:
     """A ``score_table`` as bars with their intervals, and the chance line.
 
-    The first column names the bars. Where there is a column ``score``, only the rows of that
-    ``score`` are shown. ``label`` is written below the axis instead of the score's name.
+    The first column names the bars. Where there is a column ``score``, only clip accuracy is shown.
+    ``label`` is written below the axis instead of the score's name.
     """
     if "score" in table:
-        table = table.loc[table["score"] == score]
+        table = table.loc[table["score"] == "clip_accuracy"]
     names = list(table.iloc[:, 0])
     fig = new_plot(5.6, 0.5 * len(names) + 0.9)
     ax = fig.axes_grid()[0, 0]
@@ -286,7 +285,7 @@ def accuracy_bars(
     ax.text(chance + 0.005, -0.62, f"chance {100 * chance:.0f} %", fontsize="x-small", va="center")
     ax.set(yticks=range(len(names)), xlim=(0, 1.08), ylim=(len(names) - 0.5, -0.9), title=title)
     ax.set_yticklabels([MODEL_NAMES.get(name, name) for name in names])
-    ax.set_xlabel(label or f"{score.replace('_', ' ')}, 95 % intervals over actors")
+    ax.set_xlabel(label or "clip accuracy, 95 % intervals over actors")
     ax.xaxis.set_major_formatter(PercentFormatter(1))
     ax.grid(False, axis="y")
     return fig
@@ -393,7 +392,7 @@ def reliability(table: pd.DataFrame, title: str = "") -> Plot:
 
 
 @styled
-def probability_bars(before, after, labels: Sequence[str], title: str = "") -> Plot:
+def probability_bars(before, after, labels: Sequence[str]) -> Plot:
     """Class probabilities (K,) of the face alone (hollow bars) and in context (filled bars)."""
     before, after = np.asarray(before, dtype=float), np.asarray(after, dtype=float)
     fig = new_plot(4.6, 0.34 * len(labels) + 0.9)
@@ -404,7 +403,7 @@ def probability_bars(before, after, labels: Sequence[str], title: str = "") -> P
     ax.barh(rows - 0.2, before, 0.36, label="before: face alone", **hollow)
     filled = dict(color=colors, edgecolor=colors, lw=1.5)
     ax.barh(rows + 0.2, after, 0.36, label="after: in context", **filled)
-    ax.set(xlim=(0, 1), ylim=(len(labels) - 0.4, -0.6), xlabel="probability", title=title)
+    ax.set(xlim=(0, 1), ylim=(len(labels) - 0.4, -0.6), xlabel="probability")
     ax.set_yticks(rows, labels)
     ax.grid(False, axis="y")
     for patch in ax.legend(loc="lower right", fontsize="x-small").get_patches():

@@ -34,10 +34,11 @@ def _middle(picture: np.ndarray) -> np.ndarray:
 def in_context(perceptions: Mapping[str, Mapping]) -> Plot:
     """A row for each person: its reconstruction, and as it is perceived with each voice."""
     emotions = list(next(iter(perceptions.values())))
-    pictures = [
-        [next(iter(row.values())).reconstruction, *(p.perceived for p in row.values())]
-        for row in perceptions.values()
-    ]
+    pictures = []
+    for by_emotion in perceptions.values():
+        of_person = list(by_emotion.values())
+        perceived = [perception.perceived for perception in of_person]
+        pictures.append([of_person[0].reconstruction, *perceived])
     return kinds.image_grid(pictures, list(perceptions), ("no voice", *emotions), size=0.95)
 
 

@@ -144,18 +144,15 @@ def save_in(
     return figure
 
 
-def animation(
-    pictures: Sequence[np.ndarray], name: str, out_dir: str | Path, seconds: float = 0.12
-) -> bytes:
+def animation(pictures: Sequence[np.ndarray], name: str, out_dir: str | Path) -> bytes:
     """Write pictures (H, W, 3) in 0...1 as ``out_dir``/figures/``name``.gif; return its bytes.
 
-    Each picture is shown for ``seconds``, and the animation repeats for ever.
+    Each picture is shown for 0.12 seconds, and the animation repeats for ever.
     """
     frames = [Image.fromarray((255 * picture(p)).round().astype(np.uint8)) for p in pictures]
     first, *others = [frame.quantize(96) for frame in frames]
     buffer = io.BytesIO()
-    milliseconds = round(1000 * seconds)
-    first.save(buffer, "GIF", save_all=True, append_images=others, duration=milliseconds, loop=0)
+    first.save(buffer, "GIF", save_all=True, append_images=others, duration=120, loop=0)
     path = Path(out_dir) / "figures" / f"{name}.gif"
     with write_atomically(path) as file:
         file.write_bytes(buffer.getvalue())

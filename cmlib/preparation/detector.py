@@ -243,8 +243,9 @@ def other_faces(frame: np.ndarray, points: np.ndarray) -> list[np.ndarray]:
     seen = [points]
     for face in anchors[0][confident][order].numpy():
         placed = (face[2:] - 0.5) * side + (width / 2, height / 2)
-        distances = [np.hypot(*(placed.mean(0) - other.mean(0))) for other in seen]
-        if min(distances) > 0.6 * face[1, 0] * side and _certainty(frame, placed) > MIN_CERTAINTY:
+        nearest = min(np.hypot(*(placed.mean(0) - other.mean(0))) for other in seen)
+        is_another = nearest > 0.6 * face[1, 0] * side
+        if is_another and _certainty(frame, placed) > MIN_CERTAINTY:
             seen.append(placed)
     return seen[1:]
 

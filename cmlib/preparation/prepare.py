@@ -27,6 +27,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -59,7 +60,6 @@ def prepare(
     root: str | Path | None = None,
     cache: str | Path | None = None,
     workers: int | None = None,
-    progress: bool | None = None,
     voices: str | Path | None = None,
     labels: str | Path | None = None,
 ) -> Store:
@@ -71,7 +71,6 @@ def prepare(
     ``labels``: table of the pictures of a pair, if it lies neither among nor beside them.
     ``cache``: where prepared corpora are kept. Default: ``$CM_CACHE`` or data/prepared.
     ``workers``: number of processes. Default: one for each core.
-    ``progress``: whether to show a progress bar. Default: as ``progress_bar``.
 
     Raises CorpusError if the corpus is missing, and StoreError if none of its clips can be used or
     the disk is full.
@@ -87,7 +86,7 @@ def prepare(
             lock = folder.with_name(f"{folder.name}.lock")
             with locked(lock, f"preparing {folder.name}"):
                 if not folder.exists():  # another process may have been faster
-                    _prepare_into(folder, unprepared, workers, progress)
+                    _prepare_into(folder, unprepared, workers)
     except OSError as error:
         if error.errno not in files.DISK_FULL:
             raise
@@ -133,15 +132,11 @@ def prepare_shard(
         clips = files.make_folder(folder.with_name(folder.name + ".part") / "clips")
         lock = folder.with_name(f"{folder.name}.shard-{number}-of-{count}.lock")
         with locked(lock, f"preparing shard {number} of {count} of {folder.name}"):
-            _prepare_clips(
-                unprepared.recordings, clips, unprepared.settings, workers, None, numbers
-            )
+            _prepare_clips(unprepared, clips, workers, numbers)
     return len(numbers), len(unprepared.recordings)
 
 
-def _prepare_into(
-    folder: Path, unprepared: UnpreparedCorpus, workers: int | None, progress: bool | None
-) -> None:
+def _prepare_into(folder: Path, unprepared: UnpreparedCorpus, workers: int | None) -> None:
     """Prepare all clips in a temporary folder, and name it ``folder`` when it is complete."""
     started = time.monotonic()
     unfinished = folder.with_name(folder.name + ".part")
@@ -149,41 +144,55 @@ def _prepare_into(
     with contextlib.ExitStack() as shards:
         for lock in sorted(folder.parent.glob(f"{folder.name}.shard-*.lock")):
             shards.enter_context(locked(lock, f"preparing {lock.stem}"))
-        _prepare_clips(
-            unprepared.recordings, unfinished / "clips", unprepared.settings, workers, progress
-        )
+        every_clip = range(len(unprepared.recordings))
+        _prepare_clips(unprepared, unfinished / "clips", workers, every_clip)
         assemble(unfinished, unprepared, started)
         os.replace(unfinished, folder)
     shutil.rmtree(folder / "clips", ignore_errors=True)
 
 
 def _prepare_clips(
-    clips: list[Clip],
-    folder: Path,
-    settings: dict,
-    workers: int | None,
-    progress: bool | None,
-    numbers: range | None = None,
+    unprepared: UnpreparedCorpus, folder: Path, workers: int | None, numbers: range
 ) -> None:
     """Write the file in ``folder`` of every clip that does not have one yet.
 
-    ``numbers`` are those of the clips of a shard; default: all.
+    ``numbers`` are those of the clips that are wanted: of all, or of a shard.
     """
-    numbers = range(len(clips)) if numbers is None else numbers
     for leftover in folder.glob("*.part"):  # of a process that was killed, or of another shard
         if int(leftover.name.partition(".")[0]) in numbers:
             leftover.unlink()
     finished = {path.stem for path in folder.iterdir()}
-    remaining = [(i, clips[i]) for i in numbers if f"{i:06d}" not in finished]
+    remaining = [number for number in numbers if f"{number:06d}" not in finished]
     if not remaining:
         return
-    _check_room(folder, len(remaining), settings)
+    _check_room(folder, len(remaining), unprepared.settings)
+    bar = progress_bar(
+        _prepare_in_parallel(unprepared, folder, workers, remaining),
+        f"preparing {unprepared.recordings[0].corpus}",
+        total=len(numbers),
+        initial=len(numbers) - len(remaining),
+        unit="clip",
+    )
+    counts = Counter()
+    for outcome in bar:
+        counts[outcome] += 1
+        if outcome != "whole":
+            bar.set_postfix(skipped=counts["skipped"], faceless=counts["faceless"], refresh=False)
+
+
+def _prepare_in_parallel(
+    unprepared: UnpreparedCorpus, folder: Path, workers: int | None, numbers: list[int]
+) -> Iterator[Any]:
+    """Write the files of these clips; yield what ``_prepare_to_file`` returns for each."""
     import joblib  # here, so that the demo starts sooner
 
-    workers = workers or max(1, min(joblib.cpu_count(), len(remaining) // CLIPS_PER_WORKER))
+    workers = workers or max(1, min(joblib.cpu_count(), len(numbers) // CLIPS_PER_WORKER))
+    prepare_to_file = joblib.delayed(_prepare_to_file)
     jobs = (
-        joblib.delayed(_prepare_to_file)(folder / f"{number:06d}", clip, settings)
-        for number, clip in remaining
+        prepare_to_file(
+            folder / f"{number:06d}", unprepared.recordings[number], unprepared.settings
+        )
+        for number in numbers
     )
     # The processes of loky do not run the caller's file again. So this works in notebooks, and in
     # scripts without a guard for the main module.
@@ -197,21 +206,7 @@ def _prepare_clips(
                 return_as="generator_unordered",
                 batch_size=1,  # pyright: ignore[reportArgumentType]  its type is taken from "auto"
             )(jobs)
-        bar = progress_bar(
-            outcomes,
-            f"preparing {clips[0].corpus}",
-            shown=progress,
-            total=len(numbers),
-            initial=len(numbers) - len(remaining),
-            unit="clip",
-        )
-        counts = Counter()
-        for outcome in bar:
-            counts[outcome] += 1
-            if outcome != "whole":
-                bar.set_postfix(
-                    skipped=counts["skipped"], faceless=counts["faceless"], refresh=False
-                )
+        yield from outcomes
 
 
 @contextlib.contextmanager

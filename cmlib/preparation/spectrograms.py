@@ -97,14 +97,14 @@ def mel_spectrogram(
 
 
 @torch.no_grad()
-def to_sound(spectrogram: np.ndarray, decibels: float = TOP_DB, iterations: int = 32) -> np.ndarray:
+def to_sound(spectrogram: np.ndarray) -> np.ndarray:
     """(128, 128) in 0...1 -> waveform (83200,) float32 at ``SAMPLE_RATE``, peak 0.9, for listening.
 
-    Min-max scaling has removed the range of loudness, so it is set to ``decibels``. The phases come
+    Min-max scaling has removed the range of loudness, so it is set to ``TOP_DB``. The phases come
     from the algorithm of Griffin & Lim (1984), with the same starting point every time.
     """
     levels = np.asarray(spectrogram, np.float32).clip(0, 1) - 1
-    power = torch.from_numpy(10 ** (levels * decibels / 10))
+    power = torch.from_numpy(10 ** (levels * TOP_DB / 10))
     bands = mel_transform().mel_scale.fb  # (656 frequencies, 128 bands)
     spectrum = (torch.linalg.pinv(bands.T) @ power).clamp(min=0)  # (656, 128)
     with torch.random.fork_rng(devices=[]):
@@ -116,7 +116,7 @@ def to_sound(spectrogram: np.ndarray, decibels: float = TOP_DB, iterations: int 
             HOP_LENGTH,
             N_FFT,
             power=2.0,
-            n_iter=iterations,
+            n_iter=32,
             momentum=0.9,
             length=WINDOW_SAMPLES,
             rand_init=True,

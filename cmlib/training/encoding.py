@@ -92,13 +92,14 @@ def _write_places(path: Path, distinct: Path, places: np.ndarray) -> None:
     """Copy each latent of the file ``distinct`` to all its places in the file ``path``."""
     stored = np.load(distinct, mmap_mode="r")  # (2, V, M, D)
     parts, views, _, latent = stored.shape
-    blocks = (
-        stored[part, view, block]
-        for part in range(parts)
-        for view in range(views)
-        for block in np.array_split(places, max(1, len(places) // PLACED_ROWS))
-    )
-    save_in_blocks(path, (parts, views, len(places), latent), "<f4", blocks)
+
+    def blocks() -> Iterator[np.ndarray]:
+        for part in range(parts):
+            for view in range(views):
+                for block in np.array_split(places, max(1, len(places) // PLACED_ROWS)):
+                    yield stored[part, view, block]
+
+    save_in_blocks(path, (parts, views, len(places), latent), "<f4", blocks())
 
 
 def _views(flips: bool) -> tuple[bool, ...]:

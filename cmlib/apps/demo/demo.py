@@ -126,6 +126,17 @@ class Demo:
         )
         self.strength = strength_slider()
         self.audio = widgets.Audio(format="wav", autoplay=False, loop=False)
+        self._create_buttons()
+        self.images = [
+            widgets.Image(format="png", width=LARGE_PICTURE, height=LARGE_PICTURE) for _ in CAPTIONS
+        ]
+        self.headline = widgets.HTML()
+        self.bars = widgets.HTML()
+        self.all_voices = widgets.HTML()
+        self.status = widgets.HTML()
+        self.saved = widgets.HTML()
+
+    def _create_buttons(self) -> None:
         self.presets = [
             self._button(
                 "best effect",
@@ -150,36 +161,45 @@ class Demo:
                 "save GIF", f"{GIF_STEPS} pictures from strength 0 to 1 and back", self._save_gif
             ),
         ]
-        self.images = [
-            widgets.Image(format="png", width=LARGE_PICTURE, height=LARGE_PICTURE) for _ in CAPTIONS
-        ]
-        self.headline = widgets.HTML()
-        self.bars = widgets.HTML()
-        self.all_voices = widgets.HTML()
-        self.status = widgets.HTML()
-        self.saved = widgets.HTML()
 
     def _button(self, text: str, tooltip: str, act: Callable[[], None]) -> widgets.Button:
         return button(text, tooltip, lambda: self._guard(act))
 
     def _lay_out(self) -> widgets.Widget:
-        def text(style: str, words: str) -> widgets.HTML:
-            return widgets.HTML(html.block(style, words))
+        # demo.js writes into the first line; while there is something in it, the style sheet hides
+        # the second
+        lines = box("cm-lines", _text("cm-refused", ""), self.status, self.saved)
+        pictures = [
+            box("cm-picture", image, _text("cm-caption", caption))
+            for caption, image in zip(CAPTIONS, self.images)
+        ]
+        return box(
+            "cm-demo",
+            widgets.HTML(html.page_setup(MAX_UPLOAD_BYTES, RECORDING_SECONDS)),
+            widgets.HTML(html.title()),
+            self._lay_out_controls(),
+            lines,
+            box("cm-pictures", *pictures),
+            box(
+                "cm-columns",
+                _panel("What is read in the face", self.headline, self.bars),
+                _panel("This face with every voice of the actor", self.all_voices),
+            ),
+            widgets.HTML(html.disclosure(DISCLOSURE)),
+        )
 
-        def panel(heading: str, *children: widgets.Widget) -> widgets.Box:
-            return box("cm-panel", text("cm-head", heading), *children)
-
-        face, voice = self.face_chooser, self.voice_chooser
+    def _lay_out_controls(self) -> widgets.Widget:
         camera = html.capture_button(
             "picture", "use the camera", "take a picture with the camera of this computer"
         )
         microphone = html.capture_button(
             "sound", "record a voice", f"record {RECORDING_SECONDS} seconds with the microphone"
         )
-        controls = box(
+        face, voice = self.face_chooser, self.voice_chooser
+        return box(
             "cm-columns",
-            panel("Face", face.actor, face.emotion, face.upload, widgets.HTML(camera)),
-            panel(
+            _panel("Face", face.actor, face.emotion, face.upload, widgets.HTML(camera)),
+            _panel(
                 "Voice",
                 voice.actor,
                 voice.emotion,
@@ -187,31 +207,13 @@ class Demo:
                 widgets.HTML(microphone),
                 self.audio,
             ),
-            panel(
+            _panel(
                 "Context",
                 self.strength,
                 box("cm-buttons", *self.presets),
                 box("cm-buttons", *self.savers),
             ),
         )
-        # demo.js writes into the first line; while there is something in it, the style sheet hides
-        # the second
-        lines = box("cm-lines", text("cm-refused", ""), self.status, self.saved)
-        pictures = box(
-            "cm-pictures",
-            *(
-                box("cm-picture", image, text("cm-caption", caption))
-                for caption, image in zip(CAPTIONS, self.images)
-            ),
-        )
-        answers = box(
-            "cm-columns",
-            panel("What is read in the face", self.headline, self.bars),
-            panel("This face with every voice of the actor", self.all_voices),
-        )
-        setup = widgets.HTML(html.page_setup(MAX_UPLOAD_BYTES, RECORDING_SECONDS))
-        title, disclosure = widgets.HTML(html.title()), widgets.HTML(html.disclosure(DISCLOSURE))
-        return box("cm-demo", setup, title, controls, lines, pictures, answers, disclosure)
 
     def _connect(self) -> None:
         """Say what happens when something is chosen, uploaded or dragged."""
@@ -511,3 +513,11 @@ class Demo:
             duration=GIF_MILLISECONDS,
             loop=0,
         )
+
+
+def _text(style: str, words: str) -> widgets.HTML:
+    return widgets.HTML(html.block(style, words))
+
+
+def _panel(heading: str, *children: widgets.Widget) -> widgets.Box:
+    return box("cm-panel", _text("cm-head", heading), *children)

@@ -84,20 +84,20 @@ def fit_mixed_model(table: pd.DataFrame, outcome: str):
     return result
 
 
-def rise_over_raters(named: pd.DataFrame, level: float = 0.05) -> dict[str, float]:
+def rise_over_raters(named: pd.DataFrame) -> dict[str, float]:
     """How much more often raters name the voice's emotion with the voice than without it.
 
     ``named`` is the table of ``score_naming``. Each rater has one rise, the mean over actors and
-    emotions, and a paired t-test over raters gives value, low, high and p (two-sided). Unlike the
-    mixed model with a random intercept, it lets raters differ in how far they are moved.
-    RatingError with fewer than three raters.
+    emotions. A paired t-test over raters gives value, low and high (95 %), and p (two-sided).
+    Unlike the mixed model with a random intercept, it lets raters differ in how far they are
+    moved. RatingError with fewer than three raters.
     """
     shares = named.pivot_table(index="rater", columns="kind", values="named", observed=True)
     if len(shares) < MIN_RATERS:
         raise RatingError(f"{len(shares)} raters: a t-test over raters needs at least three")
     rises = (shares[MENTAL_REPRESENTATION] - shares[RECONSTRUCTION]).to_numpy()
     result: Any = stats.ttest_1samp(rises, 0)
-    interval = result.confidence_interval(1 - level)
+    interval = result.confidence_interval(0.95)
     return {
         "value": float(rises.mean()),
         "low": float(interval.low),

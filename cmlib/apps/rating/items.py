@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -92,13 +93,13 @@ def attention_checks(emotions: Sequence[str], seed: int = 0) -> list[Item]:
     return checks
 
 
-def _written(text: str, side: int = 320) -> np.ndarray:
-    """A grey picture (side, side, 3) in 0...1 with ``text`` in its middle."""
-    image = Image.new("RGB", (side, side), (235, 235, 235))
-    font = ImageFont.load_default(side / 11)
+def _written(text: str) -> np.ndarray:
+    """A grey picture (320, 320, 3) in 0...1 with ``text`` in its middle."""
+    image = Image.new("RGB", (320, 320), (235, 235, 235))
+    font = ImageFont.load_default(320 / 11)
     draw = ImageDraw.Draw(image)
     draw.multiline_text(
-        (side / 2, side / 2), text, (20, 20, 20), font, anchor="mm", align="center", spacing=12
+        (160, 160), text, (20, 20, 20), font, anchor="mm", align="center", spacing=12
     )
     return np.asarray(image, np.float32) / 255
 
@@ -121,8 +122,11 @@ def williams_row(n: int, row: int) -> list[int]:
 
 def rows_of_balance(items: Sequence[Item]) -> int:
     """After so many raters every picture of an actor has stood in every place equally often."""
-    counts = [sum(item.actor == actor for item in items) for actor in {i.actor for i in items}]
-    return int(np.lcm.reduce([n if n % 2 == 0 else 2 * n for n in counts]))
+    rows = []
+    for pictures in Counter(item.actor for item in items).values():
+        is_even = pictures % 2 == 0
+        rows.append(pictures if is_even else 2 * pictures)  # of the Williams square
+    return int(np.lcm.reduce(rows))
 
 
 def balanced_order(items: Sequence[Item], number: int, seed: int = 0) -> list[Item]:

@@ -20,6 +20,8 @@ from cmlib.apps.rating.items import (
 from cmlib.apps.rating.protocol import COLUMNS
 from cmlib.corpora.names import EMOTIONS
 
+LEVEL = 0.05  # of the t-tests, two-sided
+
 
 def simulate_ratings(
     items: Sequence[Item],
@@ -118,25 +120,25 @@ def _factors(rng: np.random.Generator, variation: float, shape: tuple[int, ...])
     return rng.gamma(variation**-2, variation**2, shape)
 
 
-def share_detected(rises: np.ndarray, other_faces: bool = False, level: float = 0.05) -> float:
+def share_detected(rises: np.ndarray, other_faces: bool = False) -> float:
     """The share of studies (studies, raters, actors) in which the rise is shown: the power.
 
     It is shown if a t-test over raters, each with the mean over actors, finds it above zero, in
-    two-sided terms at ``level``. Then it holds for other people who see these faces. With
+    two-sided terms at 5 %. Then it holds for other people who see these faces. With
     ``other_faces`` a t-test over actors must find it as well, so that it holds for other faces,
     too.
     """
-    shown = _above_zero(rises.mean(2), level)
+    shown = _above_zero(rises.mean(2))
     if other_faces:
-        shown &= _above_zero(rises.mean(1), level)
+        shown &= _above_zero(rises.mean(1))
     return float(shown.mean())
 
 
-def _above_zero(values: np.ndarray, level: float) -> np.ndarray:
+def _above_zero(values: np.ndarray) -> np.ndarray:
     """For each row (studies, n): does a t-test find the mean above zero? (studies,) of booleans."""
     n = values.shape[1]
     error = values.std(1, ddof=1) / np.sqrt(n)
-    return values.mean(1) > stats.t.ppf(1 - level / 2, n - 1) * error
+    return values.mean(1) > stats.t.ppf(1 - LEVEL / 2, n - 1) * error
 
 
 def raters_needed(
@@ -145,7 +147,6 @@ def raters_needed(
     studies: int = 1000,
     seed: int = 0,
     assumptions: Assumptions | None = None,
-    other_faces: bool = False,
     most: int = 400,
 ) -> int:
     """The least number of raters with which a rise is shown in a share ``power`` of the studies.
@@ -154,8 +155,8 @@ def raters_needed(
     """
 
     def suffices(raters: int) -> bool:
-        rises = simulate_rises(raters, rise, studies, seed, assumptions, other_faces)
-        return share_detected(rises, other_faces) >= power
+        rises = simulate_rises(raters, rise, studies, seed, assumptions)
+        return share_detected(rises) >= power
 
     if not suffices(most):
         raise RatingError(f"a rise of {rise:.1%} needs more than {most} raters")
