@@ -36,6 +36,29 @@ def pytest_configure():
     os.environ.pop("CM_FRESH", None)
 
 
+# -------------------------------------------------------------------- what comes first
+
+# Each takes half a minute or more, the longest first. `make test` starts with them, so that no
+# process is still at work on one of them when the others have ended.
+LONGEST = (
+    "test_notebooks",
+    "test_benchmarks",
+    "test_layouts",
+    "test_devices",
+    "test_study",
+    "test_kills",
+    "test_training",
+    "test_places",
+    "test_real_inputs",
+)
+
+
+def pytest_collection_modifyitems(items):
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        places = {name: place for place, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
+
+
 # -------------------------------------------------------------------- where processor time goes
 
 # With pytest's option --durations=N, the N files of tests that took most processor time are listed.

@@ -6,15 +6,37 @@ tensor back, is to wait for the device; ``MockDevice.waits`` counts that. The de
 "meta", because torch runs a backward pass of such tensors without asking a driver.
 """
 
+from collections.abc import Callable, Iterable, Iterator
+
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
 
 DEVICE = torch.device("meta")
 aten = torch.ops.aten
 READS = {aten._local_scalar_dense.default, aten.is_nonzero.default, aten.equal.default}
 # A GPU takes row numbers from the CPU, and copies between both.
 MAY_MIX = {aten.index.Tensor, aten.index_put_.default, aten.copy_.default}
+
+
+def tensors_in(values: Iterable) -> Iterator[torch.Tensor]:
+    """The tensors among the arguments of an operation; some are in lists."""
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from tensors_in(value)
+
+
+def with_tensors(change: Callable, value):
+    """An argument or a result of an operation, with ``change`` of each tensor in it.
+
+    torch's own pytrees can do this, too, but they took four fifths of the time of a training.
+    """
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)([with_tensors(change, part) for part in value])
+    return value
 
 
 class OnDevice(torch.Tensor):
@@ -54,7 +76,7 @@ class MockDevice(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
-        tensors = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, torch.Tensor)]
+        tensors = list(tensors_in([*args, *kwargs.values()]))
         there = [x for x in tensors if isinstance(x, OnDevice)]
         here = [x for x in tensors if not isinstance(x, OnDevice) and x.dim()]
         if there and here and function not in MAY_MIX:
@@ -70,13 +92,14 @@ class MockDevice(TorchDispatchMode):
             self.log.append(str(function))
 
         wrapper_of = {id(x.inner): x for x in there}
-        unwrap = lambda x: x.inner if isinstance(x, OnDevice) else x  # noqa: E731
-        result = function(*tree_map(unwrap, args), **tree_map(unwrap, kwargs))
+
+        def unwrap(x):
+            return x.inner if isinstance(x, OnDevice) else x
 
         def wrap(x):
-            if not isinstance(x, torch.Tensor) or not on_device:
-                return x
             same = wrapper_of.get(id(x))  # of an operation in place
             return OnDevice(x) if same is None else same
 
-        return tree_map(wrap, result)
+        inner = {name: with_tensors(unwrap, value) for name, value in kwargs.items()}
+        result = function(*[with_tensors(unwrap, value) for value in args], **inner)
+        return with_tensors(wrap, result) if on_device else result

@@ -10,7 +10,7 @@ from cmlib.training import loop
 
 
 def main() -> None:
-    fabric = loop.launch("32-true", devices=2, timeout=timedelta(seconds=40))
+    fabric = loop.launch("32-true", devices=2, timeout=timedelta(seconds=25))
     loop.across_devices(torch.ones(1), "sum", fabric, "epoch 1, batch 1 of 2")
     if fabric.global_rank == 1:
         print(f"stopped {os.getpid()}", flush=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import write_toy_corpus
 
 from cmlib import checkpoints, config, files, perceiver
 from cmlib.corpora import CorpusError, crowd
@@ -19,13 +20,19 @@ from cmlib.training import encoding, vaegan
 from cmlib.training.batches import Pictures
 
 
+@pytest.fixture(scope="module")
+def eight_clips(tmp_path_factory, good_clip):
+    """A folder with 8 clips of 4 actors in "data", which are prepared once, in "cache"."""
+    home = tmp_path_factory.mktemp("eight")
+    write_toy_corpus(home / "data" / "actors", good_clip, ("03-01-01", "05-01-01"))
+    return home
+
+
 @pytest.fixture
-def toy(corpus, tmp_path, monkeypatch):
+def toy(eight_clips, tmp_path, monkeypatch):
     """Run(...) on 8 clips of 4 actors (fold 1: test 2, validation 3, training 1 and 10)."""
-    (tmp_path / "data").mkdir()
-    shutil.copytree(corpus, tmp_path / "data" / "actors")
-    monkeypatch.setenv("CM_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("CM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CM_DATA", str(eight_clips / "data"))
+    monkeypatch.setenv("CM_CACHE", str(eight_clips / "cache"))
     monkeypatch.setattr(files, "ROOT", tmp_path)
     return lambda **more: Run("actors", "smoke", out_dir=str(tmp_path / "run"), **more)
 
