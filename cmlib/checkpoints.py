@@ -217,14 +217,14 @@ def load(path: Path, expect: type[nn.Module] | None = None) -> tuple[nn.Module, 
     card = read_card(path)
     kind = card.get("architecture")
     if kind not in MODELS or (expect is not None and MODELS[kind] is not expect):
-        wanted = expect.__name__ if expect else ", ".join(MODELS)
+        expected = expect.__name__ if expect else ", ".join(MODELS)
         raise CheckpointError(
-            f"{path.with_suffix('.json')}: holds a {kind}, wanted {wanted};"
+            f"{path.with_suffix('.json')}: holds a {kind}, wanted {expected};"
             " check which stage this file belongs to"
         )
     model = MODELS[kind](**card["config"])
     without = card.get("without", ())
-    kept = {
+    random_weights = {
         name: tensor for name, tensor in model.state_dict().items() if name.split(".")[0] in without
     }
     weights = path.with_suffix(".safetensors")
@@ -232,7 +232,7 @@ def load(path: Path, expect: type[nn.Module] | None = None) -> tuple[nn.Module, 
         if "sha256" in card and files.known_checksum(weights) != card["sha256"]:
             raise ValueError("it has another checksum")
         tensors = _to_float(load_file(weights))
-        model.load_state_dict(kept | tensors)
+        model.load_state_dict(random_weights | tensors)
     except Exception as error:  # whatever is wrong with the file, the remedy is the same
         line = str(error).splitlines()[0]
         raise CheckpointError(

@@ -76,11 +76,11 @@ def note_checksum(path: Path) -> None:
 
 def fault_of_noted(path: Path) -> str:
     """As ``fault_of``, for a file whose checksum ``note_checksum`` has written; "" without one."""
-    noted = _checksum_file(path)
-    if not noted.exists():  # written by an earlier version
+    listed_in = _checksum_file(path)
+    if not listed_in.exists():  # written by an earlier version
         return ""
-    expected = noted.read_text(errors="replace").partition(" ")[0]
-    return fault_of(path, expected, noted)
+    expected = listed_in.read_text(errors="replace").partition(" ")[0]
+    return fault_of(path, expected, listed_in)
 
 
 def _checksum_file(path: Path) -> Path:

@@ -32,9 +32,9 @@ def place(variable: str) -> Path:
 
     Raises PlaceError if cmlib was installed without its repository and the variable is not set.
     """
-    named = os.environ.get(variable)
-    if named:
-        return expand_home(named).absolute()
+    folder = os.environ.get(variable)
+    if folder:
+        return expand_home(folder).absolute()
     if ROOT.name in ("site-packages", "dist-packages"):
         raise PlaceError(
             f"cmlib is installed in {ROOT} without its repository, so there are neither data nor "

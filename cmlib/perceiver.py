@@ -261,11 +261,11 @@ class Perceiver:
         crop, notes = self._crop_face(face)
         x = torch.from_numpy(crop.copy()).permute(2, 0, 1)[None].float() / 255  # (1, 3, S, S)
         posterior = self.face.encoder(x)
-        drawn = self.face.decoder(posterior.mu).clamp(0, 1)
-        how_strange = self._strangeness("face", x, drawn, posterior.mu)
+        reconstruction = self.face.decoder(posterior.mu).clamp(0, 1)
+        how_strange = self._strangeness("face", x, reconstruction, posterior.mu)
         return EncodedFace(
             picture=x[0].permute(1, 2, 0).contiguous().numpy(),
-            reconstruction=drawn[0].permute(1, 2, 0).numpy(),
+            reconstruction=reconstruction[0].permute(1, 2, 0).numpy(),
             posterior=posterior,
             probabilities=self.classifier(posterior.mu).softmax(1)[0].numpy(),
             notes=notes,
@@ -285,17 +285,17 @@ class Perceiver:
         posterior = self.voice.encoder(x)
         how_strange = None
         if mel.any():  # a note has already said that the sound is silent
-            drawn = self.voice.decoder(posterior.mu)
-            how_strange = self._strangeness("voice", x, drawn, posterior.mu)
+            reconstruction = self.voice.decoder(posterior.mu)
+            how_strange = self._strangeness("voice", x, reconstruction, posterior.mu)
         warnings = self._warnings("voice", _name(voice, "the sound"), how_strange)
         return EncodedVoice(mel, posterior, notes, how_strange, warnings)
 
     @torch.inference_mode()
     def decode_face(self, posterior: Posterior, notes: tuple[str, ...] = ()) -> EncodedFace:
         """A face of which only the latent (1, D) is there; its picture is the decoded one."""
-        drawn = self.decode(posterior.mu)[0]
+        picture = self.decode(posterior.mu)[0]
         probabilities = self.classifier(posterior.mu).softmax(1)[0].numpy()
-        return EncodedFace(drawn, drawn, posterior, probabilities, notes)
+        return EncodedFace(picture, picture, posterior, probabilities, notes)
 
     def _strangeness(self, kind: str, x: Tensor, drawn: Tensor, mu: Tensor) -> float | None:
         """The strangeness of one input (1, C, S, S); None where the network has no limits."""

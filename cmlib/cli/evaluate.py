@@ -234,8 +234,8 @@ def congruence(
     n_actors = table.actor.nunique()
     print(f"\n{n_pairs} pairs of a neutral face and a voice of {n_actors} test actors")
     _print_gains(representations.congruence(table, settings.bootstrap))
-    kept = representations.identity_and_typicality(table, settings.bootstrap)
-    for _, row in kept[kept.strength == 1].iterrows():
+    other_measures = representations.identity_and_typicality(table, settings.bootstrap)
+    for _, row in other_measures[other_measures.strength == 1].iterrows():
         print(f"{row.measure:<20}{percent(row)} %")
 
 

@@ -52,8 +52,8 @@ def figures(
         provenance.ignore_shipped()
     run, started = Run(corpus, profile, seed, fold), time.monotonic()
     folder = out or run.folder / "figures"
-    drawn = catalogue.draw(run, names, folder)
-    print(f"{', '.join(drawn)}\n{folder} ({time.monotonic() - started:.0f} s)")
+    figure_names = catalogue.draw(run, names, folder)
+    print(f"{', '.join(figure_names)}\n{folder} ({time.monotonic() - started:.0f} s)")
     if gallery:
         about = f"Corpus `{corpus}`, profile `{profile}`, fold {fold}, seed {seed}."
-        print(write_gallery(drawn, folder, gallery, about))
+        print(write_gallery(figure_names, folder, gallery, about))

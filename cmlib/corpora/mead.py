@@ -144,8 +144,8 @@ def _missing(videos: Takes, sounds: Takes, views: list[str]) -> list[Skipped]:
 
 def _folder_of(actor: str, path: Path) -> Path:
     """The folder of an actor, or the archive of that name, around one of its files."""
-    named = [folder for folder in path.parents if folder.name.partition(".")[0] == actor]
-    return named[0] if named else path.parent
+    folders = [folder for folder in path.parents if folder.name.partition(".")[0] == actor]
+    return folders[0] if folders else path.parent
 
 
 def _missing_levels(view: str, present: set[tuple[str, int]]) -> list[str]:

@@ -100,7 +100,7 @@ def _pair(
 ) -> tuple[list[Clip], list[Skipped]]:
     """The clips of all pictures, and the pictures without a voice."""
     packs = _packs(speakers)
-    heard = {speaker.emotion for speaker in speakers}
+    emotions_of_voices = {speaker.emotion for speaker in speakers}
     has_neutral = NEUTRAL in set(table.emotion)
     clips, unpaired = [], []
     for _, row in table.iterrows():
@@ -115,7 +115,7 @@ def _pair(
                 paired = True
         if not paired:
             fault = f"no voice is {row.emotion}"
-            if row.emotion in heard:
+            if row.emotion in emotions_of_voices:
                 fault = f"person {row.person} is of fold {fold}, no actor of which is {row.emotion}"
             unpaired.append((root / row.file, f"pair: {fault}"))
     return clips, unpaired

@@ -25,9 +25,9 @@ def current_root(corpus: str, cache: Path | None = None) -> Path:
     default = default_root(corpus)
     if default.exists() or default.is_symlink():  # whatever is wrong with it will be said
         return default
-    noted = _noted_roots(corpus, cache or cache_root())
-    existing = [root for root in noted if archives.is_folder(root)]
-    return [*existing, *noted, default][0]
+    roots = _noted_roots(corpus, cache or cache_root())
+    existing = [root for root in roots if archives.is_folder(root)]
+    return [*existing, *roots, default][0]
 
 
 def remember_root(corpus: str, root: Path, cache: Path) -> None:

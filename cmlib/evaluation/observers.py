@@ -262,12 +262,12 @@ def second_group(shares: np.ndarray) -> np.ndarray:
     """
     rng = np.random.default_rng(0)
     exact = shares / shares.sum(1, keepdims=True)
-    own = cross_entropy(exact, exact)
+    entropy = cross_entropy(exact, exact)
     loss = np.zeros(len(shares))
     for _ in range(GROUPS_DRAWN):
         counts = rng.multinomial(RATERS, exact)
         answer = (counts + 0.5) / (RATERS + 0.5 * shares.shape[1])
-        loss += cross_entropy(exact, answer) - own
+        loss += cross_entropy(exact, answer) - entropy
     return scatter_of_observers(shares) + loss / GROUPS_DRAWN
 
 

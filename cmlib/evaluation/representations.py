@@ -124,10 +124,10 @@ def measure(
     divided by its limit.
     """
     table = run.store.clips
-    known = np.isin(
+    is_known = np.isin(
         table.emotion.to_numpy()[pairs.clips], judges.known_emotions(judge, run.classes)
     )
-    pairs = FaceVoicePairs(pairs.frames[known], pairs.clips[known])
+    pairs = FaceVoicePairs(pairs.frames[is_known], pairs.clips[is_known])
     actor = table.actor.to_numpy()[pairs.clips]
     label = run.clip_labels[pairs.clips]
     witnesses = _Witnesses(run, can, judge, fisherfaces)
@@ -235,9 +235,9 @@ def judge_frames(run: Run, judge: Judge) -> pd.DataFrame:
     """
     table = run.store.clips
     clips = run.labelled(run.split.test)
-    known = np.isin(table.emotion, judges.known_emotions(judge, run.classes))
-    known &= (table.n_frames > 0).to_numpy()
-    clips = clips[known[clips]]
+    is_known = np.isin(table.emotion, judges.known_emotions(judge, run.classes))
+    is_known &= (table.n_frames > 0).to_numpy()
+    clips = clips[is_known[clips]]
     frames = middle_frames(run)[clips]
     face_network = run.vaegan("face")
 

@@ -46,18 +46,18 @@ def kept_table(
     not count.
     """
     record = _record(run, name, networks, settings or {}, data or {}, below or {})
-    own = run.folder / FOLDER / name
-    places = [own] if provenance.fresh() else [own, shipped_tables(run) / name]
-    found = _find(places, record)
-    if found:
-        return _read(found)
-    files.make_folder(own.parent)
-    with locked(own.with_suffix(".lock"), f"measuring the same table ({name})"):
-        if not _find([own], record):
+    path = run.folder / FOLDER / name
+    places = [path] if provenance.fresh() else [path, shipped_tables(run) / name]
+    current = _find(places, record)
+    if current:
+        return _read(current)
+    files.make_folder(path.parent)
+    with locked(path.with_suffix(".lock"), f"measuring the same table ({name})"):
+        if not _find([path], record):
             started = time.process_time()
             table = measure()
-            _write(own, table, record, time.process_time() - started)
-    return _read(own)
+            _write(path, table, record, time.process_time() - started)
+    return _read(path)
 
 
 def shipped_tables(run: Run) -> Path:

@@ -70,13 +70,17 @@ class StoredNetworks(CorpusRows):
         if self.trained_here(name):
             return self.path(name)
         for path in self._made_elsewhere(name):
-            if checkpoints.is_complete(path) and not self._differences(name, path):
-                # It reads the latents of exactly the networks that it was trained with.
-                below = provenance.networks_below(name, self.profile)
-                trained = [each for each in below if not self.fixed_network(each)]
-                if all(self.find(each) == path.with_name(each) for each in trained):
-                    return path
+            is_current = checkpoints.is_complete(path) and not self._differences(name, path)
+            if is_current and self._reads_its_own_latents(name, path):
+                return path
         return None
+
+    def _reads_its_own_latents(self, name: str, path: Path) -> bool:
+        """Whether the networks below are those that the network ``path`` was trained with."""
+        for below in provenance.networks_below(name, self.profile):
+            if not self.fixed_network(below) and self.find(below) != path.with_name(below):
+                return False
+        return True
 
     def _made_elsewhere(self, name: str) -> list[Path]:
         """Where networks lie that this experiment has not trained, but that may serve it."""

@@ -192,25 +192,18 @@ class Run(StoredNetworks):
         folder = cache_root() if self.fixed_network(kind) else self.folder
         file = folder / "latents" / f"{source}-{record.fingerprint()}.npy"
         latents = open_or_set_aside(file, "c")
-        if latents is None:
-            files.make_folder(file.parent)
-            # Cells of a study that start together need not encode the same pictures side by side.
-            with locked(file.with_suffix(".lock"), f"encoding the same pictures ({source})"):
-                if not file.exists():
-                    with files.write_atomically(file) as temporary:
-                        encode_to_file(
-                            temporary,
-                            model,
-                            pictures,
-                            rows,
-                            places,
-                            flips=kind == "face",
-                            batch=INFERENCE_BATCH,
-                            device=best_device(),
-                        )
-                    damage.note_checksum(file)
-            latents = open_array(file, "c")
-        return Posterior(*torch.from_numpy(latents))
+        if latents is not None:
+            return Posterior(*torch.from_numpy(latents))
+
+        files.make_folder(file.parent)
+        options = {"flips": kind == "face", "batch": INFERENCE_BATCH, "device": best_device()}
+        # Cells of a study that start together need not encode the same pictures side by side.
+        with locked(file.with_suffix(".lock"), f"encoding the same pictures ({source})"):
+            if not file.exists():
+                with files.write_atomically(file) as temporary:
+                    encode_to_file(temporary, model, pictures, rows, places, **options)
+                damage.note_checksum(file)
+        return Posterior(*torch.from_numpy(open_array(file, "c")))
 
     def _pictures_to_encode(self, source: str) -> tuple[Pictures, np.ndarray, np.ndarray, str]:
         """The pictures, their rows to encode, the place of each latent, and the key of the data."""
@@ -302,10 +295,10 @@ class Run(StoredNetworks):
     def _missing_directions(self, model: Can, settings: CanConfig) -> str:
         """Why a context network has fewer directions of expression than the settings say."""
         rows = self.frames_of(self.split.train, labelled=False)
-        known = set(self.store.clips.emotion.iloc[self.frame_clip[rows]])
+        emotions = set(self.store.clips.emotion.iloc[self.frame_clip[rows]])
         if settings.crowd:
-            known |= set(crowd.table(crowd.folder()).mood)
-        lacking = ", ".join(e for e in (EMOTIONS[0], *self.classes) if e not in known)
+            emotions |= set(crowd.table(crowd.folder()).mood)
+        lacking = ", ".join(e for e in (EMOTIONS[0], *self.classes) if e not in emotions)
         return (
             f"no training faces of {lacking}, so {model.config['directions']} directions of"
             f" expression, not {settings.directions}"

@@ -52,12 +52,12 @@ def small_vaegan(
     shipped = shipped_folder() / file_name(name)
     if not provenance.fresh() and _is_whole(shipped, record):
         return _read(shipped, settings)
-    kept = kept_path(record)
-    files.make_folder(kept.parent)
-    with locked(kept.with_suffix(".lock"), f"training the same small network ({name})"):
-        if not _is_whole(kept, record):
-            _train(kept, name, record, data, settings, seed, paint)
-    return _read(kept, settings)
+    path = kept_path(record)
+    files.make_folder(path.parent)
+    with locked(path.with_suffix(".lock"), f"training the same small network ({name})"):
+        if not _is_whole(path, record):
+            _train(path, name, record, data, settings, seed, paint)
+    return _read(path, settings)
 
 
 def record_of(data: TrainingData, settings: VaeGanConfig, seed: int) -> Provenance:

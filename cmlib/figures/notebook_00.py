@@ -182,11 +182,11 @@ def continuum(run: Run) -> dict:
     """``table`` has a row for each voice (or none) and step: voice, step, value, low, high."""
     answers = forced_choices(run)
     rows = []
-    for heard in (ENDS[1], plots.NO_VOICE, ENDS[0]):
+    for emotion in (ENDS[1], plots.NO_VOICE, ENDS[0]):
         for step in STEPS:
-            part = answers.loc[(answers.voice == heard) & (answers.step == step)]
+            part = answers.loc[(answers.voice == emotion) & (answers.step == step)]
             interval = metrics.mean_interval(part.value.to_numpy(), part.actor.to_numpy())
-            rows.append({"voice": heard, "step": step, **interval})
+            rows.append({"voice": emotion, "step": step, **interval})
     faces = mixed_faces(run, ACTORS[-1], STATEMENTS[0], SHOWN_STEPS)
     pictures = list(perceiver(run).decode(faces.mu))
     return {"table": pd.DataFrame(rows), "pictures": pictures, "answers": ENDS}

@@ -93,11 +93,13 @@ def strangers(run: Run) -> int:
 def small_corpus(run: Run) -> Cartoons:
     """The cartoons of a run: 4,000 to learn from (profile smoke: 128), and ``strangers``."""
     count = 128 if run.profile_name == "smoke" else 4000
-    learnt, table = cartoons.draw(count, seed=run.seed)
+    pictures, table = cartoons.draw(count, seed=run.seed)
     others, table_of_others = cartoons.draw(strangers(run), seed=run.seed + 1)
     numbers = {mood: number for number, mood in enumerate(cartoons.MOODS)}
     rows = np.arange(count)
-    data = TrainingData(Pictures(learnt), rows, rows[:0], labels=table.mood.map(numbers).to_numpy())
+    data = TrainingData(
+        Pictures(pictures), rows, rows[:0], labels=table.mood.map(numbers).to_numpy()
+    )
     unknown = Pictures(others).batch(np.arange(len(others)))
     moods = table_of_others.mood.map(numbers)
     shown = moods.groupby(moods).head(2).sort_values(kind="stable").index.to_numpy(copy=True)
@@ -237,14 +239,14 @@ def measure_small_networks(run: Run) -> pd.DataFrame:
         if trained is not None:
             latents = [trained.encoder(batch)[0] for batch in x.split(50)]
             painted = torch.cat([trained.decoder(mu).clamp(0, 1) for mu in latents])
-        read = float((judges.predict(judge, painted).argmax(1) == corpus.moods).mean())
+        share_read = float((judges.predict(judge, painted).argmax(1) == corpus.moods).mean())
         row = {
             "network": name,
             "error": float((painted - x).square().mean()),
             "sharpness": gradient_energy(painted) / gradient_energy(x),
-            "read": read,
+            "read": share_read,
             # Every cartoon shows somebody else, so that the answers are independent.
-            "plus_minus": 1.96 * (read * (1 - read) / len(x)) ** 0.5,
+            "plus_minus": 1.96 * (share_read * (1 - share_read) / len(x)) ** 0.5,
         }
         numbers.append(row)
     return pd.DataFrame(numbers)

@@ -51,13 +51,13 @@ def _spectrogram_of(
         silent = not mel.any()
     else:
         try:
-            heard = media.read_sound(sound_path)
+            recording = media.read_sound(sound_path)
         except media.NoSoundTrack:
             if spare_audio_path is None:
                 raise
-            heard = media.read_sound(spare_audio_path)
+            recording = media.read_sound(spare_audio_path)
             uses_spare_audio = True
-        sound, rate, remarks = heard.waveform, heard.rate, heard.remarks
+        sound, rate, remarks = recording.waveform, recording.rate, recording.remarks
         mel = spectrograms.mel_spectrogram(sound, rate, released=processed_by_authors)
         seconds = len(sound) / rate
         silent = not mel.any() if processed_by_authors else spectrograms.is_silent(sound)

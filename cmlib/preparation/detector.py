@@ -214,9 +214,9 @@ def _small_squares(height: int, width: int) -> list[Square]:
 def _most_certain(frame: np.ndarray, squares: Sequence[Square], least: float) -> np.ndarray | None:
     """The face in squares of a frame that is the most certain one, or None if all are less."""
     answers = _find_in_squares([frame] * len(squares), squares, prefer_large=True)
-    found = [(points, score) for points, score in answers if points is not None]
+    faces = [(points, score) for points, score in answers if points is not None]
     certain: list[tuple[float, np.ndarray]] = []
-    for points, score in sorted(found, key=lambda answer: -answer[1])[:MAX_CANDIDATES]:
+    for points, score in sorted(faces, key=lambda answer: -answer[1])[:MAX_CANDIDATES]:
         points, _ = turn_upright(frame, points, score)
         certain.append((_certainty(frame, points), points))
     certainty, points = max(certain, key=lambda candidate: candidate[0], default=(0.0, None))
@@ -240,14 +240,14 @@ def other_faces(frame: np.ndarray, points: np.ndarray) -> list[np.ndarray]:
         anchors, logits = load_detector()(x)
     confident = logits[0].sigmoid() > FACE_THRESHOLD
     order = logits[0][confident].argsort(descending=True)
-    seen = [points]
+    faces = [points]
     for face in anchors[0][confident][order].numpy():
-        placed = (face[2:] - 0.5) * side + (width / 2, height / 2)
-        nearest = min(np.hypot(*(placed.mean(0) - other.mean(0))) for other in seen)
+        points_in_frame = (face[2:] - 0.5) * side + (width / 2, height / 2)
+        nearest = min(np.hypot(*(points_in_frame.mean(0) - other.mean(0))) for other in faces)
         is_another = nearest > 0.6 * face[1, 0] * side
-        if is_another and _certainty(frame, placed) > MIN_CERTAINTY:
-            seen.append(placed)
-    return seen[1:]
+        if is_another and _certainty(frame, points_in_frame) > MIN_CERTAINTY:
+            faces.append(points_in_frame)
+    return faces[1:]
 
 
 def _close_up(points: np.ndarray) -> Square:
@@ -274,8 +274,8 @@ def _find_in_squares(
                 continue
             cos, sin = np.cos(roll), np.sin(roll)
             from_centre = (face[2:] / DETECTOR_SIZE - 0.5) * side
-            placed = from_centre @ np.array([[cos, sin], [-sin, cos]]) + (x, y)
-            faces.append((placed, float(probability)))
+            points_in_frame = from_centre @ np.array([[cos, sin], [-sin, cos]]) + (x, y)
+            faces.append((points_in_frame, float(probability)))
     return faces
 
 

@@ -72,15 +72,15 @@ def remembered_key(
         digest.update(line.encode(errors="surrogateescape"))
     for clip in clips:
         digest.update(f"\n{clip.name} {clip.actor} {clip.emotion} {len(clip.frames)}".encode())
-    seen = digest.hexdigest()
+    state = digest.hexdigest()
     note = cache / f"{corpus}.keys.json"
     try:
         keys = dict(json.loads(note.read_text()))
     except (OSError, ValueError, TypeError):  # there is none, or it is damaged
         keys = {}
-    if seen not in keys:
+    if state not in keys:
         keys = dict(list(keys.items())[-REMEMBERED_KEYS:])
-        keys[seen] = inputs_key(clips, root, settings, voices)
+        keys[state] = inputs_key(clips, root, settings, voices)
         with contextlib.suppress(OSError):  # a cache of somebody else stays as it is
             files.write_text(note, json.dumps(keys, indent=1) + "\n")
-    return keys[seen]
+    return keys[state]

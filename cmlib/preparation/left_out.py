@@ -56,9 +56,9 @@ def _reason(path: Path, root: Path, skipped: pd.DataFrame) -> str:
     """Why a clip could not be prepared, with the path that it has today."""
     name = f"/{path.relative_to(root).as_posix()}"
     # The shortest path that ends like this is the clip's; a longer one is in another folder.
-    known = [row for row in zip(skipped.path, skipped.reason) if row[0].endswith(name)]
-    if not known:
+    rows = [row for row in zip(skipped.path, skipped.reason) if row[0].endswith(name)]
+    if not rows:
         return f"{path}: could not be prepared; copy or download it again"
-    old_path, reason = min(known, key=lambda row: len(row[0]))
+    old_path, reason = min(rows, key=lambda row: len(row[0]))
     old_root = old_path.removesuffix(name)
     return reason.replace(f"{old_root}/", f"{root}/")

@@ -237,8 +237,8 @@ def _assemble(
     usable.to_csv(path.with_suffix(".csv"), **options)
     columns = ["path", "reason"]
     pd.DataFrame(skipped, columns=columns).to_csv(path.with_suffix(".skipped.csv"), **options)
-    noted = pd.DataFrame({"file": table.file, "remark": remarks})[remarks != ""]
-    noted.to_csv(path.with_suffix(".remarks.csv"), **options)
+    with_remark = pd.DataFrame({"file": table.file, "remark": remarks})[remarks != ""]
+    with_remark.to_csv(path.with_suffix(".remarks.csv"), **options)
     # The array is written last: it is the sign that everything is there.
     with files.write_atomically(path) as temporary:
         blocks = (np.load(file)["crops"] for file in chunk_files)

@@ -86,19 +86,19 @@ def _find_faces(frames: Sequence[np.ndarray]) -> list[np.ndarray | None]:
     searched for again, in more ways.
     """
     faces, scores = find_scored_faces(frames)
-    found = [score for points, score in zip(faces, scores) if points is not None]
-    if found and np.median(found) >= UPRIGHT_SCORE:
+    face_scores = [score for points, score in zip(faces, scores) if points is not None]
+    if face_scores and np.median(face_scores) >= UPRIGHT_SCORE:
         return faces
     if len(frames) == 1:
         return [search_again(frames[0], faces[0], scores[0])]
-    if found:
+    if face_scores:
         for i, points in enumerate(faces):
             if points is not None:
                 faces[i], _ = turn_upright(frames[i], points, scores[i])
         return faces
     # To search again takes long, so a few frames are tried first.
-    tried = {0, len(frames) // 2, len(frames) - 1}
-    if all(search_again(frames[i], None, 0.0) is None for i in tried):
+    sample = {0, len(frames) // 2, len(frames) - 1}
+    if all(search_again(frames[i], None, 0.0) is None for i in sample):
         return faces
     return [search_again(frame, None, 0.0) for frame in frames]
 

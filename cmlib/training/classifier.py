@@ -52,11 +52,11 @@ def train_classifier(
     for epoch in progress_bar(range(settings.epochs), "classifier", unit="epoch"):
         rng = seed_epoch(seed, epoch)
         means = RunningMeans(f"epoch {epoch + 1}")
-        for z, wanted in prefetched(read(rng), device):
+        for z, labels_of_batch in prefetched(read(rng), device):
             logits = model(z.sample() if settings.sample else z.mu)  # (B, classes)
-            loss = F.cross_entropy(logits, wanted)
-            correct = (logits.argmax(1) == wanted).sum()
-            means.add({"cross-entropy": loss}, len(wanted), {"train accuracy": correct})
+            loss = F.cross_entropy(logits, labels_of_batch)
+            correct = (logits.argmax(1) == labels_of_batch).sum()
+            means.add({"cross-entropy": loss}, len(labels_of_batch), {"train accuracy": correct})
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

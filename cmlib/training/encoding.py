@@ -79,13 +79,13 @@ def _write_distinct(
         np.lib.format.write_array_header_2_0(file, header)
         start = file.tell()
         for view, mirrored in enumerate(views):
-            done = 0
+            row = 0
             for posterior in _encoded_batches(model, pictures, rows, mirrored, batch):
                 for part, values in enumerate(posterior):
-                    before = (part * len(views) + view) * len(rows) + done
+                    before = (part * len(views) + view) * len(rows) + row
                     file.seek(start + before * row_bytes)
                     file.write(values.numpy().tobytes())
-                done += len(posterior.mu)
+                row += len(posterior.mu)
 
 
 def _write_places(path: Path, distinct: Path, places: np.ndarray) -> None:

@@ -79,9 +79,9 @@ def best_device() -> torch.device:
 
     The variable CM_DEVICE names another one, such as cpu or cuda:1.
     """
-    named = os.environ.get("CM_DEVICE")
-    if named:
-        return torch.device(named)
+    name = os.environ.get("CM_DEVICE")
+    if name:
+        return torch.device(name)
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -139,9 +139,9 @@ def _expression_error(model: VaeGan, x: Tensor, reconstruction: Tensor) -> Tenso
 
 def _label_error(classifier: nn.Module, posterior: Posterior, labels: Tensor) -> Tensor:
     """Cross-entropy of the linear classifier on the latent means, over the known labels."""
-    known = labels >= 0
-    logits = classifier(posterior.mu[known])  # (known, labels)
-    return F.cross_entropy(logits.float(), labels[known])
+    is_known = labels >= 0
+    logits = classifier(posterior.mu[is_known])  # (known, labels)
+    return F.cross_entropy(logits.float(), labels[is_known])
 
 
 def _discriminator_terms(
@@ -470,8 +470,8 @@ class VaeGanTraining:
         ``means`` is None where the errors are still on the device, and the old ones stay.
         """
         if means is not None:
-            known = means.over(means.rows_read)
-            errors = {name: known[name] for name in ("pixels", "features") if name in known}
+            averages = means.over(means.rows_read)
+            errors = {name: averages[name] for name in ("pixels", "features") if name in averages}
             if self.history:
                 errors["validation"] = self.history[-1]["validation"]
             bar.set_postfix({name: f"{value:.5f}" for name, value in errors.items()}, refresh=False)

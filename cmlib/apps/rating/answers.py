@@ -59,8 +59,8 @@ def number_of(folder: Path, rater: str) -> int:
     if file.exists():
         return int(pd.read_csv(file).number.iloc[0])
     logs = sorted((Path(folder) / LOG).glob("*.csv"))
-    taken = [int(pd.read_csv(log).number.iloc[0]) for log in logs]
-    return max(taken, default=0) + 1
+    numbers = [int(pd.read_csv(log).number.iloc[0]) for log in logs]
+    return max(numbers, default=0) + 1
 
 
 def log_order(folder: Path, rater: str, number: int, seed: int, order: Sequence[Item]) -> None:

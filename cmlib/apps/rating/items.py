@@ -82,10 +82,10 @@ def attention_checks(emotions: Sequence[str], seed: int = 0) -> list[Item]:
     A rater who reads the screen answers them rightly, whatever they see in faces.
     """
     rng = np.random.default_rng([seed, len(emotions)])
-    named = rng.permutation(list(emotions))
+    order = rng.permutation(list(emotions))
     checks = []
     for number in range(CHECKS):
-        emotion = str(named[number % len(named)])
+        emotion = str(order[number % len(order)])
         intensity, realism = (int(mark) for mark in rng.choice(SCALE, 2))
         asked = f"{emotion} {intensity} {realism}"
         picture = _written(f"no face here:\nchoose {emotion}\nthen {intensity}\nthen {realism}")
@@ -142,9 +142,9 @@ def balanced_order(items: Sequence[Item], number: int, seed: int = 0) -> list[It
     of_study = np.random.default_rng(seed)
     sequences = []
     for start, actor in enumerate(sorted({item.actor for item in items})):
-        own = [item for item in items if item.actor == actor]
-        shuffled = [own[i] for i in of_study.permutation(len(own))]
-        row = williams_row(len(own), number - 1 + start)
+        pictures = [item for item in items if item.actor == actor]
+        shuffled = [pictures[i] for i in of_study.permutation(len(pictures))]
+        row = williams_row(len(pictures), number - 1 + start)
         sequences.append([shuffled[i] for i in row])
     of_rater = np.random.default_rng([seed, number])
     ordered = []

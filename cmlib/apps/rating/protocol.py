@@ -63,9 +63,9 @@ def exclusions(answers: pd.DataFrame, pictures: int) -> pd.DataFrame:
     median_seconds, alike (share), excluded (names of ``RULES``, "" for nobody to leave out).
     """
     rows = []
-    for rater, own in answers.groupby("rater", sort=True):
-        is_check = own.kind == ATTENTION_CHECK
-        checks, faces = own.loc[is_check], own.loc[~is_check]
+    for rater, of_rater in answers.groupby("rater", sort=True):
+        is_check = of_rater.kind == ATTENTION_CHECK
+        checks, faces = of_rater.loc[is_check], of_rater.loc[~is_check]
         answered = len(faces)
         failed = int((~passed(checks)).sum())
         seconds = float(faces.seconds.median()) if answered else 0.0
@@ -85,9 +85,9 @@ def exclusions(answers: pd.DataFrame, pictures: int) -> pd.DataFrame:
 
 def to_analyse(answers: pd.DataFrame, pictures: int) -> pd.DataFrame:
     """The answers about faces of all raters whom no rule leaves out."""
-    kept = exclusions(answers, pictures).query("excluded == ''").rater
+    raters = exclusions(answers, pictures).query("excluded == ''").rater
     is_face = answers.kind != ATTENTION_CHECK
-    return answers.loc[is_face & answers.rater.isin(kept)].reset_index(drop=True)
+    return answers.loc[is_face & answers.rater.isin(raters)].reset_index(drop=True)
 
 
 # -------------------------------------------------------------------- what the columns mean

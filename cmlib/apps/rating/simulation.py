@@ -109,8 +109,8 @@ def simulate_rises(
         of_actors /= of_actors.mean(2, keepdims=True)
     base = other / world.emotions  # a particular emotion
     named_before = (rng.random(cells) < other) / world.emotions  # of so many names, one fits
-    named = np.minimum(base + rise * of_raters * of_actors, 1)
-    return rng.binomial(world.emotions, named) / world.emotions - named_before
+    probability = np.minimum(base + rise * of_raters * of_actors, 1)
+    return rng.binomial(world.emotions, probability) / world.emotions - named_before
 
 
 def _factors(rng: np.random.Generator, variation: float, shape: tuple[int, ...]) -> np.ndarray:

@@ -131,7 +131,7 @@ def quiet_terminal() -> Iterator[None]:
     """
     with _terminal:
         try:
-            kept = os.dup(2)
+            standard_error = os.dup(2)
         except OSError:  # the process has no standard error
             yield
             return
@@ -141,5 +141,5 @@ def quiet_terminal() -> Iterator[None]:
             os.close(nowhere)
             yield
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(standard_error, 2)
+            os.close(standard_error)
