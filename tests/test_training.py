@@ -239,7 +239,7 @@ def test_the_bar_counts_steps_from_where_the_training_goes_on(pictures, tmp_path
         shown.append(io.StringIO())
         return tqdm(**settings, file=shown[-1], mininterval=0, ncols=200)
 
-    monkeypatch.setattr(vaegan, "progress", bar)
+    monkeypatch.setattr(vaegan, "progress_bar", bar)
     state = tmp_path / "face.state.pt"
     with pytest.raises(KeyboardInterrupt):
         fit(pictures, state=state, on_epoch=kill_after(2))
