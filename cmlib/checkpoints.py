@@ -60,16 +60,13 @@ def save(
         tensors = _to_eight_bits(tensors)
     if bits < 32:
         tensors = {name: _to_half(name, tensor) for name, tensor in tensors.items()}
-    packages = ("torch", "lightning-fabric", "numpy")
-    card = {
-        "architecture": type(model).__name__,
-        "config": model.config,
-        **({"without": list(without)} if without else {}),
-        **card,
-        "versions": {package: version(package) for package in packages}
-        | {"python": platform.python_version()},
-        "written": datetime.date.today().isoformat(),
-    }
+    about_file: dict = {"architecture": type(model).__name__, "config": model.config}
+    if without:
+        about_file["without"] = list(without)
+    versions = {package: version(package) for package in ("torch", "lightning-fabric", "numpy")}
+    versions["python"] = platform.python_version()
+    written = datetime.date.today().isoformat()
+    card = {**about_file, **card, "versions": versions, "written": written}
     weights = path.with_suffix(".safetensors")
     # The weights get their name first, so that there is no card without them.
     with (

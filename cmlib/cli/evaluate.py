@@ -132,21 +132,26 @@ def _trained_runs(
 
     folds = FOLDS if fold == "all" else [int(fold)]
     runs = [Run(corpus, profile, seed, each) for seed in seeds for each in folds]
-    incomplete = [] if train_missing else [run for run in runs if scoring.missing_networks(run)]
-    if incomplete:
-        message = _how_to_train(incomplete)
-        if len(incomplete) == len(runs):
-            raise ValueError(message)
-        print(f"cm: {message}", file=sys.stderr)
+    if not train_missing:
+        incomplete = [run for run in runs if scoring.missing_networks(run)]
         runs = [run for run in runs if run not in incomplete]
+        if not runs:
+            raise ValueError(_how_to_train(incomplete))
+        if incomplete:
+            print(f"cm: {_how_to_train(incomplete)}", file=sys.stderr)
+    _print_heading(runs)
+    return runs
+
+
+def _print_heading(runs: list[Run]) -> None:
+    """Print what is evaluated: corpus and profile, folds, seeds and classes."""
     fold_names = ", ".join(dict.fromkeys(str(run.fold) for run in runs))
     seed_names = ", ".join(dict.fromkeys(str(run.seed) for run in runs))
     classes = len(runs[0].classes)
     print(
-        f"{corpus}-{profile}, fold {fold_names}, seed {seed_names}: {classes} classes, "
-        f"chance {100 / classes:.1f} %; 95 % intervals over actors"
+        f"{runs[0].corpus}-{runs[0].profile_name}, fold {fold_names}, seed {seed_names}: "
+        f"{classes} classes, chance {100 / classes:.1f} %; 95 % intervals over actors"
     )
-    return runs
 
 
 def _how_to_train(incomplete: list[Run]) -> str:
@@ -190,11 +195,11 @@ def _print_scores(
             mean, sd = 100 * by_score.loc["clip_accuracy", ["mean", "sd"]]
             line += f"{mean:.1f} ± {sd:.1f} %"
         print(line)
-    if "can" not in predictions.log_probabilities:
-        return
-    for _, row in scoring.differences(predictions, resamples=runs[0].profile.bootstrap).iterrows():
-        other = f"{MODEL_NAMES[row.other]:<{width}}"
-        print(f"context attention minus {other}{percent(row)} points, p = {row.p:.3g}")
+    if "can" in predictions.log_probabilities:
+        differences = scoring.differences(predictions, resamples=runs[0].profile.bootstrap)
+        for _, row in differences.iterrows():
+            other = f"{MODEL_NAMES[row.other]:<{width}}"
+            print(f"context attention minus {other}{percent(row)} points, p = {row.p:.3g}")
 
 
 def percent(score) -> str:

@@ -257,15 +257,15 @@ class Demo:
 
         Of the values that arrive while one is drawn, only the last is drawn.
         """
-        drawn = compared = None
-        while compared != self.strength.value:
-            is_drawn = drawn == self.strength.value
+        drawn_strength = compared_strength = None
+        while compared_strength != self.strength.value:
+            is_drawn = drawn_strength == self.strength.value
             await asyncio.sleep(REST_SECONDS if is_drawn else COLLECT_SECONDS)
-            if drawn == self.strength.value:
-                compared = drawn
+            if drawn_strength == self.strength.value:
+                compared_strength = drawn_strength
                 self._guard(self._compare)
             else:
-                drawn = self.strength.value
+                drawn_strength = self.strength.value
                 self._guard(self._shift)
 
     def redraw(self) -> None:
