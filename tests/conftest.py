@@ -31,15 +31,17 @@ SHARED = ROOT.parent / "shared"
 RATE = 48_000
 
 
-def pytest_configure():
+def pytest_configure(config):
+    # xdist would begin with the files that have most tests, and not in the order of LONGEST.
+    config.option.loadscopereorder = False
     os.environ.setdefault("CM_QUIET", "1")
     os.environ.pop("CM_FRESH", None)
 
 
 # -------------------------------------------------------------------- what comes first
 
-# Each takes half a minute or more, the longest first. `make test` starts with them, so that no
-# process is still at work on one of them when the others have ended.
+# Each takes a quarter of a minute or more. `make test` starts with them, so that no process is
+# still at work on one of them when the others have ended.
 LONGEST = (
     "test_notebooks",
     "test_benchmarks",
