@@ -54,7 +54,7 @@ SNAKEMAKE   = $(PY) -m snakemake $(if $(CM_RUNS),--directory "$$CM_RUNS") $(WHER
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
-	@echo "  options: CORPUS=$(CORPUS) PROFILE=$(PROFILE) (smoke laptop quick tuned gestures cpu paper) FOLD=$(FOLD) SEED=$(SEED) CORES=$(CORES) FRESH=1"
+	@echo "  options: CORPUS=$(CORPUS) PROFILE=$(PROFILE) (smoke laptop quick tuned gestures photographs cpu paper) FOLD=$(FOLD) SEED=$(SEED) CORES=$(CORES) FRESH=1"
 	@echo "  elsewhere: CLUSTER=slurm; a study of your own: STUDY=FILE (now $(STUDY))"
 	@echo "  folders elsewhere, as environment variables: CM_DATA (corpora), CM_CACHE (prepared), CM_RUNS (runs)"
 
