@@ -120,6 +120,30 @@ def test_the_study_of_three_seeds():
     assert f"{study['processor_hours']:.1f} hours of processor time" in text
 
 
+def test_real_voices():
+    measured = numbers("real_voices.json")
+    profiles, minus = measured["profiles"], measured["minus laptop"]
+    results, corpora = page("docs/results.md"), page("docs/corpora.md")
+    for profile, label in {
+        "laptop": "a voice VAE-GAN that learnt from the training actors, with its linear"
+        " classifier",
+        "quick": "the network of `quick`, which has heard only synthetic speakers, with a"
+        " classifier on real voices",
+        "tuned": "the same network, trained further on the training actors (`tuned`)",
+    }.items():
+        scores = profiles[profile]
+        of_folds = f"{100 * scores['mean']:.1f} ± {100 * scores['sd']:.1f} %"
+        assert row(results, label) == [of_folds, interval(scores, dash="to")]
+    for profile, sense in (("quick", -1), ("tuned", 1)):
+        low, high = sorted(sense * 100 * minus[profile][end] for end in ("low", "high"))
+        value = f"{sense * 100 * minus[profile]['value']:.1f} points"
+        assert f"{value} ({low:.1f} to {high:.1f}, p = {minus[profile]['p']:.2f})" in results
+    laptop = profiles["laptop"]
+    cells = " | ".join(f"{100 * share:.1f}" for share in laptop["folds"])
+    assert f"| voice VAE-GAN and linear classifier | {cells} |" in corpora
+    assert f"the first row is {interval(laptop, dash='to')}" in corpora
+
+
 def test_sentences_about_five_folds():
     five = numbers("five_folds.json")
     read = five["recognised"]["recogniser"]
