@@ -44,6 +44,7 @@ def execute(source: Path, target: Path, parameters: dict, progress: bool = False
     the target is the source itself, and where a cell fails.
     """
     # Imported here, because a misspelt command line need not wait half a second for them.
+    leave_out_grammar_of_addresses()
     import papermill
     from nbclient.exceptions import DeadKernelError
 
@@ -85,6 +86,15 @@ def execute(source: Path, target: Path, parameters: dict, progress: bool = False
         raise NotebookError(f"{target}: {remedy_of_full_disk(target.parent)}") from None
     redirect_links(source, target)
     return time.monotonic() - started
+
+
+def leave_out_grammar_of_addresses() -> None:
+    """Let jsonschema, by which nbformat checks notebooks, do without a grammar of web addresses.
+
+    It would compile it for two seconds whenever it is imported, and the schema of notebooks asks for
+    no such check. jsonschema takes the package that holds it as one that is not installed.
+    """
+    sys.modules.setdefault("rfc3987_syntax", None)  # pyright: ignore[reportArgumentType]
 
 
 def redirect_links(source: Path, executed: Path) -> None:
