@@ -35,7 +35,10 @@ class Waited:
 
 
 def run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Waited:
-    """Run a command in ``folder``; RuntimeError with its last words if it fails."""
+    """Run a command in ``folder``, and say how long it took; RuntimeError if it fails.
+
+    The standard error shows it, too, so that nothing is lost if a later command fails.
+    """
     times = os.times()
     started = time.perf_counter()
     done = subprocess.run(
@@ -43,10 +46,13 @@ def run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) ->
     )
     wall = time.perf_counter() - started
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+        last_words = done.stdout[-2000:] + done.stderr[-2000:]
+        raise RuntimeError(f"{' '.join(command)} failed:\n{last_words}")
     now = os.times()
     processor = now.children_user + now.children_system
     processor -= times.children_user + times.children_system
+    line = f"  {wall:.2f} s, processor {processor:.2f} s: {' '.join(command)}"
+    print(line, file=sys.stderr, flush=True)
     return Waited(wall, processor, done.stdout)
 
 

@@ -332,7 +332,7 @@ def test_directions_leave_the_person_out():
 
 
 def section_of_results(title):
-    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").replace("−", "-")
     section = page.partition(f"## {title}\n")[2].partition("\n## ")[0]
     assert section, title
     return section

@@ -30,8 +30,12 @@ esac
 
 
 def settings(**changes) -> dict:
-    """The environment of a command: no folder is put elsewhere, except as ``changes`` says."""
-    plain = {name: value for name, value in os.environ.items() if name not in PLACES}
+    """The environment of a command: no folder is put elsewhere, except as ``changes`` says.
+
+    What the `make` that runs the tests was called with does not count either.
+    """
+    unwanted = (*PLACES, "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS")
+    plain = {name: value for name, value in os.environ.items() if name not in unwanted}
     return plain | {"CM_QUIET": "1", "MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"} | changes
 
 
