@@ -14,7 +14,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends make \
     && rm -rf /var/lib/apt/lists/*
 
-WORKDIR /work
+WORKDIR /opt/context-matters
 
 # The packages first, so that a change of the code does not install them again.
 COPY requirements.lock ./

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
@@ -22,9 +21,9 @@ from warm_kernels import warm_kernels
 import cmlib  # noqa: F401  before a test loads torch, whose threads it tells how to wait
 from cmlib import files
 from cmlib.corpora import crowd
+from tools.notebooks.execute import leave_out_grammar_of_addresses
 
-# nbformat would load a grammar of web addresses, which takes two seconds and is not used here.
-sys.modules.setdefault("rfc3987_syntax", None)
+leave_out_grammar_of_addresses()  # for tests that use papermill or nbformat themselves
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
